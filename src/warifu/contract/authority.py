@@ -1,0 +1,174 @@
+"""JPKI: reception, key pairs, the two certification authorities, revocation, lists (公的個人認証サービス)."""
+
+import datetime
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from warifu.contract.message import Answer, Request
+from warifu.contract.values import (
+    CardId,
+    CertificateEvent,
+    CertificateKind,
+    CertificateView,
+    Challenge,
+    Digest,
+    Municipality,
+    Person,
+    ResidentId,
+    WrappedKeys,
+    WriteId,
+)
+
+JpkiPurpose = Literal["personalise", "permit", "open_windows", "enable", "replace_signature", "replace_both", "disable"]
+"""personalise: at the factory, key pairs and certificates onto the chip · permit: the set-up's part · open_windows: PIN
+windows of the two keys (delivery, reset) · enable: certificates usable from delivery · replace_*: new key pairs and
+certificates at the counter · disable: end of the card."""
+
+
+class Certificates(Answer, frozen=True, kw_only=True):
+    """Certificates of a card."""
+
+    certificates: tuple[CertificateView, ...]
+
+
+class IssueCertificates(Request, frozen=True, kw_only=True):
+    """Issue certificates for a card from reserved key pairs; under 15 the signature certificate is left out."""
+
+    NAME: ClassVar[str] = "authority.issue"
+    ANSWER: ClassVar[type[Answer]] = Certificates
+
+    card_id: CardId
+    resident_id: ResidentId
+    person: Person
+    municipality: Municipality
+    card_expires_on: datetime.date
+    kinds: tuple[CertificateKind, ...]
+
+
+class JpkiCardKeys(Answer, frozen=True, kw_only=True):
+    """Wrapped static keys."""
+
+    keys: WrappedKeys
+
+
+class AskJpkiCardKeys(Request, frozen=True, kw_only=True):
+    """JPKI's static keys for a new card's applet, wrapped for the factory's HSM."""
+
+    NAME: ClassVar[str] = "authority.card_keys"
+    ANSWER: ClassVar[type[Answer]] = JpkiCardKeys
+
+    card_id: CardId
+
+
+class JpkiScript(Answer, frozen=True, kw_only=True):
+    """JPKI's part of a card write: wrapped APDUs for its applet, good for one channel."""
+
+    aid: bytes
+    commands: tuple[bytes, ...]
+    running_digest: Digest
+    """Digest of the write so far; the issuer domain's part goes on from it."""
+
+
+class OpenApplet(Request, frozen=True, kw_only=True):
+    """The external-authentication service (外部認証鍵): opens one card's JPKI applet for one channel and purpose."""
+
+    NAME: ClassVar[str] = "authority.open_applet"
+    ANSWER: ClassVar[type[Answer]] = JpkiScript
+
+    card_id: CardId
+    write_id: WriteId
+    purpose: JpkiPurpose
+    pins: tuple[Literal["signature", "authentication"], ...] = ()
+    """open_windows: which."""
+    host_challenge: Challenge
+    initialize_update: bytes
+    person: Person | None = None
+    """replace_*: the identity that goes into the new certificates."""
+    municipality: Municipality | None = None
+    card_expires_on: datetime.date | None = None
+
+
+class WriteSettled(Request, frozen=True, kw_only=True):
+    """The card write ended on the chip.
+
+    finished → what it put there is valid (and what it replaced is revoked); undone → certificates issued for it alone
+    are revoked. Key pairs are destroyed either way.
+    """
+
+    NAME: ClassVar[str] = "authority.settled"
+
+    card_id: CardId
+    write_id: WriteId
+    outcome: Literal["finished", "undone"]
+
+
+class RevokeCertificates(Request, frozen=True, kw_only=True):
+    """Revoke what the event hits (jpki.md 2.4). Idempotent; a held certificate is never released."""
+
+    NAME: ClassVar[str] = "authority.revoke"
+    ANSWER: ClassVar[type[Answer]] = Certificates
+
+    card_id: CardId
+    event: CertificateEvent
+
+
+class AskCertificates(Request, frozen=True, kw_only=True):
+    """The certificates of a card, newest last."""
+
+    NAME: ClassVar[str] = "authority.certificates"
+    ANSWER: ClassVar[type[Answer]] = Certificates
+    CHANGES: ClassVar[bool] = False
+
+    card_id: CardId
+    with_der: bool = False
+
+
+class Authorities(Answer, frozen=True, kw_only=True):
+    """CA certificates of one kind, newest generation last (DER)."""
+
+    certificates: tuple[bytes, ...]
+
+
+class AskAuthorities(Request, frozen=True, kw_only=True):
+    """The trust anchors of one CA."""
+
+    NAME: ClassVar[str] = "authority.authorities"
+    ANSWER: ClassVar[type[Answer]] = Authorities
+    CHANGES: ClassVar[bool] = False
+
+    ca: CertificateKind
+
+
+class RevocationList(Answer, frozen=True, kw_only=True):
+    """A list (DER), with every revocation that was committed before the request."""
+
+    number: int
+    der: bytes
+
+
+class PublishList(Request, frozen=True, kw_only=True):
+    """Make the list current and return it: the full one (no municipality) or one municipality's partition."""
+
+    NAME: ClassVar[str] = "authority.list"
+    ANSWER: ClassVar[type[Answer]] = RevocationList
+    CHANGES: ClassVar[bool] = False
+
+    ca: CertificateKind
+    municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""
+
+
+class OcspResponse(Answer, frozen=True, kw_only=True):
+    """A signed OCSP response (DER)."""
+
+    der: bytes
+
+
+class AskOcsp(Request, frozen=True, kw_only=True):
+    """RFC 6960 request in DER; the responder's HTTP face does the same."""
+
+    NAME: ClassVar[str] = "responder.ocsp"
+    ANSWER: ClassVar[type[Answer]] = OcspResponse
+    CHANGES: ClassVar[bool] = False
+
+    request: Annotated[bytes, Meta(max_length=10_000)]

@@ -1,0 +1,369 @@
+"""Card management centre (カード管理業務サーバ): cards, operations at the counter, card writes.
+
+An *operation* is what a clerk does for a resident, from opening to closing; its plan is a list of steps, decided by the
+centre and resumable at any terminal of the municipality. A *card write* is one journalled change of a chip:
+
+    center.write (intent, script)  →  the terminal runs the script, the chip commits atomically  →  center.confirm
+
+``center.open`` with the chip's status settles whatever an earlier break left unknown.
+"""
+
+import datetime
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+from warifu.contract.message import Answer, Request
+from warifu.contract.registry import ResidentChanged
+from warifu.contract.values import (
+    ApplicationId,
+    BatchId,
+    CardId,
+    CardState,
+    CertificateView,
+    Challenge,
+    ChipStatus,
+    Digest,
+    IndividualNumber,
+    Municipality,
+    OperationKind,
+    Person,
+    PinName,
+    ResidentId,
+    WrappedKeys,
+    WriteId,
+)
+
+__all__ = [
+    "AbandonOperation",
+    "AskCard",
+    "AskCardData",
+    "AskCardKeys",
+    "AskOrders",
+    "CardData",
+    "CardMade",
+    "CardView",
+    "CardsReceived",
+    "CardsShipped",
+    "CloseOperation",
+    "ConfirmWrite",
+    "Confirmed",
+    "OpenOperation",
+    "Opened",
+    "OrderCard",
+    "Ordered",
+    "OrderedCard",
+    "Orders",
+    "Personalisation",
+    "Personalise",
+    "PlannedStep",
+    "PrepareWrite",
+    "Received",
+    "ResidentChanged",
+    "Script",
+    "ScriptPart",
+    "SuspendCard",
+    "WrappedKeys",
+]
+
+
+# ---- making cards: intake and issuance ----------------------------------------------------------------------------
+
+
+class Ordered(Answer, frozen=True, kw_only=True):
+    """The card is ordered."""
+
+    card_id: CardId
+
+
+class OrderCard(Request, frozen=True, kw_only=True):
+    """From intake, once an application is accepted. Refused while the resident has a live card."""
+
+    NAME: ClassVar[str] = "center.order"
+    ANSWER: ClassVar[type[Answer]] = Ordered
+
+    application_id: ApplicationId
+    resident_id: ResidentId
+    wants_signature: bool
+    wants_authentication: bool
+
+
+class OrderedCard(Struct, frozen=True, kw_only=True):
+    """A card to be made."""
+
+    card_id: CardId
+    application_id: ApplicationId
+    resident_id: ResidentId
+    municipality: Municipality
+    wants_signature: bool
+    wants_authentication: bool
+
+
+class Orders(Answer, frozen=True, kw_only=True):
+    """Cards to be made, oldest first."""
+
+    cards: tuple[OrderedCard, ...]
+
+
+class AskOrders(Request, frozen=True, kw_only=True):
+    """What is there to make?"""
+
+    NAME: ClassVar[str] = "center.orders"
+    ANSWER: ClassVar[type[Answer]] = Orders
+    CHANGES: ClassVar[bool] = False
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: str = ""
+    """Card id after which to go on."""
+
+
+class CardKeys(Answer, frozen=True, kw_only=True):
+    """Wrapped static keys."""
+
+    keys: WrappedKeys
+
+
+class AskCardKeys(Request, frozen=True, kw_only=True):
+    """The card management domain's static keys for a new card, wrapped for the factory's HSM."""
+
+    NAME: ClassVar[str] = "center.card_keys"
+    ANSWER: ClassVar[type[Answer]] = CardKeys
+
+    card_id: CardId
+
+
+class CardData(Answer, frozen=True, kw_only=True):
+    """What the factory prints and draws. Personal data; the request left audit entries."""
+
+    card_id: CardId
+    person: Person
+    individual_number: IndividualNumber
+    issued_on: datetime.date
+    expires_on: datetime.date
+    security_code: Annotated[str, Meta(pattern=r"^[0-9]{4}$")]
+
+    def __repr__(self) -> str:
+        """Without personal data."""
+        return "CardData(<hidden>)"
+
+
+class AskCardData(Request, frozen=True, kw_only=True):
+    """For the factory. Fixes the card's issue date and validity when first asked."""
+
+    NAME: ClassVar[str] = "center.card_data"
+    ANSWER: ClassVar[type[Answer]] = CardData
+
+    card_id: CardId
+
+
+class ScriptPart(Struct, frozen=True, kw_only=True):
+    """Wrapped APDUs for one domain: select the applet, then send them in order."""
+
+    aid: bytes
+    commands: tuple[bytes, ...]
+
+
+class Personalisation(Answer, frozen=True, kw_only=True):
+    """The factory's script for the card management's applets; run it after JPKI's part."""
+
+    write_id: WriteId
+    parts: tuple[ScriptPart, ...]
+    digest: Digest
+
+
+class Personalise(Request, frozen=True, kw_only=True):
+    """Make the script that fills a blank chip. Also certifies the card's own key."""
+
+    NAME: ClassVar[str] = "center.personalise"
+    ANSWER: ClassVar[type[Answer]] = Personalisation
+
+    card_id: CardId
+    write_id: WriteId
+    card_public_key: bytes
+    """Uncompressed P-256 point (65 bytes)."""
+    host_challenge: Challenge
+    initialize_update: bytes
+    """The chip's response in the issuer domain."""
+    running_digest: Digest
+    """Digest after JPKI's part of the same write."""
+    name_image: bytes
+    address_image: bytes
+    number_image: bytes
+    code_image: bytes
+    photo: bytes
+    """JPEG 2000, grey."""
+
+
+class CardMade(Request, frozen=True, kw_only=True):
+    """The chip committed its personalisation."""
+
+    NAME: ClassVar[str] = "center.made"
+
+    card_id: CardId
+    chip: ChipStatus
+
+
+class CardsShipped(Request, frozen=True, kw_only=True):
+    """A batch left the factory for a municipality."""
+
+    NAME: ClassVar[str] = "center.shipped"
+
+    batch_id: BatchId
+    municipality: Municipality
+    card_ids: Annotated[tuple[CardId, ...], Meta(max_length=1000)]
+
+
+# ---- the counter (these travel terminal → CS → relay → centre) ----------------------------------------------------
+
+
+class Received(Answer, frozen=True, kw_only=True):
+    """The cards of the batch, now at the municipality."""
+
+    card_ids: tuple[CardId, ...]
+
+
+class CardsReceived(Request, frozen=True, kw_only=True):
+    """A batch arrived at the municipality and was counted."""
+
+    NAME: ClassVar[str] = "center.receive"
+    ANSWER: ClassVar[type[Answer]] = Received
+
+    batch_id: BatchId
+    card_ids: Annotated[tuple[CardId, ...], Meta(max_length=1000)]
+
+
+class PlannedStep(Struct, frozen=True, kw_only=True):
+    """One step of an operation's plan."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z_]{1,30}$")]
+    action: Literal["write", "set_pins", "check_pin"]
+    pins: tuple[PinName, ...] = ()
+    """set_pins: those the resident enters; check_pin: the one the resident proves."""
+    with_jpki: bool = False
+    """write: JPKI's domain takes part, so its INITIALIZE UPDATE is needed too."""
+
+
+class Opened(Answer, frozen=True, kw_only=True):
+    """The operation is open (or open again): what is known, and what comes next."""
+
+    card_id: CardId
+    resident_id: ResidentId
+    kind: OperationKind
+    card_state: CardState
+    person: Person
+    plan: tuple[PlannedStep, ...]
+    next_step: int
+    """Index into the plan; ``len(plan)`` when everything is done."""
+    settled: Literal["none", "finished", "undone"] = "none"
+    """What became of a card write that a break had left unknown."""
+    host_challenge: Challenge
+
+
+class OpenOperation(Request, frozen=True, kw_only=True):
+    """Open an operation, or take it up again after a break (same operation id, any terminal of the municipality)."""
+
+    NAME: ClassVar[str] = "center.open"
+    ANSWER: ClassVar[type[Answer]] = Opened
+
+    kind: OperationKind
+    card_id: CardId
+    pins: tuple[PinName, ...] = ()
+    """pin_reset: which PINs to set anew."""
+    chip: ChipStatus
+
+
+class Script(Answer, frozen=True, kw_only=True):
+    """A card write's script, JPKI's part first; the chip's status afterwards goes into ``center.confirm``."""
+
+    write_id: WriteId
+    parts: tuple[ScriptPart, ...]
+    digest: Digest
+
+
+class PrepareWrite(Request, frozen=True, kw_only=True):
+    """Record the intent of the card write that is the operation's next step, and get its script."""
+
+    NAME: ClassVar[str] = "center.write"
+    ANSWER: ClassVar[type[Answer]] = Script
+
+    card_id: CardId
+    step_name: str
+    attempt: Annotated[int, Meta(ge=1, le=100)]
+    issuer_update: bytes
+    """INITIALIZE UPDATE response of the issuer domain, for the host challenge of the last answer."""
+    jpki_update: bytes = b""
+
+
+class Confirmed(Answer, frozen=True, kw_only=True):
+    """The card write is settled (or, honestly, still unknown); what comes next."""
+
+    result: Literal["finished", "undone", "unknown"]
+    card_state: CardState
+    next_step: int
+    host_challenge: Challenge
+
+
+class ConfirmWrite(Request, frozen=True, kw_only=True):
+    """What the chip says after the script; ``chip`` is None when it could not be asked (pulled)."""
+
+    NAME: ClassVar[str] = "center.confirm"
+    ANSWER: ClassVar[type[Answer]] = Confirmed
+
+    card_id: CardId
+    write_id: WriteId
+    chip: ChipStatus | None
+
+
+class CardView(Answer, frozen=True, kw_only=True):
+    """A card as the centre records it."""
+
+    card_id: CardId
+    resident_id: ResidentId
+    municipality: Municipality
+    state: CardState
+    expires_on: datetime.date | None
+    continuation_due: datetime.date | None
+    """After a move: the day by which the new municipality must continue the card."""
+    open_operation: str = ""
+    certificates: tuple[CertificateView, ...] = ()
+
+
+class CloseOperation(Request, frozen=True, kw_only=True):
+    """The operation's plan is done."""
+
+    NAME: ClassVar[str] = "center.close"
+    ANSWER: ClassVar[type[Answer]] = CardView
+
+    card_id: CardId
+    chip: ChipStatus
+
+
+class AbandonOperation(Request, frozen=True, kw_only=True):
+    """The clerk gives up: only before the first card write of the plan, or once all of its writes are settled."""
+
+    NAME: ClassVar[str] = "center.abandon"
+    ANSWER: ClassVar[type[Answer]] = CardView
+
+    card_id: CardId
+
+
+# ---- beside the counter ------------------------------------------------------------------------------------------
+
+
+class AskCard(Request, frozen=True, kw_only=True):
+    """A card's record (audited; no personal data in the answer)."""
+
+    NAME: ClassVar[str] = "center.card"
+    ANSWER: ClassVar[type[Answer]] = CardView
+    CHANGES: ClassVar[bool] = False
+
+    card_id: CardId
+
+
+class SuspendCard(Request, frozen=True, kw_only=True):
+    """The holder reports a loss (hotline or portal): the card is suspended at once and both certificates are held."""
+
+    NAME: ClassVar[str] = "center.suspend"
+    ANSWER: ClassVar[type[Answer]] = CardView
+
+    card_id: CardId

@@ -1,0 +1,73 @@
+"""Bytes and messages: MessagePack by msgspec, strict. The register of all requests by name."""
+
+from typing import TypeVar
+
+import msgspec
+
+from warifu.contract import authority, center, health, intake, issuance, numbering, registry, relay, terminal
+from warifu.contract.message import Answer, Request
+from warifu.kernel.errors import Malformed
+
+MODULES = (health, registry, numbering, intake, center, authority, issuance, relay, terminal)
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class UnknownMessage(Malformed):
+    """No request of this name in this version of the contract."""
+
+    code = "request.unknown_message"
+
+
+def _register() -> dict[str, type[Request]]:
+    found: dict[str, type[Request]] = {}
+    for module in MODULES:
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Request) and value is not Request:
+                found.setdefault(value.NAME, value)
+    return found
+
+
+REQUESTS: dict[str, type[Request]] = _register()
+"""Every request of the contract, by its name."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {}
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """A message's bytes; the same value always gives the same bytes."""
+    return _encoder.encode(value)
+
+
+def decode(kind: type[T], data: bytes) -> T:
+    """The value in the bytes.
+
+    Raises:
+        Malformed: not a valid value of this kind. The text names the field, never its content.
+    """
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    try:
+        return decoder.decode(data)  # type: ignore[return-value]  # the decoder was made for this kind
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"{kind.__name__}: {str(error)[:200]}") from None
+
+
+def decode_request(name: str, body: bytes) -> Request:
+    """The request in an envelope's body.
+
+    Raises:
+        UnknownMessage: no such name.
+        Malformed: the body does not fit it.
+    """
+    kind = REQUESTS.get(name)
+    if kind is None:
+        raise UnknownMessage(name[:60])
+    return decode(kind, body)
+
+
+def decode_answer(kind: type[Answer], body: bytes) -> Answer:
+    """The answer in a reply's body. ``Malformed`` if it does not fit."""
+    return decode(kind, body)

@@ -1,0 +1,103 @@
+"""Application intake (交付申請受付) and notification cards (通知カード)."""
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from warifu.contract.message import Answer, Request
+from warifu.contract.values import ApplicationId, Municipality, Purpose, ResidentId
+
+ApplicationState = Literal["form_sent", "received", "checked", "rejected", "accepted"]
+Photo = Annotated[bytes, Meta(min_length=1, max_length=700_000)]
+
+
+class Notify(Request, frozen=True, kw_only=True):
+    """Send the notification card with the application form (whose application ID is minted here)."""
+
+    NAME: ClassVar[str] = "intake.notify"
+
+    resident_id: ResidentId
+    municipality: Municipality
+
+
+class Notification(Answer, frozen=True, kw_only=True):
+    """The notification card of a resident."""
+
+    application_id: ApplicationId
+    sent_ms: int
+
+
+class AskNotification(Request, frozen=True, kw_only=True):
+    """Was the notification card sent? ``record.not_found`` until then."""
+
+    NAME: ClassVar[str] = "intake.notification"
+    ANSWER: ClassVar[type[Answer]] = Notification
+    CHANGES: ClassVar[bool] = False
+
+    resident_id: ResidentId
+
+
+class Followed(Answer, frozen=True, kw_only=True):
+    """Where an application stands."""
+
+    application_id: ApplicationId
+    state: ApplicationState
+    findings: tuple[str, ...] = ()
+    """Codes of what is wrong with it, for a rejected one."""
+
+
+class Apply(Request, frozen=True, kw_only=True):
+    """The resident applies with the form's ID and a photo. Refused photos leave the form usable."""
+
+    NAME: ClassVar[str] = "intake.apply"
+    ANSWER: ClassVar[type[Answer]] = Followed
+
+    application_id: ApplicationId
+    photo: Photo
+    wants_signature: bool = True
+    wants_authentication: bool = True
+
+
+class CheckApplication(Request, frozen=True, kw_only=True):
+    """Check photo and identity: ends ``checked`` or ``rejected`` (a rejected one may apply again)."""
+
+    NAME: ClassVar[str] = "intake.check"
+    ANSWER: ClassVar[type[Answer]] = Followed
+
+    application_id: ApplicationId
+
+
+class AcceptApplication(Request, frozen=True, kw_only=True):
+    """Accept a checked application: the card is ordered from the centre."""
+
+    NAME: ClassVar[str] = "intake.accept"
+    ANSWER: ClassVar[type[Answer]] = Followed
+
+    application_id: ApplicationId
+
+
+class FollowApplication(Request, frozen=True, kw_only=True):
+    """Where does it stand?"""
+
+    NAME: ClassVar[str] = "intake.follow"
+    ANSWER: ClassVar[type[Answer]] = Followed
+    CHANGES: ClassVar[bool] = False
+
+    application_id: ApplicationId
+
+
+class ApplicationPhoto(Answer, frozen=True, kw_only=True):
+    """The photo, JPEG."""
+
+    photo: Photo
+
+
+class AskPhoto(Request, frozen=True, kw_only=True):
+    """For the card factory; leaves an audit entry."""
+
+    NAME: ClassVar[str] = "intake.photo"
+    ANSWER: ClassVar[type[Answer]] = ApplicationPhoto
+    CHANGES: ClassVar[bool] = False
+
+    application_id: ApplicationId
+    purpose: Purpose

@@ -1,0 +1,46 @@
+"""CS to relay: sessions and encrypted messages. The inner message is an encoded ``Envelope``; its reply a ``Reply``."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from warifu.contract.message import Answer, Request
+
+SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
+class RelayKey(Answer, frozen=True, kw_only=True):
+    """The public key (SubjectPublicKeyInfo DER, P-256) that sessions are agreed with."""
+
+    public_key: bytes
+
+
+class AskRelayKey(Request, frozen=True, kw_only=True):
+    """Which key do the relays' HSMs hold? The channel is mutually authenticated."""
+
+    NAME: ClassVar[str] = "relay.key"
+    ANSWER: ClassVar[type[Answer]] = RelayKey
+    CHANGES: ClassVar[bool] = False
+
+
+class Forwarded(Answer, frozen=True, kw_only=True):
+    """The encrypted reply: AES-256-GCM, nonce = direction 1 | counter, as in the request."""
+
+    ciphertext: bytes
+
+
+class Forward(Request, frozen=True, kw_only=True):
+    """One business message. Self-contained: any relay, any HSM worker, can take it.
+
+    nonce = direction byte (0 up, 1 down) | 3 zero bytes | counter (8 bytes big-endian); the counter is new for every
+    *sending*, so a retried message has another nonce. Context (AAD) = session | nonce | ``warifu.v1``.
+    """
+
+    NAME: ClassVar[str] = "relay.forward"
+    ANSWER: ClassVar[type[Answer]] = Forwarded
+    CHANGES: ClassVar[bool] = False
+
+    session: SessionId
+    encapsulation: bytes
+    counter: Annotated[int, Meta(ge=0, lt=1 << 63)]
+    ciphertext: Annotated[bytes, Meta(max_length=1 << 20)]

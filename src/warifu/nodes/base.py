@@ -1,0 +1,346 @@
+"""What every node is made of: dispatch by message name, idempotent steps, calls to other nodes, the outbox.
+
+A node is ``async handle(envelope) -> Reply`` plus its timers (``run``) and its word on itself (``health``). A step is
+
+    read state and the remembered answer (one round trip) → pure rule → commit (one guarded statement) → answer
+
+and is repeated from the read when a record moved meanwhile. Nothing is held between read and commit, so a step may be
+cancelled, killed or repeated at any await and its effect still happens once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from warifu.contract.codec import decode, decode_request, encode
+from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.errors import open_reply
+from warifu.contract.health import AskHealth, ChildProcess, Health, Part
+from warifu.contract.message import Answer, Request
+from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Stale, TryAgain, WarifuError
+from warifu.ports.clock import Clock
+from warifu.ports.entropy import Entropy
+from warifu.ports.log import Log
+from warifu.ports.store import (
+    AuditEntry,
+    Change,
+    Find,
+    Get,
+    JournalEntry,
+    OutboxMessage,
+    Pending,
+    RequestKey,
+    Snapshot,
+    Store,
+    Write,
+)
+from warifu.ports.transport import Transport
+
+MAX_DECISIONS = 20
+"""How often a step decides again because a record moved; then ``Stale`` goes to the caller, who may try again."""
+OUTBOX_BATCH = 64
+OUTBOX_IDLE_S = 0.5
+OUTBOX_CALL_MS = 15_000
+OUTBOX_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+PROBE_S = 2.0
+
+A = TypeVar("A", bound=Answer)
+Q = TypeVar("Q", bound=Request)
+
+
+class Call(Struct, frozen=True):
+    """A request being answered: its envelope, its decoded body, and when it came."""
+
+    envelope: Envelope
+    request: Request
+    now_ms: int
+
+    @property
+    def operation_id(self) -> str:
+        """The one identifier from the click to the chip."""
+        return self.envelope.operation_id
+
+    def key(self, node: str) -> RequestKey:
+        """Its idempotency key at this kind of node."""
+        return RequestKey(node, self.operation_id, self.envelope.step, self.envelope.digest())
+
+
+class Decision(Struct, frozen=True):
+    """What a pure rule decided: everything to write, and the answer."""
+
+    answer: Answer
+    writes: tuple[Write, ...] = ()
+    journal: tuple[JournalEntry, ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+    outbox: tuple[OutboxMessage, ...] = ()
+
+
+Rule = Callable[[Snapshot], Decision]
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class World(Struct, frozen=True):
+    """What is injected into every node."""
+
+    name: str
+    """The node's name in the topology, e.g. ``relay-1``."""
+    store: Store
+    transport: Transport
+    clock: Clock
+    entropy: Entropy
+    log: Log
+
+
+class HasHealth(Protocol):
+    """A part that can be exercised."""
+
+    async def probe(self) -> None:
+        """Do real work; raise a ``WarifuError`` when it fails."""
+
+
+class Node:
+    """Base of every node. Subclasses fill ``handlers`` (by message name) and may add timers and health parts."""
+
+    KIND: ClassVar[str]
+    """As in message names: ``center``, ``authority`` ..."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.handlers: dict[str, Handler] = {AskHealth.NAME: self._answer_health}
+        self._outbox_kick = asyncio.Event()
+        self._outbox_troubles: dict[str, str] = {}
+
+    # ---- answering ---------------------------------------------------------------------------------------------
+
+    async def handle(self, envelope: Envelope) -> Reply:
+        """Answer a request.
+
+        Raises:
+            WarifuError: rendered by whoever serves the node.
+        """
+        handler = self.handlers.get(envelope.name)
+        if handler is None:
+            raise NotAllowed(f"{self.KIND} does not answer {envelope.name}")
+        call = Call(envelope, decode_request(envelope.name, envelope.body), self.world.clock.now_ms())
+        return Reply(body=encode(await handler(call)))
+
+    async def step(self, call: Call, reads: Sequence[Get | Find], rule: Rule, answer: type[A]) -> A:
+        """Do an idempotent step: the same call again gets the first answer.
+
+        Args:
+            call: whose key the effect is remembered under.
+            reads: what the rule needs, in order.
+            rule: pure; called again with fresh state when a record moved.
+            answer: the type of the answer.
+
+        Raises:
+            KeyReused: the key was used for another request.
+            Stale: records kept moving.
+            Unavailable: the store does not answer; the same call may come again.
+        """
+        key = call.key(self.KIND)
+        for _ in range(MAX_DECISIONS):
+            snapshot = await self.world.store.read(*reads, request=key)
+            if snapshot.answer is not None:
+                return decode(answer, snapshot.answer)
+            decision = rule(snapshot)
+            if not isinstance(decision.answer, answer):
+                raise Fault(f"{call.envelope.name}: rule answered {type(decision.answer).__name__}")
+            try:
+                await self.world.store.commit(self._change(call, decision, key))
+            except Stale:
+                continue
+            if decision.outbox:
+                self._outbox_kick.set()
+            return decision.answer
+        raise Stale(f"{call.envelope.name}: the record kept changing")
+
+    async def answered(self, call: Call, answer: type[A]) -> A | None:
+        """The answer given before to the same call, if any: asked first by steps that do slow work before deciding."""
+        snapshot = await self.world.store.read(request=call.key(self.KIND))
+        return None if snapshot.answer is None else decode(answer, snapshot.answer)
+
+    async def look(self, call: Call, audit: AuditEntry) -> None:
+        """Leave an audit entry for a look at personal data, before the data goes out."""
+        await self.world.store.commit(Change(now_ms=call.now_ms, audit=(audit,)))
+
+    def audit(self, call: Call, action: str, subject: str, purpose: str) -> AuditEntry:
+        """An audit entry in the name of the call's actor."""
+        return AuditEntry(
+            actor=f"{call.envelope.sender}/{call.envelope.actor}",
+            action=action,
+            subject=subject,
+            operation_id=call.operation_id,
+            purpose=purpose,
+        )
+
+    @staticmethod
+    def _change(call: Call, decision: Decision, key: RequestKey) -> Change:
+        return Change(
+            now_ms=call.now_ms,
+            writes=decision.writes,
+            journal=decision.journal,
+            audit=decision.audit,
+            outbox=decision.outbox,
+            request=key,
+            answer=encode(decision.answer),
+        )
+
+    # ---- asking others -----------------------------------------------------------------------------------------
+
+    async def ask(self, call: Call, destination: str, request: Request, answer: type[A], part: str) -> A:
+        """Ask another node on behalf of a call; repeated calls use the same key, so the effect there happens once.
+
+        Args:
+            call: on whose behalf; its remaining time bounds the question.
+            destination: the node's name.
+            request: the question.
+            answer: the type expected.
+            part: tells apart several questions of one call; goes into the step.
+
+        Raises:
+            WarifuError: as the other node answered, or as the transport failed.
+        """
+        envelope = msgspec.structs.replace(
+            call.envelope,
+            name=request.NAME,
+            step=f"{call.envelope.step}:{part}",
+            sender=self.world.name,
+            remaining_ms=self.remaining_ms(call),
+            body=encode(request),
+        )
+        return await self.exchange(destination, envelope, answer)
+
+    async def exchange(self, destination: str, envelope: Envelope, answer: type[A]) -> A:
+        """Send an envelope and decode what comes back, raising the error in it if there is one."""
+        reply = await self.world.transport.call(destination, envelope)
+        return open_reply(reply, answer)
+
+    def remaining_ms(self, call: Call) -> int:
+        """Time left for a call now. ``DeadlinePassed`` when there is none."""
+        left = call.envelope.remaining_ms - (self.world.clock.now_ms() - call.now_ms)
+        if left <= 0:
+            raise DeadlinePassed(call.envelope.name)
+        return left
+
+    # ---- timers ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """The node's timers, until cancelled."""
+        await self.run_outbox()
+
+    async def run_outbox(self) -> None:
+        """Send what commits left in the outbox, in order, until each message is answered; for ever."""
+        failures = 0
+        while True:
+            self._outbox_kick.clear()
+            try:
+                waiting = await self.world.store.pending(OUTBOX_BATCH)
+                sent = await self._send_batch(waiting) if waiting else 0
+            except TryAgain as error:
+                self._outbox_troubles["outbox"] = error.code
+                waiting, sent = (), 0
+            else:
+                self._outbox_troubles.pop("outbox", None)
+            if waiting and sent == len(waiting):
+                failures = 0
+                continue
+            failures = failures + 1 if waiting or self._outbox_troubles else 0
+            await self._outbox_pause(failures)
+
+    async def _outbox_pause(self, failures: int) -> None:
+        idle = OUTBOX_BACKOFF_S[min(failures, len(OUTBOX_BACKOFF_S)) - 1] if failures else OUTBOX_IDLE_S
+        try:
+            async with asyncio.timeout(idle):
+                await self._outbox_kick.wait()
+        except TimeoutError:
+            return
+
+    async def _send_batch(self, waiting: Sequence[Pending]) -> int:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._send(pending)) for pending in waiting]
+        return sum(task.result() for task in tasks)
+
+    async def _send(self, pending: Pending) -> bool:
+        message = pending.message
+        envelope = Envelope(
+            name=message.name,
+            operation_id=message.operation_id,
+            step=message.message_id,
+            sender=self.world.name,
+            service_class="change",
+            remaining_ms=OUTBOX_CALL_MS,
+            body=message.body,
+        )
+        try:
+            open_reply(await self.world.transport.call(message.destination, envelope), Answer)
+            await self.world.store.sent(pending.sequence)
+        except WarifuError as error:
+            # Kept, whatever the reason: a message is never dropped. A refusal is somebody's fault and shows in health.
+            self._outbox_troubles[message.message_id] = error.code
+            if not isinstance(error, TryAgain):
+                self.world.log.trouble("outbox.refused", operation_id=message.operation_id, code=error.code)
+            return False
+        self._outbox_troubles.pop(message.message_id, None)
+        return True
+
+    # ---- health ------------------------------------------------------------------------------------------------
+
+    async def health(self) -> Health:
+        """Exercise every part this node's work needs."""
+        names = self.parts()
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(self._probe(probe)) for name, probe in names.items()}
+        parts = {name: task.result() for name, task in tasks.items()}
+        return Health(ok=all(part.ok for part in parts.values()), parts=parts, processes=self.processes())
+
+    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What to exercise: by default the store, and the outbox's refusals."""
+        return {"store": self.world.store.probe, "outbox": self._probe_outbox}
+
+    def processes(self) -> tuple[ChildProcess, ...]:
+        """Processes of the node's own (HSM workers)."""
+        return ()
+
+    async def _probe_outbox(self) -> None:
+        if self._outbox_troubles:
+            message, code = next(iter(self._outbox_troubles.items()))
+            raise TryAgain(f"{len(self._outbox_troubles)} waiting; {message}: {code}")
+
+    @staticmethod
+    async def _probe(probe: Callable[[], Awaitable[None]]) -> Part:
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await probe()
+        except WarifuError as error:
+            return Part(ok=False, detail=f"{error.code}: {error}"[:200])
+        except TimeoutError:
+            return Part(ok=False, detail=f"no answer within {PROBE_S} s")
+        return Part(ok=True)
+
+    async def _answer_health(self, _call: Call) -> Health:
+        return await self.health()
+
+
+def outbox(
+    message_id: str, destination: str, request: Request, operation_id: str, order_key: str = ""
+) -> OutboxMessage:
+    """An outbox message for a request."""
+    return OutboxMessage(
+        message_id=message_id,
+        destination=destination,
+        name=request.NAME,
+        body=encode(request),
+        operation_id=operation_id,
+        order_key=order_key,
+    )
+
+
+def expect(request: Any, kind: type[Q]) -> Q:  # noqa: ANN401 - narrowing is its purpose
+    """The request as the kind its name promises."""
+    if not isinstance(request, kind):
+        raise Fault(f"{kind.NAME} expected")
+    return request

@@ -1,0 +1,28 @@
+"""A card reader: power a chip, exchange APDUs, see it pulled."""
+
+from typing import Protocol
+
+from warifu.kernel.errors import TryAgain
+
+
+class CardGone(TryAgain):
+    """The card was pulled, or there is none: what the last command did is known only by asking the chip again."""
+
+    code = "card.gone"
+
+
+class Connection(Protocol):
+    """A powered chip. Closing it powers the chip down and gives the reader back."""
+
+    async def transmit(self, command: bytes) -> bytes:
+        """Send one command APDU; the response APDU with its status word. ``CardGone`` if the card was pulled."""
+
+    async def close(self) -> None:
+        """Power down. Closing twice is no error."""
+
+
+class Reader(Protocol):
+    """Where cards are put. A card in it is named by its card id (in the real world: by lying there)."""
+
+    async def connect(self, card_id: str) -> Connection:
+        """Power the chip up, alone. ``CardGone`` when it is not there, ``Unavailable`` when another has it."""

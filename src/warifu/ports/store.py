@@ -1,0 +1,213 @@
+"""The store: versioned records of named tables, read in one round trip, changed in one guarded statement.
+
+A node reads what its rule needs (and, in the same round trip, the answer it gave before under the same idempotency
+key), decides, and commits one ``Change``: all of it, or nothing. No lock is held between the two; a record that moved
+in between makes the commit fail with ``Stale`` and the node decides again.
+
+Two adapters keep this contract, PostgreSQL and the memory twin, under one suite of contract tests.
+"""
+
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from msgspec import Struct
+
+from warifu.kernel.errors import Fault
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """A row: a frozen struct whose fields are the table's columns, by name.
+
+    Field types a column may have: ``str``, ``int`` (64 bit), ``bool``, ``bytes``, ``datetime.date``,
+    ``tuple[str, ...]`` and each of them ``| None``. Instants are ``int``,
+    milliseconds since 1970 UTC, and end in ``_ms``.
+
+    Class attributes:
+        TABLE: the table's name.
+        KEY: the columns of the primary key, in order.
+        UNIQUE: sets of columns whose values no two rows share (NULL shares with nobody).
+        INDEXED: sets of columns that ``Find`` may be asked for (beside KEY prefixes and UNIQUE sets).
+    """
+
+    TABLE: ClassVar[str]
+    KEY: ClassVar[tuple[str, ...]]
+    UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    version: int = 0
+    """0 before the first write; the store sets 1 at insertion and adds 1 at each change."""
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Get(Struct, frozen=True):
+    """Read one record by its primary key: ``Get(Card, card_id)``."""
+
+    table: type[Record]
+    key: tuple[Any, ...]
+
+
+class Find(Struct, frozen=True):
+    """Read the records with these column values, ordered by primary key, at most ``limit`` of them.
+
+    ``where`` names one of the record's INDEXED or UNIQUE sets, or a prefix of its KEY. ``after`` is the primary key
+    after which to start (for paging).
+    """
+
+    table: type[Record]
+    where: dict[str, Any]
+    limit: int = 100
+    after: tuple[Any, ...] | None = None
+
+
+class RequestKey(Struct, frozen=True):
+    """Identity of a request: the same key again gets the first answer; with another digest it is an error."""
+
+    node: str
+    """The kind of node that answers (``center``, ``authority`` ...): two nodes may see the same operation and step."""
+    operation_id: str
+    step: str
+    digest: bytes
+    """SHA-256 of the request's name and body."""
+
+
+class Snapshot(Struct, frozen=True):
+    """What one ``read`` saw, all of it at one instant."""
+
+    answer: bytes | None
+    """The answer given before under the same request key and digest, if any."""
+    results: tuple[tuple[Record, ...], ...]
+    """In the order of the reads. A ``Get`` gives one record or none."""
+
+    def one(self, position: int, table: type[R]) -> R | None:
+        """The only record of the read at ``position``, or None."""
+        found = self.all(position, table)
+        if len(found) > 1:
+            raise Fault(f"{table.TABLE}: one record expected, {len(found)} found")
+        return found[0] if found else None
+
+    def all(self, position: int, table: type[R]) -> tuple[R, ...]:
+        """The records of the read at ``position``."""
+        found = self.results[position]
+        if not all(isinstance(record, table) for record in found):
+            raise Fault(f"read {position} is not of {table.TABLE}")
+        return found  # type: ignore[return-value]  # each element was just checked
+
+
+class Insert(Struct, frozen=True):
+    """A new record (its ``version`` must be 0). A primary or unique key that is taken raises ``Stale``."""
+
+    record: Record
+
+
+class Update(Struct, frozen=True):
+    """The whole new content of a record; ``record.version`` is the version that was read. Otherwise ``Stale``."""
+
+    record: Record
+
+
+class Delete(Struct, frozen=True):
+    """Remove the record if its version is still ``record.version``. Otherwise ``Stale``."""
+
+    record: Record
+
+
+class Check(Struct, frozen=True):
+    """Change nothing, but fail with ``Stale`` unless the record still has the version that was read."""
+
+    record: Record
+
+
+Write = Insert | Update | Delete | Check
+
+
+class JournalEntry(Struct, frozen=True):
+    """One effect, for ever (append only): what happened to what, under which operation."""
+
+    stream: str
+    """Table and key, e.g. ``card:WRF000000000001``."""
+    event: str
+    operation_id: str
+    detail: dict[str, Any]
+    """Typed facts of the event; no personal data."""
+
+
+class AuditEntry(Struct, frozen=True):
+    """Who looked at or changed what: every look at personal data leaves one."""
+
+    actor: str
+    action: str
+    subject: str
+    operation_id: str
+    purpose: str
+
+
+class OutboxMessage(Struct, frozen=True):
+    """A message to another node, to be sent after the commit until it is answered (at least once, effect once)."""
+
+    message_id: str
+    """Unique; serves as the idempotency key at the receiver."""
+    destination: str
+    name: str
+    """Name of the contract's request."""
+    body: bytes
+    """The encoded request."""
+    operation_id: str
+    order_key: str = ""
+    """Messages with the same key are sent in the order of their commits; "" means no order."""
+
+
+class Change(Struct, frozen=True):
+    """All of one step's effects: committed together or not at all."""
+
+    now_ms: int
+    writes: tuple[Write, ...] = ()
+    journal: tuple[JournalEntry, ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+    outbox: tuple[OutboxMessage, ...] = ()
+    request: RequestKey | None = None
+    answer: bytes | None = None
+    """The encoded answer to remember under ``request``; both or neither."""
+
+
+class Pending(Struct, frozen=True):
+    """An outbox message that waits to be sent."""
+
+    sequence: int
+    message: OutboxMessage
+
+
+class Store(Protocol):
+    """A node's store. Each node kind sees only its own schema (``center``, ``authority`` ...)."""
+
+    async def read(self, *reads: Get | Find, request: RequestKey | None = None) -> Snapshot:
+        """Read in one round trip.
+
+        Raises:
+            KeyReused: an answer is remembered under the request's key with another digest.
+            Unavailable: the store does not answer.
+        """
+
+    async def commit(self, change: Change) -> None:
+        """Write all of the change, or nothing.
+
+        Raises:
+            Stale: a guarded record moved, a key is taken, or the request was answered meanwhile.
+            Unavailable: the store does not answer; whether the change was committed is unknown (read again).
+        """
+
+    async def pending(self, limit: int) -> tuple[Pending, ...]:
+        """The oldest outbox messages, in the order of their commits; of each order key only the oldest.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+
+    async def sent(self, sequence: int) -> None:
+        """Take a message out of the outbox: its receiver has answered. Doing it twice is no error."""
+
+    async def reserve(self, sequence: str, count: int) -> int:
+        """Take ``count`` numbers from a named sequence (first one returned; starts at 1); never given out again."""
+
+    async def probe(self) -> None:
+        """Do real work (a write and a read) to show that the store serves; ``Unavailable`` otherwise."""
