@@ -1,0 +1,221 @@
+"""What a record looks like as a table, and which reads and changes of it are allowed.
+
+Both stores ask here, so both refuse the same things with the same error before either touches its data. Everything
+refused here is a mistake of ours, never of a request: ``Fault``.
+"""
+
+import functools
+import re
+import types
+from collections.abc import Iterable
+from datetime import date
+from typing import Any, Final, Union, cast, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT, Struct
+
+from warifu.kernel.errors import Fault
+from warifu.ports.store import Find, Get, Record
+
+MAX_READS: Final = 64
+"""Reads of one round trip."""
+MAX_FIND: Final = 10_000
+"""Records of one ``Find``."""
+
+RESERVED: Final = frozenset(
+    {"audit", "audit_seals", "journal", "migrations", "outbox", "probes", "requests", "sequences"},
+)
+"""Tables every schema has beside its records."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_INT64: Final = range(-(2**63), 2**63)
+_SCALARS: Final = {str: "str", int: "int", bool: "bool", bytes: "bytes", date: "date"}
+_KINDS: Final = {kind: python for python, kind in _SCALARS.items()} | {"strs": tuple}
+
+
+class Column(Struct, frozen=True):
+    """One field of a record."""
+
+    name: str
+    kind: str
+    """``str``, ``int``, ``bool``, ``bytes``, ``date`` or ``strs`` (a tuple of str)."""
+    nullable: bool
+    default: Any = NODEFAULT
+
+
+class Table(Struct, frozen=True):
+    """A record's class, read once: columns and the sets of columns it may be found by."""
+
+    record: type[Record]
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    unique: tuple[tuple[str, ...], ...]
+    indexed: tuple[tuple[str, ...], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names, in the order of the struct's fields."""
+        return self.record.__struct_fields__
+
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """Every set of columns that ``Find`` may name: key prefixes (the empty one lists all), UNIQUE, INDEXED."""
+        prefixes = tuple(self.key[:length] for length in range(len(self.key) + 1))
+        return tuple(dict.fromkeys((*prefixes, *self.unique, *self.indexed)))
+
+    def column(self, name: str) -> Column:
+        """The column of this name; it must exist."""
+        return self.columns[self.names.index(name)]
+
+    def key_of(self, record: Record) -> tuple[Any, ...]:
+        """The record's primary key."""
+        return tuple(getattr(record, name) for name in self.key)
+
+    def path_of(self, find: Find) -> tuple[str, ...]:
+        """The declared set that ``find.where`` names, in its declared order."""
+        wanted = set(find.where)
+        for path in self.paths:
+            if set(path) == wanted:
+                return path
+        raise Fault(f"{self.name}: no index on ({', '.join(sorted(wanted))})")
+
+
+@functools.cache
+def table_of(record: type[Record]) -> Table:
+    """Read the class once; raises ``Fault`` for a declaration no store could keep."""
+    columns = tuple(_column(record.TABLE, field) for field in msgspec.structs.fields(record))
+    table = Table(record, record.TABLE, columns, record.KEY, record.UNIQUE, record.INDEXED)
+    _check_declaration(table)
+    return table
+
+
+def tables_of(records: Iterable[type[Record]]) -> dict[str, Table]:
+    """The tables of a schema by name."""
+    tables: dict[str, Table] = {}
+    for record in records:
+        table = table_of(record)
+        if tables.setdefault(table.name, table).record is not record:
+            raise Fault(f"two records want the table {table.name}")
+    return tables
+
+
+def _column(table: str, field: msgspec.structs.FieldInfo) -> Column:
+    """A column from a struct's field."""
+    inner, nullable = _without_none(field.type)
+    kind = "strs" if inner == tuple[str, ...] else _SCALARS.get(inner)
+    if kind is None:
+        raise Fault(f"{table}.{field.name}: no column type for {inner}")
+    return Column(field.name, kind, nullable, field.default)
+
+
+def _without_none(declared: Any) -> tuple[Any, bool]:  # noqa: ANN401 - a type expression has no better type
+    """A field's type without ``| None`` and without the names that NewType and Annotated give it."""
+    if get_origin(declared) not in (Union, types.UnionType):
+        return _plain(declared), False
+    inner = [part for part in get_args(declared) if part is not types.NoneType]
+    return (_plain(inner[0]), True) if len(inner) == 1 else (declared, False)
+
+
+def _plain(declared: Any) -> Any:  # noqa: ANN401 - likewise
+    while hasattr(declared, "__supertype__") or hasattr(declared, "__metadata__"):
+        declared = getattr(declared, "__supertype__", None) or declared.__origin__
+    return declared
+
+
+def _check_declaration(table: Table) -> None:
+    """Names must be plain, keys must be there, sets must name columns."""
+    for name in (table.name, *table.names):
+        if not _NAME.fullmatch(name):
+            raise Fault(f"{table.name}: {name} is no table or column name")
+    if table.name in RESERVED:
+        raise Fault(f"{table.name} is a table of the store itself")
+    if not table.key:
+        raise Fault(f"{table.name}: no key")
+    for path in (table.key, *table.unique, *table.indexed):
+        if not path or len(set(path)) != len(path) or not set(path) <= set(table.names):
+            raise Fault(f"{table.name}: ({', '.join(path)}) is no set of columns")
+    for name in table.key:
+        if table.column(name).nullable or table.column(name).kind == "strs":
+            raise Fault(f"{table.name}.{name}: a key column is neither nullable nor a tuple")
+
+
+def check_value(table: Table, column: Column, value: object) -> None:
+    """The value must be of the column's exact type: a subclass would come back as something else."""
+    if value is None and column.nullable:
+        return
+    if type(value) is not _KINDS[column.kind]:
+        raise Fault(f"{table.name}.{column.name}: {type(value).__name__} is not {column.kind}")
+    if column.kind == "str":
+        _check_text(f"{table.name}.{column.name}", cast("str", value))
+    elif column.kind == "int" and value not in _INT64:
+        raise Fault(f"{table.name}.{column.name}: more than 64 bits")
+    elif column.kind == "strs":
+        _check_texts(f"{table.name}.{column.name}", cast("tuple[object, ...]", value))
+
+
+def _check_text(place: str, text: str) -> None:
+    """PostgreSQL's text has no NUL and no lone surrogate."""
+    if "\0" in text or not (text.isascii() or _encodes(text)):
+        raise Fault(f"{place}: not storable as text")
+
+
+def _encodes(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _check_texts(place: str, texts: tuple[object, ...]) -> None:
+    for text in texts:
+        if type(text) is not str:
+            raise Fault(f"{place}: {type(text).__name__} is not str")
+        _check_text(place, text)
+
+
+def check_texts(value: Struct) -> None:
+    """Every plain text field of a journal entry, message or the like must be storable."""
+    for name in value.__struct_fields__:
+        field = getattr(value, name)
+        if isinstance(field, str):
+            _check_text(f"{type(value).__name__}.{name}", field)
+
+
+def check_record(table: Table, record: Record) -> None:
+    """Every value must fit its column."""
+    for column in table.columns:
+        check_value(table, column, getattr(record, column.name))
+
+
+def check_key(table: Table, key: tuple[Any, ...]) -> None:
+    """A whole primary key."""
+    if len(key) != len(table.key):
+        raise Fault(f"{table.name}: the key has {len(table.key)} columns, {len(key)} given")
+    for name, value in zip(table.key, key, strict=True):
+        check_value(table, table.column(name), value)
+
+
+def check_reads(tables: dict[str, Table], reads: tuple[Get | Find, ...]) -> tuple[Table, ...]:
+    """The table of each read; raises ``Fault`` for a read that no index serves or that has no fitting limit."""
+    if len(reads) > MAX_READS:
+        raise Fault(f"{len(reads)} reads at once, at most {MAX_READS}")
+    return tuple(_check_read(own_table(tables, read.table), read) for read in reads)
+
+
+def own_table(tables: dict[str, Table], record: type[Record]) -> Table:
+    """The table of a record of this schema; ``Fault`` when the record belongs to another node."""
+    table = tables.get(record.TABLE)
+    if table is None or table.record is not record:
+        raise Fault(f"{record.TABLE} is not a table of this store")
+    return table
+
+
+def _check_read(table: Table, read: Get | Find) -> Table:
+    if isinstance(read, Get):
+        check_key(table, read.key)
+        return table
+    for name in table.path_of(read):
+        check_value(table, table.column(name), read.where[name])
+    if not 1 <= read.limit <= MAX_FIND:
+        raise Fault(f"{table.name}: a limit of 1 to {MAX_FIND}, not {read.limit}")
+    if read.after is not None:
+        check_key(table, read.after)
+    return table
