@@ -1,0 +1,193 @@
+"""Revocation: which events revoke which certificates and why, and the lists that say so.
+
+A list entry is encoded once, when its certificate is revoked, and stored; building a list is then joining bytes, one
+hash and one signature, whatever its size. An authority publishes one full list and one list per municipality
+(distribution point); a list's ``issuingDistributionPoint`` says which.
+"""
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from warifu.domain.pki import der, extensions
+from warifu.domain.pki.errors import AlreadyRevoked, BadContent
+from warifu.domain.pki.names import KINDS, Kind, Point
+from warifu.domain.pki.profile import MAX_SERIAL, SIGNATURE_ALGORITHM, Authority
+
+Reason = Literal[
+    "unspecified",
+    "key_compromise",
+    "ca_compromise",
+    "affiliation_changed",
+    "superseded",
+    "cessation_of_operation",
+    "certificate_hold",
+]
+
+REASON_CODES: Final[dict[Reason, int]] = {
+    "unspecified": 0,
+    "key_compromise": 1,
+    "ca_compromise": 2,
+    "affiliation_changed": 3,
+    "superseded": 4,
+    "cessation_of_operation": 5,
+    "certificate_hold": 6,
+}
+"""CRLReason (RFC 5280 section 5.3.1) as the service uses it; removeFromCRL does not occur: a hold is never released."""
+
+Event = Literal[
+    "move",
+    "name_change",
+    "birth_date_change",
+    "sex_change",
+    "record_error",
+    "death",
+    "left_register",
+    "abolition",
+    "return",
+    "pre_delivery_discard",
+    "suspension",
+    "authority_compromise",
+    "renewal",
+    "key_compromise",
+    "request",
+]
+
+
+class Consequence(Struct, frozen=True):
+    """What an event does to a resident's valid certificates."""
+
+    reason: Reason
+    kinds: tuple[Kind, ...]
+
+
+_SIGNATURE_ONLY: tuple[Kind, ...] = ("signature",)
+_CONSEQUENCES: Final[dict[Event, Consequence]] = {
+    # The printed particulars stand in the signature certificate alone: the other one stays valid.
+    "move": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "name_change": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "birth_date_change": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "sex_change": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "record_error": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "death": Consequence("cessation_of_operation", KINDS),
+    "left_register": Consequence("cessation_of_operation", KINDS),
+    "abolition": Consequence("cessation_of_operation", KINDS),
+    "return": Consequence("cessation_of_operation", KINDS),
+    "pre_delivery_discard": Consequence("unspecified", KINDS),
+    "suspension": Consequence("certificate_hold", KINDS),
+    "authority_compromise": Consequence("ca_compromise", KINDS),
+}
+_PER_CERTIFICATE: Final[dict[Event, Reason]] = {
+    "renewal": "superseded",
+    "key_compromise": "key_compromise",
+    "request": "cessation_of_operation",
+}
+
+
+def consequence(event: Event, kind: Kind | None = None) -> Consequence:
+    """Which certificates an event revokes, and with which reason.
+
+    Args:
+        event: what happened.
+        kind: the certificate concerned, for events about one of them (renewal, a compromised key, the holder's own
+            request); for the others it narrows the answer to that kind.
+
+    Raises:
+        BadContent: an event about one certificate came without saying which.
+    """
+    if event in _PER_CERTIFICATE:
+        if kind is None:
+            raise BadContent(f"{event} does not say which certificate")
+        return Consequence(_PER_CERTIFICATE[event], (kind,))
+    known = _CONSEQUENCES[event]
+    return known if kind is None else Consequence(known.reason, tuple(k for k in known.kinds if k == kind))
+
+
+def next_reason(current: Reason | None, wanted: Reason) -> Reason:
+    """The reason a certificate has after being revoked with ``wanted``.
+
+    A held certificate may be revoked for good; nothing else changes once set. The same reason again changes nothing.
+
+    Raises:
+        AlreadyRevoked: it is revoked with another reason than a hold.
+    """
+    if current in (None, "certificate_hold", wanted):
+        return wanted
+    raise AlreadyRevoked(f"revoked already: {current}")
+
+
+def crl_entry(serial: int, revoked_ms: int, reason: Reason) -> bytes:
+    """One ``revokedCertificates`` entry (37 octets for a four-octet serial with a reason).
+
+    ``unspecified`` is said by leaving the reason out, as RFC 5280 section 5.3.1 asks.
+
+    Raises:
+        BadContent: the serial is out of range.
+    """
+    if not 1 <= serial <= MAX_SERIAL:
+        raise BadContent("serial number")
+    return der.sequence(der.integer(serial), der.time(revoked_ms), _ENTRY_EXTENSIONS[reason])
+
+
+_ENTRY_EXTENSIONS: Final[dict[Reason, bytes]] = {
+    reason: der.sequence(extensions.extension("2.5.29.21", der.enumerated(code))) if code else b""
+    for reason, code in REASON_CODES.items()
+}
+
+
+def crl_tbs(
+    authority: Authority,
+    *,
+    number: int,
+    this_update_ms: int,
+    next_update_ms: int,
+    entries: Iterable[bytes],
+    point: Point | None = None,
+) -> bytes:
+    """To-be-signed DER of a revocation list (RFC 5280 section 5.1).
+
+    Args:
+        authority: whose list; its key identifier stands in the list, since generations share a name.
+        number: CRLNumber; must rise with every list of this authority and scope.
+        this_update_ms: instant of issue.
+        next_update_ms: by when the next one is out.
+        entries: from ``crl_entry``, in the order wanted.
+        point: the municipality this list is for; None for the full list.
+
+    Raises:
+        BadContent: the number is negative or the update instants are out of order.
+    """
+    if number < 0 or next_update_ms <= this_update_ms:
+        raise BadContent("list number or update instants")
+    return _join_list(
+        (
+            der.integer(1),
+            SIGNATURE_ALGORITHM,
+            authority.name,
+            der.time(this_update_ms),
+            der.time(next_update_ms),
+        ),
+        entries,
+        _list_extensions(authority, number, point),
+    )
+
+
+def _list_extensions(authority: Authority, number: int, point: Point | None) -> bytes:
+    scope = issuing_distribution_point(authority.point_name(point)) if point else b""
+    crl_number = extensions.extension("2.5.29.20", der.integer(number))
+    return der.explicit(0, der.sequence(extensions.authority_key(authority.key_id), crl_number, scope))
+
+
+def issuing_distribution_point(name: bytes) -> bytes:
+    """Critical issuingDistributionPoint (RFC 5280 section 5.2.5): this list covers the point with this name only."""
+    return extensions.extension("2.5.29.28", der.sequence(extensions.full_name(name)), critical=True)
+
+
+def _join_list(head: tuple[bytes, ...], entries: Iterable[bytes], tail: bytes) -> bytes:
+    """One join for the whole list: a million entries are copied once."""
+    kept = list(entries)
+    size = sum(map(len, kept))
+    entries_header = der.header(der.SEQUENCE, size) if kept else b""  # an empty list leaves the field out
+    total = sum(map(len, head)) + len(entries_header) + size + len(tail)
+    return b"".join((der.header(der.SEQUENCE, total), *head, entries_header, *kept, tail))
