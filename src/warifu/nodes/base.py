@@ -20,6 +20,7 @@ from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import open_reply
 from warifu.contract.health import AskHealth, ChildProcess, Health, Part
 from warifu.contract.message import Answer, Request
+from warifu.domain.decision import Asked, Decision
 from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Stale, TryAgain, WarifuError
 from warifu.ports.clock import Clock
 from warifu.ports.entropy import Entropy
@@ -29,13 +30,10 @@ from warifu.ports.store import (
     Change,
     Find,
     Get,
-    JournalEntry,
-    OutboxMessage,
     Pending,
     RequestKey,
     Snapshot,
     Store,
-    Write,
 )
 from warifu.ports.transport import Transport
 
@@ -68,16 +66,6 @@ class Call(Struct, frozen=True):
         return RequestKey(node, self.operation_id, self.envelope.step, self.envelope.digest())
 
 
-class Decision(Struct, frozen=True):
-    """What a pure rule decided: everything to write, and the answer."""
-
-    answer: Answer
-    writes: tuple[Write, ...] = ()
-    journal: tuple[JournalEntry, ...] = ()
-    audit: tuple[AuditEntry, ...] = ()
-    outbox: tuple[OutboxMessage, ...] = ()
-
-
 Rule = Callable[[Snapshot], Decision]
 Handler = Callable[[Call], Awaitable[Answer]]
 
@@ -87,7 +75,6 @@ class World(Struct, frozen=True):
 
     name: str
     """The node's name in the topology, e.g. ``relay-1``."""
-    store: Store
     transport: Transport
     clock: Clock
     entropy: Entropy
@@ -102,7 +89,7 @@ class HasHealth(Protocol):
 
 
 class Node:
-    """Base of every node. Subclasses fill ``handlers`` (by message name) and may add timers and health parts."""
+    """Base of every node. Subclasses fill ``handlers`` (by message name), and may add timers and health parts."""
 
     KIND: ClassVar[str]
     """As in message names: ``center``, ``authority`` ..."""
@@ -110,8 +97,6 @@ class Node:
     def __init__(self, world: World) -> None:
         self.world = world
         self.handlers: dict[str, Handler] = {AskHealth.NAME: self._answer_health}
-        self._outbox_kick = asyncio.Event()
-        self._outbox_troubles: dict[str, str] = {}
 
     # ---- answering ---------------------------------------------------------------------------------------------
 
@@ -127,66 +112,16 @@ class Node:
         call = Call(envelope, decode_request(envelope.name, envelope.body), self.world.clock.now_ms())
         return Reply(body=encode(await handler(call)))
 
-    async def step(self, call: Call, reads: Sequence[Get | Find], rule: Rule, answer: type[A]) -> A:
-        """Do an idempotent step: the same call again gets the first answer.
-
-        Args:
-            call: whose key the effect is remembered under.
-            reads: what the rule needs, in order.
-            rule: pure; called again with fresh state when a record moved.
-            answer: the type of the answer.
-
-        Raises:
-            KeyReused: the key was used for another request.
-            Stale: records kept moving.
-            Unavailable: the store does not answer; the same call may come again.
-        """
-        key = call.key(self.KIND)
-        for _ in range(MAX_DECISIONS):
-            snapshot = await self.world.store.read(*reads, request=key)
-            if snapshot.answer is not None:
-                return decode(answer, snapshot.answer)
-            decision = rule(snapshot)
-            if not isinstance(decision.answer, answer):
-                raise Fault(f"{call.envelope.name}: rule answered {type(decision.answer).__name__}")
-            try:
-                await self.world.store.commit(self._change(call, decision, key))
-            except Stale:
-                continue
-            if decision.outbox:
-                self._outbox_kick.set()
-            return decision.answer
-        raise Stale(f"{call.envelope.name}: the record kept changing")
-
-    async def answered(self, call: Call, answer: type[A]) -> A | None:
-        """The answer given before to the same call, if any: asked first by steps that do slow work before deciding."""
-        snapshot = await self.world.store.read(request=call.key(self.KIND))
-        return None if snapshot.answer is None else decode(answer, snapshot.answer)
-
-    async def look(self, call: Call, audit: AuditEntry) -> None:
-        """Leave an audit entry for a look at personal data, before the data goes out."""
-        await self.world.store.commit(Change(now_ms=call.now_ms, audit=(audit,)))
-
-    def audit(self, call: Call, action: str, subject: str, purpose: str) -> AuditEntry:
-        """An audit entry in the name of the call's actor."""
-        return AuditEntry(
-            actor=f"{call.envelope.sender}/{call.envelope.actor}",
-            action=action,
-            subject=subject,
-            operation_id=call.operation_id,
-            purpose=purpose,
-        )
-
     @staticmethod
-    def _change(call: Call, decision: Decision, key: RequestKey) -> Change:
-        return Change(
+    def asked(call: Call) -> Asked:
+        """What rules need of a call."""
+        envelope = call.envelope
+        return Asked(
+            operation_id=envelope.operation_id,
+            step=envelope.step,
+            actor=f"{envelope.sender}/{envelope.actor}",
             now_ms=call.now_ms,
-            writes=decision.writes,
-            journal=decision.journal,
-            audit=decision.audit,
-            outbox=decision.outbox,
-            request=key,
-            answer=encode(decision.answer),
+            municipality=envelope.municipality,
         )
 
     # ---- asking others -----------------------------------------------------------------------------------------
@@ -229,7 +164,105 @@ class Node:
     # ---- timers ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """The node's timers, until cancelled."""
+        """The node's timers, until cancelled: none by default."""
+        await asyncio.Event().wait()
+
+    # ---- health ------------------------------------------------------------------------------------------------
+
+    async def health(self) -> Health:
+        """Exercise every part this node's work needs."""
+        names = self.parts()
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(self._probe(probe)) for name, probe in names.items()}
+        parts = {name: task.result() for name, task in tasks.items()}
+        return Health(ok=all(part.ok for part in parts.values()), parts=parts, processes=self.processes())
+
+    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What to exercise."""
+        return {}
+
+    def processes(self) -> tuple[ChildProcess, ...]:
+        """Processes of the node's own (HSM workers)."""
+        return ()
+
+    @staticmethod
+    async def _probe(probe: Callable[[], Awaitable[None]]) -> Part:
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await probe()
+        except WarifuError as error:
+            return Part(ok=False, detail=f"{error.code}: {error}"[:200])
+        except TimeoutError:
+            return Part(ok=False, detail=f"no answer within {PROBE_S} s")
+        return Part(ok=True)
+
+    async def _answer_health(self, _call: Call) -> Health:
+        return await self.health()
+
+
+class KeepingNode(Node):
+    """A node with a store: idempotent steps, audited looks, an outbox."""
+
+    def __init__(self, world: World, store: Store) -> None:
+        super().__init__(world)
+        self.store = store
+        self._outbox_kick = asyncio.Event()
+        self._outbox_troubles: dict[str, str] = {}
+
+    async def step(self, call: Call, reads: Sequence[Get | Find], rule: Rule, answer: type[A]) -> A:
+        """Do an idempotent step: the same call again gets the first answer.
+
+        Args:
+            call: whose key the effect is remembered under.
+            reads: what the rule needs, in order.
+            rule: pure; called again with fresh state when a record moved.
+            answer: the type of the answer.
+
+        Raises:
+            KeyReused: the key was used for another request.
+            Stale: records kept moving.
+            Unavailable: the store does not answer; the same call may come again.
+        """
+        key = call.key(self.KIND)
+        for _ in range(MAX_DECISIONS):
+            snapshot = await self.store.read(*reads, request=key)
+            if snapshot.answer is not None:
+                return decode(answer, snapshot.answer)
+            decision = rule(snapshot)
+            if not isinstance(decision.answer, answer):
+                raise Fault(f"{call.envelope.name}: rule answered {type(decision.answer).__name__}")
+            try:
+                await self.store.commit(self._change(call, decision, key))
+            except Stale:
+                continue
+            if decision.outbox:
+                self._outbox_kick.set()
+            return decision.answer
+        raise Stale(f"{call.envelope.name}: the record kept changing")
+
+    async def answered(self, call: Call, answer: type[A]) -> A | None:
+        """The answer given before to the same call, if any: asked first by steps that do slow work before deciding."""
+        snapshot = await self.store.read(request=call.key(self.KIND))
+        return None if snapshot.answer is None else decode(answer, snapshot.answer)
+
+    async def look(self, call: Call, audit: AuditEntry) -> None:
+        """Leave an audit entry for a look at personal data, before the data goes out."""
+        await self.store.commit(Change(now_ms=call.now_ms, audit=(audit,)))
+
+    @staticmethod
+    def _change(call: Call, decision: Decision, key: RequestKey) -> Change:
+        return Change(
+            now_ms=call.now_ms,
+            writes=decision.writes,
+            journal=decision.journal,
+            audit=decision.audit,
+            outbox=decision.outbox,
+            request=key,
+            answer=encode(decision.answer),
+        )
+
+    async def run(self) -> None:
+        """The outbox, until cancelled."""
         await self.run_outbox()
 
     async def run_outbox(self) -> None:
@@ -238,7 +271,7 @@ class Node:
         while True:
             self._outbox_kick.clear()
             try:
-                waiting = await self.world.store.pending(OUTBOX_BATCH)
+                waiting = await self.store.pending(OUTBOX_BATCH)
                 sent = await self._send_batch(waiting) if waiting else 0
             except TryAgain as error:
                 self._outbox_troubles["outbox"] = error.code
@@ -277,7 +310,7 @@ class Node:
         )
         try:
             open_reply(await self.world.transport.call(message.destination, envelope), Answer)
-            await self.world.store.sent(pending.sequence)
+            await self.store.sent(pending.sequence)
         except WarifuError as error:
             # Kept, whatever the reason: a message is never dropped. A refusal is somebody's fault and shows in health.
             self._outbox_troubles[message.message_id] = error.code
@@ -287,56 +320,14 @@ class Node:
         self._outbox_troubles.pop(message.message_id, None)
         return True
 
-    # ---- health ------------------------------------------------------------------------------------------------
-
-    async def health(self) -> Health:
-        """Exercise every part this node's work needs."""
-        names = self.parts()
-        async with asyncio.TaskGroup() as group:
-            tasks = {name: group.create_task(self._probe(probe)) for name, probe in names.items()}
-        parts = {name: task.result() for name, task in tasks.items()}
-        return Health(ok=all(part.ok for part in parts.values()), parts=parts, processes=self.processes())
-
     def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """What to exercise: by default the store, and the outbox's refusals."""
-        return {"store": self.world.store.probe, "outbox": self._probe_outbox}
-
-    def processes(self) -> tuple[ChildProcess, ...]:
-        """Processes of the node's own (HSM workers)."""
-        return ()
+        """The store, and whether the outbox gets through."""
+        return super().parts() | {"store": self.store.probe, "outbox": self._probe_outbox}
 
     async def _probe_outbox(self) -> None:
         if self._outbox_troubles:
             message, code = next(iter(self._outbox_troubles.items()))
             raise TryAgain(f"{len(self._outbox_troubles)} waiting; {message}: {code}")
-
-    @staticmethod
-    async def _probe(probe: Callable[[], Awaitable[None]]) -> Part:
-        try:
-            async with asyncio.timeout(PROBE_S):
-                await probe()
-        except WarifuError as error:
-            return Part(ok=False, detail=f"{error.code}: {error}"[:200])
-        except TimeoutError:
-            return Part(ok=False, detail=f"no answer within {PROBE_S} s")
-        return Part(ok=True)
-
-    async def _answer_health(self, _call: Call) -> Health:
-        return await self.health()
-
-
-def outbox(
-    message_id: str, destination: str, request: Request, operation_id: str, order_key: str = ""
-) -> OutboxMessage:
-    """An outbox message for a request."""
-    return OutboxMessage(
-        message_id=message_id,
-        destination=destination,
-        name=request.NAME,
-        body=encode(request),
-        operation_id=operation_id,
-        order_key=order_key,
-    )
 
 
 def expect(request: Any, kind: type[Q]) -> Q:  # noqa: ANN401 - narrowing is its purpose

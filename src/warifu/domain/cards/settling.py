@@ -1,0 +1,77 @@
+"""Settling a card write: once the chip has spoken, record, operation and journal move together, and JPKI is told."""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from warifu.contract.authority import RevokeCertificates, WriteSettled
+from warifu.contract.values import ChipStatus
+from warifu.domain.cards import plans, tally
+from warifu.domain.cards.records import Card, CardWrite, Operation
+from warifu.domain.decision import Asked
+from warifu.kernel.errors import Fault
+from warifu.ports.store import JournalEntry, OutboxMessage, Update, Write
+
+
+class Settlement(Struct, frozen=True):
+    """The records after settling, and what goes with them. ``writes`` holds only the journal row's change."""
+
+    card: Card
+    operation: Operation
+    result: Literal["none", "finished", "undone"]
+    writes: tuple[Write, ...] = ()
+    journal: tuple[JournalEntry, ...] = ()
+    outbox: tuple[OutboxMessage, ...] = ()
+
+
+def settle(card: Card, operation: Operation, write: CardWrite | None, chip: ChipStatus, asked: Asked) -> Settlement:
+    """Settle the operation's pending write by what the chip says; without one, chip and record must be equal.
+
+    Raises:
+        AnotherCard, ChipDiffers: see ``tally``.
+    """
+    if not operation.pending_write:
+        tally.require_equal(card, chip)
+        return Settlement(card, operation, "none")
+    if write is None or write.write_id != operation.pending_write:
+        raise Fault("the pending write has no journal row")
+    result = tally.outcome(card, write, chip)
+    finished = result == "finished"
+    return Settlement(
+        card=_after(card, write, asked) if finished else card,
+        operation=msgspec.structs.replace(
+            operation,
+            pending_write="",
+            writes_done=operation.writes_done + finished,
+            changed_ms=asked.now_ms,
+        ),
+        result=result,
+        writes=(Update(tally.settled(write, result, asked.now_ms)),),
+        journal=(asked.journal(f"card:{card.card_id}", f"write_{result}", write=write.write_id, step=write.step_name),),
+        outbox=_tell_jpki(card, write, result, asked),
+    )
+
+
+def _after(card: Card, write: CardWrite, asked: Asked) -> Card:
+    # What ended meanwhile (the holder died) stays ended, whatever the chip was told before.
+    state = card.state if card.state == "abolished" else plans.STATE_AFTER.get(write.step_name, card.state)
+    after = msgspec.structs.replace(card, write_id=write.write_id, state=state, changed_ms=asked.now_ms)
+    if write.step_name == "continue":
+        return msgspec.structs.replace(
+            after, municipality=card.continuation_municipality, continuation_municipality="", continuation_due=None
+        )
+    if write.step_name == "terminate":
+        return msgspec.structs.replace(after, live_resident_id=None)
+    return after
+
+
+def _tell_jpki(card: Card, write: CardWrite, result: tally.Outcome, asked: Asked) -> tuple[OutboxMessage, ...]:
+    told: list[OutboxMessage] = []
+    if write.with_jpki:
+        settled = WriteSettled(card_id=card.card_id, write_id=write.write_id, outcome=result)
+        told.append(asked.outbox("authority", settled, order_key=card.card_id))
+    if result == "finished" and write.step_name == "terminate":
+        revoke = RevokeCertificates(card_id=card.card_id, event="abolition")
+        told.append(asked.outbox("authority", revoke, order_key=card.card_id))
+    return tuple(told)

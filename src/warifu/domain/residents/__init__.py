@@ -1,0 +1,1 @@
+"""Residents: identity information, its changes, and individual numbers."""

@@ -1,0 +1,120 @@
+"""Rules of the registry: who may be entered, what a change is, who is told."""
+
+import msgspec
+
+from warifu.contract.numbering import AssignNumber
+from warifu.contract.registry import (
+    Changed,
+    ChangeResident,
+    Register,
+    Registered,
+    ResidentChanged,
+    ResidentChangedForAuthority,
+)
+from warifu.contract.values import Person, ResidentEvent
+from warifu.domain.decision import Asked, Decision
+from warifu.domain.residents.records import Resident
+from warifu.kernel.calendar import jst_date
+from warifu.kernel.errors import NotAllowed, NotFound, Refused
+from warifu.ports.store import Insert, Update
+
+FIELDS_OF_EVENT: dict[ResidentEvent, frozenset[str]] = {
+    "move": frozenset({"municipality", "address"}),
+    "name": frozenset({"name", "kana", "former_surname"}),
+    "address": frozenset({"address"}),
+    "birth_date": frozenset({"birth_date"}),
+    "sex": frozenset({"sex"}),
+    "death": frozenset(),
+}
+"""Which fields each kind of change may touch (住民基本台帳法: a change says what it is)."""
+
+
+class AlreadyRegistered(Refused):
+    """The resident is in the register."""
+
+    code = "resident.already_registered"
+
+
+class WrongChange(Refused):
+    """The new content does not fit the kind of change."""
+
+    code = "resident.wrong_change"
+
+
+def register(found: Resident | None, request: Register, resident_code: str, asked: Asked) -> Decision:
+    """Enter a resident; the number assignment is told."""
+    if found is not None:
+        raise AlreadyRegistered(request.resident_id)
+    if request.person.birth_date > jst_date(asked.now_ms):
+        raise WrongChange("birth date in the future")
+    record = _resident(request.resident_id, resident_code, request.person, asked.now_ms)
+    assign = AssignNumber(
+        resident_id=request.resident_id, resident_code=resident_code, municipality=request.person.municipality
+    )
+    return Decision(
+        answer=Registered(resident_id=request.resident_id, resident_code=resident_code),
+        writes=(Insert(record),),
+        journal=(asked.journal(f"resident:{request.resident_id}", "registered"),),
+        audit=(asked.audit("resident.register", request.resident_id, "registry.register"),),
+        outbox=(asked.outbox("numbering", assign, order_key=request.resident_id),),
+    )
+
+
+def change(found: Resident | None, request: ChangeResident, asked: Asked) -> Decision:
+    """Change a resident's record; the centre and JPKI are told, in order per resident."""
+    if found is None:
+        raise NotFound(f"resident {request.resident_id}")
+    _require_change(found, request)
+    registered = request.event != "death"
+    record = _resident(found.resident_id, found.resident_code, request.person, asked.now_ms, registered=registered)
+    record = msgspec.structs.replace(record, version=found.version)
+    told = {
+        "resident_id": found.resident_id,
+        "event": request.event,
+        "resident_version": found.version + 1,
+        "municipality_before": found.municipality,
+        "municipality_after": record.municipality,
+        "occurred_on": request.occurred_on,
+    }
+    return Decision(
+        answer=Changed(resident_version=found.version + 1),
+        writes=(Update(record),),
+        journal=(asked.journal(f"resident:{found.resident_id}", "changed", event=request.event),),
+        audit=(asked.audit("resident.change", found.resident_id, f"registry.{request.event}"),),
+        outbox=(
+            asked.outbox("center", ResidentChanged(**told), order_key=f"center:{found.resident_id}"),
+            asked.outbox("authority", ResidentChangedForAuthority(**told), order_key=f"jpki:{found.resident_id}"),
+        ),
+    )
+
+
+def _require_change(found: Resident, request: ChangeResident) -> None:
+    if not found.registered:
+        raise NotAllowed("the resident has left the register")
+    before, after = found.person(), request.person
+    changed = {name for name in Person.__struct_fields__ if getattr(before, name) != getattr(after, name)}
+    if changed - FIELDS_OF_EVENT[request.event]:
+        raise WrongChange(f"{request.event} does not change {', '.join(sorted(changed))}")
+    if not changed and request.event != "death":
+        raise WrongChange(f"{request.event} changes nothing")
+    if request.event == "move" and "municipality" not in changed:
+        raise WrongChange("a move changes the municipality; within it, it is an address change")
+
+
+def _resident(
+    resident_id: str, resident_code: str, person: Person, now_ms: int, *, registered: bool = True
+) -> Resident:
+    return Resident(
+        resident_id=resident_id,
+        resident_code=resident_code,
+        name=person.name,
+        kana=person.kana,
+        former_surname=person.former_surname,
+        birth_date=person.birth_date,
+        sex=person.sex,
+        address=person.address,
+        municipality=person.municipality,
+        stay_until=person.stay_until,
+        registered=registered,
+        changed_ms=now_ms,
+    )

@@ -1,0 +1,64 @@
+"""Registry of residents, national server: identity information and its changes (住基ネット全国サーバ)."""
+
+from typing import ClassVar
+
+from warifu.contract.registry import AskIdentity, Changed, ChangeResident, Identity, Register, Registered
+from warifu.domain.decision import Decision
+from warifu.domain.residents import rules
+from warifu.domain.residents.records import Resident
+from warifu.kernel.check_digits import resident_code_from
+from warifu.kernel.errors import NotFound
+from warifu.nodes.base import Call, KeepingNode, World, expect
+from warifu.ports.store import Get, Snapshot, Store
+
+RECORDS = (Resident,)
+
+
+class Registry(KeepingNode):
+    """Enters residents, records their changes, provides identity information."""
+
+    KIND: ClassVar[str] = "registry"
+
+    def __init__(self, world: World, store: Store) -> None:
+        super().__init__(world, store)
+        self.handlers |= {
+            Register.NAME: self.register,
+            ChangeResident.NAME: self.change,
+            AskIdentity.NAME: self.identity,
+        }
+
+    async def register(self, call: Call) -> Registered:
+        """Enter a resident under a fresh resident record code."""
+        request = expect(call.request, Register)
+
+        def rule(snapshot: Snapshot) -> Decision:
+            # Drawn anew at each decision: a code that is taken makes the commit stale, and the next draw differs.
+            code = resident_code_from(self.world.entropy.random_bytes(16))
+            return rules.register(snapshot.one(0, Resident), request, code, self.asked(call))
+
+        return await self.step(call, (Get(Resident, (request.resident_id,)),), rule, Registered)
+
+    async def change(self, call: Call) -> Changed:
+        """Record a change of a resident's record."""
+        request = expect(call.request, ChangeResident)
+
+        def rule(snapshot: Snapshot) -> Decision:
+            return rules.change(snapshot.one(0, Resident), request, self.asked(call))
+
+        return await self.step(call, (Get(Resident, (request.resident_id,)),), rule, Changed)
+
+    async def identity(self, call: Call) -> Identity:
+        """Provide identity information; the look is audited before it is answered."""
+        request = expect(call.request, AskIdentity)
+        snapshot = await self.store.read(Get(Resident, (request.resident_id,)))
+        found = snapshot.one(0, Resident)
+        if found is None:
+            raise NotFound(f"resident {request.resident_id}")
+        await self.look(call, self.asked(call).audit("resident.look", found.resident_id, request.purpose))
+        return Identity(
+            resident_id=found.resident_id,
+            resident_code=found.resident_code,
+            person=found.person(),
+            registered=found.registered,
+            resident_version=found.version,
+        )
