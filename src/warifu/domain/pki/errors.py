@@ -54,12 +54,13 @@ class OcspRefused(Refused):
     """The request gets an unsigned error answer.
 
     Args:
+        text: why, for our own log; the client sees the status only.
         status: the responseStatus of RFC 6960 section 4.2.1, in our spelling.
     """
 
     code = "pki.ocsp_refused"
 
-    def __init__(self, status: OcspError, text: str) -> None:
+    def __init__(self, text: str, *, status: OcspError = "malformed_request") -> None:
         super().__init__(text)
         self.status: OcspError = status
 

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, ObjectIdentifier
 
 from warifu.domain.pki import names
-from warifu.domain.pki.dates import MIN_SIGNATURE_AGE_YEARS, age_on, era_date, jst_date
 from warifu.domain.pki.errors import LintFailed
 from warifu.domain.pki.extensions import ExtensionName
 from warifu.domain.pki.names import Attribute, Point
@@ -28,6 +27,7 @@ from warifu.domain.pki.profile import (
     SubscriberData,
     assemble,
 )
+from warifu.kernel.calendar import SIGNATURE_MIN_AGE, age_on, jpki_date, jst_date
 
 _KEY_BITS = 2048
 _EXPONENT = 65537
@@ -74,8 +74,8 @@ def _check_fields(authority: Authority, content: Content, certificate: x509.Cert
     _require(certificate.not_valid_after_utc == _instant(validity.not_after_ms), "notAfter")
     _check_key(certificate, _public_key(authority, content))
     if isinstance(content, SignatureContent):
-        age = age_on(jst_date(validity.not_before_ms), content.subscriber.birth_date)
-        _require(age >= MIN_SIGNATURE_AGE_YEARS, "age")
+        age = age_on(content.subscriber.birth_date, jst_date(validity.not_before_ms))
+        _require(age >= SIGNATURE_MIN_AGE, "age")
 
 
 def _check_key(certificate: x509.Certificate, expected: bytes) -> None:
@@ -196,7 +196,7 @@ def _named(authority: Authority, content: Content, name: ExtensionName) -> x509.
 def _holder(profile: Profile, subscriber: SubscriberData) -> list[x509.GeneralName]:
     texts = {
         1: subscriber.name,
-        4: era_date(subscriber.birth_date),
+        4: jpki_date(subscriber.birth_date),
         3: profile.sex_digit(subscriber.sex),
         5: subscriber.address,
         2: subscriber.name_substitutes,

@@ -10,14 +10,15 @@ certificates the real service ships).
 
 import re
 from functools import lru_cache
-from typing import Literal
 
 from msgspec import Struct
 
+from warifu.contract.values import CertificateKind
 from warifu.domain.pki import der
 from warifu.domain.pki.errors import BadContent
+from warifu.kernel.municipalities import municipality
 
-Kind = Literal["signature", "authentication"]
+Kind = CertificateKind
 """Which of the two authorities, and which of a card's two certificates."""
 KINDS: tuple[Kind, ...] = ("signature", "authentication")
 
@@ -193,54 +194,11 @@ def checked_common_name(text: str) -> str:
     return text
 
 
-_PREFECTURE_NAMES = (
-    "Hokkaido",
-    "Aomori-ken",
-    "Iwate-ken",
-    "Miyagi-ken",
-    "Akita-ken",
-    "Yamagata-ken",
-    "Fukushima-ken",
-    "Ibaraki-ken",
-    "Tochigi-ken",
-    "Gunma-ken",
-    "Saitama-ken",
-    "Chiba-ken",
-    "Tokyo-to",
-    "Kanagawa-ken",
-    "Niigata-ken",
-    "Toyama-ken",
-    "Ishikawa-ken",
-    "Fukui-ken",
-    "Yamanashi-ken",
-    "Nagano-ken",
-    "Gifu-ken",
-    "Shizuoka-ken",
-    "Aichi-ken",
-    "Mie-ken",
-    "Shiga-ken",
-    "Kyoto-fu",
-    "Osaka-fu",
-    "Hyogo-ken",
-    "Nara-ken",
-    "Wakayama-ken",
-    "Tottori-ken",
-    "Shimane-ken",
-    "Okayama-ken",
-    "Hiroshima-ken",
-    "Yamaguchi-ken",
-    "Tokushima-ken",
-    "Kagawa-ken",
-    "Ehime-ken",
-    "Kochi-ken",
-    "Fukuoka-ken",
-    "Saga-ken",
-    "Nagasaki-ken",
-    "Kumamoto-ken",
-    "Oita-ken",
-    "Miyazaki-ken",
-    "Kagoshima-ken",
-    "Okinawa-ken",
-)
-PREFECTURES: dict[str, str] = {f"{number:02d}": name for number, name in enumerate(_PREFECTURE_NAMES, start=1)}
-"""Romaji of each prefecture by its JIS X 0401 number, as the subject's first L writes it."""
+def point_of(code: str) -> Point:
+    """The distribution point of a municipality, by its six-digit code.
+
+    Raises:
+        NotFound: not in the kernel's table.
+    """
+    found = municipality(code)
+    return Point(prefecture=found.prefecture_romaji, municipality=found.name_romaji)

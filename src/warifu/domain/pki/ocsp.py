@@ -91,11 +91,11 @@ def parse_request(data: bytes) -> OcspRequest:
         OcspRefused: ``malformed_request``: not a request, over a limit, or with a critical extension we do not know.
     """
     if len(data) > MAX_REQUEST_BYTES:
-        raise OcspRefused("malformed_request", "request is too large")
+        raise OcspRefused("request is too large")
     try:
         return _read_request(data)
     except NotDer as error:
-        raise OcspRefused("malformed_request", "request is not DER of RFC 6960") from error
+        raise OcspRefused("request is not DER of RFC 6960") from error
 
 
 def parse_get_path(path: str) -> OcspRequest:
@@ -105,11 +105,11 @@ def parse_get_path(path: str) -> OcspRequest:
         OcspRefused: as ``parse_request``, or not base64.
     """
     if len(path) > 3 * MAX_REQUEST_BYTES:
-        raise OcspRefused("malformed_request", "request is too large")
+        raise OcspRefused("request is too large")
     try:
         data = base64.b64decode(unquote(path.strip("/")), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise OcspRefused("malformed_request", "path is not base64") from error
+        raise OcspRefused("path is not base64") from error
     return parse_request(data)
 
 
@@ -130,13 +130,13 @@ def _read_request(data: bytes) -> OcspRequest:
 
 def _check_version(element: der.Element) -> None:
     if der.read_integer(der.read_only(element.content, der.INTEGER)) != 0:
-        raise OcspRefused("malformed_request", "request version")
+        raise OcspRefused("request version")
 
 
 def _read_list(element: der.Element) -> tuple[CertId, ...]:
     requests = der.read_all(element.content)
     if not 1 <= len(requests) <= MAX_CERT_IDS:
-        raise OcspRefused("malformed_request", f"1 to {MAX_CERT_IDS} certificates may be asked about")
+        raise OcspRefused(f"1 to {MAX_CERT_IDS} certificates may be asked about")
     return tuple(_read_single(request) for request in requests)
 
 
@@ -156,7 +156,7 @@ def _read_cert_id(element: der.Element) -> CertId:
     algorithm = der.read_all(der.expect(fields[0], der.SEQUENCE).content)
     name = _HASHES.get(algorithm[0].encoded) if algorithm else None
     if name is None:
-        raise OcspRefused("malformed_request", "hash algorithm is neither SHA-1 nor SHA-256")
+        raise OcspRefused("hash algorithm is neither SHA-1 nor SHA-256")
     hashes = tuple(der.expect(field, der.OCTET_STRING).content for field in fields[1:3])
     serial = der.read_integer(fields[3])
     return CertId(issuer=(name, hashes[0], hashes[1]), serial=serial, encoded=element.encoded)
@@ -172,7 +172,7 @@ def _read_nonce(fields: list[der.Element]) -> bytes | None:
         return None
     nonce = der.read_only(value, der.OCTET_STRING).content
     if not 1 <= len(nonce) <= MAX_NONCE_BYTES:
-        raise OcspRefused("malformed_request", f"nonce is not of 1 to {MAX_NONCE_BYTES} octets")
+        raise OcspRefused(f"nonce is not of 1 to {MAX_NONCE_BYTES} octets")
     return nonce
 
 
@@ -185,7 +185,7 @@ def _read_extensions(element: der.Element, *known: bytes) -> dict[bytes, bytes]:
             raise NotDer("Extension")
         critical = len(fields) == 3 and fields[1].content != b"\x00"  # noqa: PLR2004 - likewise
         if critical and fields[0].encoded not in known:
-            raise OcspRefused("malformed_request", "unknown critical extension")
+            raise OcspRefused("unknown critical extension")
         found[fields[0].encoded] = der.expect(fields[-1], der.OCTET_STRING).content
     return found
 
@@ -211,7 +211,7 @@ def only_issuer(request: OcspRequest, index: Mapping[IssuerKey, Authority]) -> A
     found = {id(index.get(cert_id.issuer)): index.get(cert_id.issuer) for cert_id in request.cert_ids}
     authorities = list(found.values())
     if len(authorities) != 1 or authorities[0] is None:
-        raise OcspRefused("unauthorized", "not one authority this responder answers for")
+        raise OcspRefused("not one authority this responder answers for", status="unauthorized")
     return authorities[0]
 
 

@@ -10,23 +10,23 @@ one name apart), whether there is an OCSP address (none here unless given), and 
 """
 
 from datetime import date
-from typing import Literal
 
 from msgspec import Struct
 
+from warifu.contract.values import Person, Sex
 from warifu.domain.pki import der, extensions, names
-from warifu.domain.pki.dates import MIN_SIGNATURE_AGE_YEARS, Validity, age_on, era_date, jst_date
+from warifu.domain.pki.dates import Validity
 from warifu.domain.pki.errors import BadContent, TooYoung
 from warifu.domain.pki.extensions import ExtensionName
 from warifu.domain.pki.names import WARIFU_TEST, Kind, Naming, Point
-from warifu.domain.pki.substitutes import substitute
-
-Sex = Literal["male", "female", "other"]
+from warifu.domain.pki.substitutes import full_width, substitute
+from warifu.kernel.calendar import SIGNATURE_MIN_AGE, age_on, jpki_date, jst_date
 
 FIRST_SERIAL = 0x01000000
 """Where a new authority's ascending counter may start so that every subscriber's serial has four octets."""
 MAX_SERIAL = 0x7FFFFFFF
-MAX_NAME_CHARS = 100
+MAX_NAME_CHARS = 152
+"""The contract's longest name, longest former surname, and its brackets."""
 MAX_ADDRESS_CHARS = 200
 
 SIGNATURE_ALGORITHM = der.sequence(der.oid("1.2.840.113549.1.1.11"), der.null())
@@ -134,33 +134,38 @@ def _check_text(field: str, text: str, flags: str, limit: int) -> None:
         raise BadContent(f"subscriber's {field} or its substitute flags")
 
 
-def subscriber_data(
-    *,
-    name: str,
-    birth_date: date,
-    sex: Sex,
-    address: str,
-    municipality: str,
-    point: Point,
-    common_name: str,
-) -> SubscriberData:
+def subscriber_data(person: Person, *, municipality: str, point: Point, common_name: str) -> SubscriberData:
     """The holder's data from the resident register's, with characters a certificate cannot carry replaced and flagged.
 
+    Args:
+        person: as the registry keeps it.
+        municipality: six-digit code of the one that issues.
+        point: the same in romaji (``names.point_of``).
+        common_name: of the new certificate.
+
     Raises:
-        BadContent: name or address are empty or too long.
+        BadContent: name or address are too long once written.
     """
-    written_name, written_address = substitute(name), substitute(address)
+    name, address = substitute(written_name(person)), substitute(person.address)
     return SubscriberData(
-        name=written_name.text,
-        name_substitutes=written_name.flags,
-        birth_date=birth_date,
-        sex=sex,
-        address=written_address.text,
-        address_substitutes=written_address.flags,
+        name=name.text,
+        name_substitutes=name.flags,
+        birth_date=person.birth_date,
+        sex=person.sex,
+        address=address.text,
+        address_substitutes=address.flags,
         municipality=municipality,
         point=point,
         common_name=common_name,
     )
+
+
+def written_name(person: Person) -> str:
+    """The name, with a former surname in brackets behind the surname, as cards print it (旧姓併記)."""
+    if not person.former_surname:
+        return person.name
+    surname, space, given = full_width(person.name).partition("\u3000")
+    return f"{surname}［{person.former_surname}］{space}{given}"
 
 
 def common_name(stamp: str, municipality: str, desk: str = "003A") -> str:
@@ -244,8 +249,8 @@ def signature_certificate_tbs(authority: Authority, content: SignatureContent) -
     """
     _check_kind(authority, "signature")
     subscriber = content.subscriber
-    if age_on(jst_date(content.validity.not_before_ms), subscriber.birth_date) < MIN_SIGNATURE_AGE_YEARS:
-        raise TooYoung(f"no signature certificate under {MIN_SIGNATURE_AGE_YEARS}")
+    if age_on(subscriber.birth_date, jst_date(content.validity.not_before_ms)) < SIGNATURE_MIN_AGE:
+        raise TooYoung(f"no signature certificate under {SIGNATURE_MIN_AGE}")
     parts = _subscriber_parts(authority, content.public_key, subscriber.point) | {
         "key_usage": extensions.key_usage(0, 1),
         "subject_alt_name": _holder_alt_name(authority.profile, subscriber),
@@ -336,7 +341,7 @@ def _holder_attributes(profile: Profile, subscriber: SubscriberData) -> tuple[tu
     """The six attributes of subjectAltName in the order cards have them: 1, 4, 3, 5, 2, 6."""
     return (
         ("1", subscriber.name),
-        ("4", era_date(subscriber.birth_date)),
+        ("4", jpki_date(subscriber.birth_date)),
         ("3", profile.sex_digit(subscriber.sex)),
         ("5", subscriber.address),
         ("2", subscriber.name_substitutes),

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from warifu.contract.values import CertificateEvent
 from warifu.domain.pki import der, extensions
 from warifu.domain.pki.errors import AlreadyRevoked, BadContent
 from warifu.domain.pki.names import KINDS, Kind, Point
@@ -36,23 +37,8 @@ REASON_CODES: Final[dict[Reason, int]] = {
 }
 """CRLReason (RFC 5280 section 5.3.1) as the service uses it; removeFromCRL does not occur: a hold is never released."""
 
-Event = Literal[
-    "move",
-    "name_change",
-    "birth_date_change",
-    "sex_change",
-    "record_error",
-    "death",
-    "left_register",
-    "abolition",
-    "return",
-    "pre_delivery_discard",
-    "suspension",
-    "authority_compromise",
-    "renewal",
-    "key_compromise",
-    "request",
-]
+Event = CertificateEvent | Literal["record_error", "left_register", "authority_compromise"]
+"""The contract's events of one card, and the rarer ones that only the authority itself brings up."""
 
 
 class Consequence(Struct, frozen=True):
@@ -66,22 +52,21 @@ _SIGNATURE_ONLY: tuple[Kind, ...] = ("signature",)
 _CONSEQUENCES: Final[dict[Event, Consequence]] = {
     # The printed particulars stand in the signature certificate alone: the other one stays valid.
     "move": Consequence("affiliation_changed", _SIGNATURE_ONLY),
-    "name_change": Consequence("affiliation_changed", _SIGNATURE_ONLY),
-    "birth_date_change": Consequence("affiliation_changed", _SIGNATURE_ONLY),
-    "sex_change": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "name": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "address": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "birth_date": Consequence("affiliation_changed", _SIGNATURE_ONLY),
+    "sex": Consequence("affiliation_changed", _SIGNATURE_ONLY),
     "record_error": Consequence("affiliation_changed", _SIGNATURE_ONLY),
     "death": Consequence("cessation_of_operation", KINDS),
     "left_register": Consequence("cessation_of_operation", KINDS),
     "abolition": Consequence("cessation_of_operation", KINDS),
     "return": Consequence("cessation_of_operation", KINDS),
-    "pre_delivery_discard": Consequence("unspecified", KINDS),
+    "cancelled_delivery": Consequence("unspecified", KINDS),
     "suspension": Consequence("certificate_hold", KINDS),
     "authority_compromise": Consequence("ca_compromise", KINDS),
-}
-_PER_CERTIFICATE: Final[dict[Event, Reason]] = {
-    "renewal": "superseded",
-    "key_compromise": "key_compromise",
-    "request": "cessation_of_operation",
+    "renewal": Consequence("superseded", KINDS),
+    "key_compromise": Consequence("key_compromise", KINDS),
+    "request": Consequence("cessation_of_operation", KINDS),
 }
 
 
@@ -90,16 +75,8 @@ def consequence(event: Event, kind: Kind | None = None) -> Consequence:
 
     Args:
         event: what happened.
-        kind: the certificate concerned, for events about one of them (renewal, a compromised key, the holder's own
-            request); for the others it narrows the answer to that kind.
-
-    Raises:
-        BadContent: an event about one certificate came without saying which.
+        kind: narrows the answer to one kind (renewal, a compromised key or the holder's request may concern one only).
     """
-    if event in _PER_CERTIFICATE:
-        if kind is None:
-            raise BadContent(f"{event} does not say which certificate")
-        return Consequence(_PER_CERTIFICATE[event], (kind,))
     known = _CONSEQUENCES[event]
     return known if kind is None else Consequence(known.reason, tuple(k for k in known.kinds if k == kind))
 
