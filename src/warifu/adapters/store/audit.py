@@ -95,29 +95,30 @@ def verify_export(
     Raises:
         AuditBroken: a row or a seal was changed, removed or added after the fact.
     """
-    waiting = sorted(rows, key=lambda row: row.place)
+    ordered = sorted(rows, key=lambda row: row.place)
+    done = 0
     previous: Seal | None = None
     for seal in sorted(seals, key=lambda seal: seal.batch):
-        batch = _take_batch(waiting, previous, seal)
+        batch = _take_batch(ordered, done, previous, seal)
         if next_seal(previous, batch, seal.at_ms) != msgspec.structs.replace(seal, signature=b""):
             raise AuditBroken(f"batch {seal.batch}: its rows are not those that were sealed")
         if check_signature is not None:
             check_signature(seal)
-        waiting = waiting[len(batch) :]
+        done += len(batch)
         previous = seal
     if expected_head is not None and expected_head not in {seal.head for seal in seals}:
         raise AuditBroken("the expected head is not in the chain: it was cut or made anew")
-    return AuditReport(len(seals), len(rows) - len(waiting), len(waiting), previous.head if previous else FIRST_HEAD)
+    return AuditReport(len(seals), done, len(rows) - done, previous.head if previous else FIRST_HEAD)
 
 
-def _take_batch(waiting: Sequence[AuditRow], previous: Seal | None, seal: Seal) -> Sequence[AuditRow]:
+def _take_batch(ordered: Sequence[AuditRow], done: int, previous: Seal | None, seal: Seal) -> Sequence[AuditRow]:
     """The rows up to the seal's last place; there must be as many as it counted."""
     if seal.batch != (previous.batch + 1 if previous else 1):
         raise AuditBroken(f"batch {seal.batch}: the seal before it is missing, or it is there twice")
-    batch = waiting[: seal.count]
-    whole = len(batch) == seal.count and batch[-1].place == seal.through
-    followed = len(waiting) > seal.count and waiting[seal.count].place <= seal.through
-    if seal.count < 1 or not whole or followed:
+    after = done + max(seal.count, 0)
+    batch = ordered[done:after]
+    followed = len(ordered) > after and ordered[after].place <= seal.through
+    if not batch or len(batch) != seal.count or batch[-1].place != seal.through or followed:
         raise AuditBroken(f"batch {seal.batch}: rows were removed or added")
     return batch
 

@@ -217,6 +217,17 @@ class MemoryStore:
         await self._changed()
         return sealed
 
+    async def audit_rows(self, after: tuple[int, int] = (0, 0), limit: int = 10_000) -> tuple[AuditRow, ...]:
+        """A page of the audit rows in the order of the chain."""
+        await self._reading()
+        start = bisect_right(self._state.audit, after, key=_place)
+        return tuple(self._state.audit[start : start + limit])
+
+    async def audit_seals(self) -> tuple[Seal, ...]:
+        """All seals, oldest first."""
+        await self._reading()
+        return tuple(self._state.seals)
+
     def journal(self) -> tuple[JournalRow, ...]:
         """The whole journal, oldest first: for properties that a search checks."""
         return tuple(self._state.journal)
@@ -224,10 +235,6 @@ class MemoryStore:
     def audit(self) -> tuple[AuditRow, ...]:
         """All audit rows in the order of the chain."""
         return tuple(self._state.audit)
-
-    def seals(self) -> tuple[Seal, ...]:
-        """All seals, oldest first."""
-        return tuple(self._state.seals)
 
     def outbox(self) -> tuple[Pending, ...]:
         """All waiting messages, oldest first."""
@@ -322,6 +329,10 @@ class MemoryStore:
 
 
 _NOTHING = Change(now_ms=0)
+
+
+def _place(row: AuditRow) -> tuple[int, int]:
+    return row.place
 
 
 def _request(request: RequestKey) -> tuple[str, str, str]:

@@ -123,11 +123,16 @@ def _plain(declared: Any) -> Any:  # noqa: ANN401 - likewise
     return declared
 
 
+def check_name(name: str) -> None:
+    """A schema's, table's or column's name: it is written into SQL."""
+    if not _NAME.fullmatch(name):
+        raise Fault(f"{name!r} is no name of a schema, table or column")
+
+
 def _check_declaration(table: Table) -> None:
     """Names must be plain, keys must be there, sets must name columns."""
     for name in (table.name, *table.names):
-        if not _NAME.fullmatch(name):
-            raise Fault(f"{table.name}: {name} is no table or column name")
+        check_name(name)
     if table.name in RESERVED:
         raise Fault(f"{table.name} is a table of the store itself")
     if not table.key:

@@ -1,0 +1,319 @@
+"""The store in PostgreSQL: one round trip to read, one statement to change, no lock held in between.
+
+Every failure of the driver becomes one of ``Stale``, ``Unavailable`` and ``Fault``, and is raised without its cause:
+PostgreSQL's messages quote the values of the row.
+"""
+# ruff: noqa: S608 - the schema's name is checked when the store is opened; every value is a parameter
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from warifu.adapters.store.audit import AuditRow, Seal, next_seal
+from warifu.adapters.store.change import (
+    MAX_PENDING,
+    MAX_RESERVE,
+    check_count,
+    check_request,
+    plan_of,
+)
+from warifu.adapters.store.shape import Table, check_name, check_reads, tables_of
+from warifu.adapters.store.statements import (
+    Statements,
+    change_shape,
+    change_values,
+    read_shape,
+    read_values,
+    request_values,
+)
+from warifu.kernel.errors import Fault, KeyReused, Stale, Unavailable, WarifuError
+from warifu.ports.store import AuditEntry, Change, Find, Get, OutboxMessage, Pending, Record, RequestKey, Snapshot
+
+GUARD_MISSED: Final = "WRF01"
+"""SQLSTATE of a change whose guard missed (``sql/common/0001_base.sql``)."""
+
+_STALE: Final = frozenset({GUARD_MISSED, "23505", "40001", "40P01"})  # unique violation, serialization, deadlock
+# connection, resources, operator intervention (shutdown, cancelled by the statement's deadline), system error
+_UNAVAILABLE: Final = frozenset({"08", "53", "57", "58"})
+_READ_ONLY: Final = "25006"  # a standby that has not been promoted
+
+_SETTINGS: Final = {
+    "application_name": "warifu",
+    "jit": "off",
+    # Every statement names rows by index. One plan for all values, and never a scan or hash of a table that happens
+    # to be small when the plan is made and is large when it is used.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+class PostgresLimits(Struct, frozen=True):
+    """What one store may take."""
+
+    connections: int = 8
+    waiting: int = 1000
+    """Calls that wait for a connection; the next is refused at once."""
+    acquire_timeout_ms: int = 2000
+    """How long a call waits for a connection, making one included."""
+    statement_timeout_ms: int = 5000
+    """How long a statement may run, waiting for rows of others included."""
+
+
+class PostgresStore:
+    """A ``Store`` over a pool of connections; make it with ``open_postgres``."""
+
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", schema: str, tables: dict[str, Table], limits: PostgresLimits
+    ) -> None:
+        self._pool = pool
+        self._tables = tables
+        self._limits = limits
+        self._statements = Statements(schema, tables)
+        self._schema = schema
+        self._waiting = 0
+
+    async def read(self, *reads: Get | Find, request: RequestKey | None = None) -> Snapshot:
+        """See ``Store.read``."""
+        tables = check_reads(self._tables, reads)
+        values: list[Any] = []
+        if request is not None:
+            check_request(request)
+            values.extend(request_values(request))
+        shapes = tuple(read_shape(table, read) for table, read in zip(tables, reads, strict=True))
+        for shape, read in zip(shapes, reads, strict=True):
+            values.extend(read_values(shape, read))
+        row = await self._row(self._statements.read(shapes, asked=request is not None), *values)
+        pairs = zip(tables, reads, strict=True)
+        found = (_records(table, read, row[place]) for place, (table, read) in enumerate(pairs, 1))
+        return Snapshot(_answer(request, row[0]), tuple(found))
+
+    async def commit(self, change: Change) -> None:
+        """See ``Store.commit``."""
+        plan = plan_of(self._tables, change)
+        await self._row(self._statements.change(change_shape(change, plan)), *change_values(change, plan))
+
+    async def pending(self, limit: int) -> tuple[Pending, ...]:
+        """See ``Store.pending``.
+
+        Rows leave only when sent and the search starts at the lowest, so one that commits late with a low number is
+        found by the next call. Two commits of one order key that do not overlap have their numbers in their order.
+        """
+        check_count("pending", limit, MAX_PENDING)
+        rows = await self._rows(
+            f"SELECT o.sequence, o.message_id, o.destination, o.name, o.body, o.operation_id, o.order_key "
+            f"FROM \"{self._schema}\".outbox AS o WHERE o.order_key = '' OR NOT EXISTS (SELECT 1 "
+            f"FROM \"{self._schema}\".outbox AS p WHERE p.order_key = o.order_key AND p.order_key <> '' "
+            "AND p.sequence < o.sequence) ORDER BY o.sequence LIMIT $1::bigint",
+            limit,
+        )
+        return tuple(Pending(row[0], OutboxMessage(*row[1:])) for row in map(tuple, rows))
+
+    async def sent(self, sequence: int) -> None:
+        """See ``Store.sent``."""
+        await self._rows(f'DELETE FROM "{self._schema}".outbox WHERE sequence = $1::bigint', sequence)
+
+    async def reserve(self, sequence: str, count: int) -> int:
+        """See ``Store.reserve``."""
+        check_count("reserve", count, MAX_RESERVE)
+        row = await self._row(
+            f'INSERT INTO "{self._schema}".sequences AS s (name, next_number) VALUES ($1::text, 1 + $2::bigint) '
+            "ON CONFLICT (name) DO UPDATE SET next_number = s.next_number + $2::bigint "
+            "RETURNING next_number - $2::bigint",
+            sequence,
+            count,
+        )
+        return int(row[0])
+
+    async def probe(self) -> None:
+        """See ``Store.probe``."""
+        await self._row(
+            f'INSERT INTO "{self._schema}".probes AS p (only_row, count) VALUES (true, 1) '
+            "ON CONFLICT (only_row) DO UPDATE SET count = p.count + 1 RETURNING count"
+        )
+
+    async def seal(
+        self, now_ms: int, limit: int = 10_000, sign: Callable[[bytes], Awaitable[bytes]] | None = None
+    ) -> Seal | None:
+        """Seal the next batch of audit rows: at most ``limit``; None when nothing can be sealed now.
+
+        Rows of transactions at or above the oldest one still running wait: a row of theirs may still appear among
+        them. Several sealers may run: one wins each batch, the others get None.
+
+        Args:
+            now_ms: the instant to write into the seal.
+            limit: rows of one batch.
+            sign: signs the head.
+
+        Raises:
+            Unavailable: the store does not answer.
+            Fault: the database's transaction numbers lie behind the last seal (restored elsewhere): start a new schema.
+        """
+        previous = await self._last_seal()
+        rows = await self.audit_rows(previous.through if previous else (0, 0), limit, complete=True)
+        if not rows:
+            return None
+        seal = next_seal(previous, rows, now_ms)
+        if sign is not None:
+            seal = msgspec.structs.replace(seal, signature=await sign(seal.head))
+        try:
+            await self._rows(
+                f'INSERT INTO "{self._schema}".audit_seals '
+                "(batch, through_transaction, through_id, count, head, at_ms, signature) "
+                "VALUES ($1::bigint, $2::bigint::text::xid8, $3::bigint, $4::bigint, $5::bytea, $6::bigint, $7::bytea)",
+                *(seal.batch, *seal.through, seal.count, seal.head, seal.at_ms, seal.signature),
+            )
+        except Stale:
+            return None
+        return seal
+
+    async def audit_rows(
+        self, after: tuple[int, int] = (0, 0), limit: int = 10_000, *, complete: bool = False
+    ) -> tuple[AuditRow, ...]:
+        """A page of the audit table in the order of the chain; ``complete``: only rows that no other can precede."""
+        condition = "AND transaction < pg_snapshot_xmin(pg_current_snapshot())" if complete else ""
+        rows = await self._rows(
+            "SELECT transaction::text::bigint, id, at_ms, actor, action, subject, operation_id, purpose "
+            f'FROM "{self._schema}".audit WHERE (transaction, id) > ($1::bigint::text::xid8, $2::bigint) {condition} '
+            "ORDER BY transaction, id LIMIT $3::bigint",
+            *(*after, limit),
+        )
+        return tuple(AuditRow(row[0], row[1], row[2], AuditEntry(*row[3:])) for row in map(tuple, rows))
+
+    async def audit_seals(self) -> tuple[Seal, ...]:
+        """All seals, oldest first."""
+        return await self._seals("ORDER BY batch")
+
+    async def _last_seal(self) -> Seal | None:
+        seals = await self._seals("ORDER BY batch DESC LIMIT 1")
+        if not seals:
+            return None
+        row = await self._row("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        if seals[0].through[0] >= row[0]:
+            raise Fault("the audit chain is ahead of this database: it was restored into another")
+        return seals[0]
+
+    async def _seals(self, tail: str) -> tuple[Seal, ...]:
+        rows = await self._rows(
+            "SELECT batch, through_transaction::text::bigint, through_id, count, head, at_ms, signature "
+            f'FROM "{self._schema}".audit_seals {tail}'
+        )
+        return tuple(Seal(row[0], (row[1], row[2]), *row[3:]) for row in map(tuple, rows))
+
+    async def _row(self, statement: str, *values: object) -> asyncpg.Record:
+        """The only row of a statement."""
+        rows = await self._rows(statement, *values)
+        if len(rows) != 1:
+            raise Fault(f"{len(rows)} rows where one was expected")
+        return rows[0]
+
+    async def _rows(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Carry out one statement on a connection of its own, in the form that the port promises when it fails."""
+        try:
+            async with self._connection() as connection:
+                return await connection.fetch(statement, *values)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            failure = failure_of(error)
+        # outside of the handler: no cause, no context, so no row's values in a trace
+        raise failure
+
+    @asynccontextmanager
+    async def _connection(self) -> "AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]":
+        if self._waiting >= self._limits.waiting:
+            raise Unavailable("too many calls wait for a connection to the database")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._limits.acquire_timeout_ms / 1000):
+                connection = await self._pool.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield connection
+        finally:
+            await self._pool.release(connection, timeout=self._limits.acquire_timeout_ms / 1000)
+
+
+@asynccontextmanager
+async def open_postgres(
+    url: str, schema: str, records: Iterable[type[Record]], limits: PostgresLimits | None = None
+) -> AsyncIterator[PostgresStore]:
+    """A store on the database at ``url``; connections are made when first needed and closed at the end.
+
+    Args:
+        url: ``postgresql://user:password@host:port/database``.
+        schema: the node kind; ``migrate`` has been run.
+        records: the record types of the schema (a node's ``RECORDS``).
+        limits: connections and deadlines.
+    """
+    limits = limits or PostgresLimits()
+    check_name(schema)
+    pool = await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=limits.connections,
+        max_inactive_connection_lifetime=0,
+        timeout=limits.acquire_timeout_ms / 1000,
+        # the server's deadline comes first; this one is for a server that is no longer there
+        command_timeout=limits.statement_timeout_ms / 1000 + 1,
+        statement_cache_size=500,
+        max_cached_statement_lifetime=0,
+        server_settings={**_SETTINGS, "statement_timeout": str(limits.statement_timeout_ms)},
+        # a connection carries no state from one statement to the next: no second round trip to reset it
+        reset=_keep,
+    )
+    try:
+        yield PostgresStore(pool, schema, tables_of(records), limits)
+    finally:
+        await _close(pool, limits.statement_timeout_ms / 1000)
+
+
+async def _keep(_connection: object) -> None:
+    """Nothing to reset."""
+
+
+async def _close(pool: "asyncpg.Pool[asyncpg.Record]", timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+def failure_of(error: asyncpg.PostgresError | asyncpg.InterfaceError | OSError) -> WarifuError:
+    """The error of our own tree; its text holds the SQLSTATE only."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state in _STALE:
+            return Stale("a record moved" if state == GUARD_MISSED else f"the database refused the write: {state}")
+        if state[:2] in _UNAVAILABLE or state == _READ_ONLY:
+            return Unavailable(f"the database does not serve: {state}")
+        return Fault(f"the database refused the statement: {state}")
+    if isinstance(error, asyncpg.DataError):
+        return Fault("a value does not fit its column")
+    return Unavailable(f"the database does not answer: {type(error).__name__}")
+
+
+def _answer(request: RequestKey | None, row: "asyncpg.Record | None") -> bytes | None:
+    if request is None or row is None:
+        return None
+    digest, answer = row
+    if digest != request.digest:
+        raise KeyReused("the same operation and step came with another request")
+    return bytes(answer)
+
+
+def _records(table: Table, read: Get | Find, found: Any) -> tuple[Record, ...]:  # noqa: ANN401 - a row or rows
+    rows = ([] if found is None else [found]) if isinstance(read, Get) else found
+    return tuple(_record(table, row) for row in rows)
+
+
+def _record(table: Table, row: Iterable[Any]) -> Record:
+    values: list[Any] = [tuple(value) if type(value) is list else value for value in row]
+    fields: dict[str, Any] = dict(zip(table.names, values, strict=True))
+    return table.record(**fields)

@@ -1,0 +1,256 @@
+"""The SQL of a read and of a change, and the values that go with it.
+
+Texts depend only on the *shape* of a read or change (which tables, how many rows), never on its values, so a node uses
+a handful of them and each is prepared once per connection.
+"""
+# ruff: noqa: S608 - names come from checked declarations (shape.py); every value is a parameter
+
+import functools
+from collections.abc import Iterator
+from typing import Any, Final
+
+from msgspec import Struct
+
+from warifu.adapters.store.change import Plan, detail_of
+from warifu.adapters.store.ddl import COLLATION, SQL_TYPES
+from warifu.adapters.store.shape import Table
+from warifu.ports.store import Change, Check, Delete, Find, Get, Insert, RequestKey, Update
+
+_SqlColumns = tuple[tuple[str, str], ...]
+_JOURNAL: Final = (("stream", "text"), ("event", "text"), ("operation_id", "text"), ("detail", "jsonb"))
+_AUDIT: Final = tuple((name, "text") for name in ("actor", "action", "subject", "operation_id", "purpose"))
+_OUTBOX: Final = (
+    ("message_id", "text"),
+    ("destination", "text"),
+    ("name", "text"),
+    ("body", "bytea"),
+    ("operation_id", "text"),
+    ("order_key", "text"),
+)
+_REQUEST: Final = (
+    ("node", "text"),
+    ("operation_id", "text"),
+    ("step", "text"),
+    ("digest", "bytea"),
+    ("answer", "bytea"),
+)
+
+
+class ReadShape(Struct, frozen=True):
+    """All that a read's SQL depends on."""
+
+    table: type[Any]
+    path: tuple[str, ...] | None
+    """None for a ``Get``."""
+    nulls: tuple[str, ...]
+    """Columns of the path that must be NULL."""
+    after: bool
+
+
+class ChangeShape(Struct, frozen=True):
+    """All that a change's SQL depends on."""
+
+    guarded: tuple[tuple[str, type[Any]], ...]
+    """Kind of write (its class's name) and record."""
+    inserts: tuple[tuple[type[Any], int], ...]
+    journal: int
+    audit: int
+    outbox: int
+    request: bool
+
+
+class _Places:
+    """Numbers the parameters of a statement."""
+
+    def __init__(self, used: int = 0) -> None:
+        self._used = used
+
+    def take(self, sql_type: str) -> str:
+        self._used += 1
+        # the parameter itself has no collation: the column's is used
+        return f"${self._used}::{sql_type.removesuffix(COLLATION)}"
+
+
+def read_shape(table: Table, read: Get | Find) -> ReadShape:
+    """The shape of a checked read."""
+    if isinstance(read, Get):
+        return ReadShape(table.record, None, (), after=False)
+    path = table.path_of(read)
+    nulls = tuple(name for name in path if read.where[name] is None)
+    return ReadShape(table.record, path, nulls, after=read.after is not None)
+
+
+def read_values(shape: ReadShape, read: Get | Find) -> Iterator[Any]:
+    """The parameters of one read, in the order of its SQL."""
+    if isinstance(read, Get):
+        yield from read.key
+        return
+    for name in shape.path or ():
+        if name not in shape.nulls:
+            yield read.where[name]
+    yield from read.after or ()
+    yield read.limit
+
+
+def request_values(request: RequestKey) -> tuple[str, str, str]:
+    """The parameters that find a request's answer: they come first."""
+    return request.node, request.operation_id, request.step
+
+
+class Statements:
+    """The texts for one schema.
+
+    Args:
+        schema: the node kind.
+        tables: its tables by record.
+    """
+
+    def __init__(self, schema: str, tables: dict[str, Table]) -> None:
+        self._schema = schema
+        self._by_record = {table.record: table for table in tables.values()}
+        self.read = functools.lru_cache(maxsize=1000)(self._read)
+        self.change = functools.lru_cache(maxsize=1000)(self._change)
+
+    def _in(self, name: str) -> str:
+        return f'"{self._schema}"."{name}"'
+
+    def _read(self, shapes: tuple[ReadShape, ...], *, asked: bool) -> str:
+        """One row: the request's (digest, answer) or NULL, then per read a row or an array of rows."""
+        places = _Places()
+        keys = " AND ".join(f"r.{name} = {places.take('text')}" for name in ("node", "operation_id", "step") if asked)
+        answer = f"(SELECT ROW(r.digest, r.answer) FROM {self._in('requests')} AS r WHERE {keys})" if asked else "NULL"
+        return "SELECT " + ",\n".join((answer, *(self._one_read(shape, places) for shape in shapes)))
+
+    def _one_read(self, shape: ReadShape, places: _Places) -> str:
+        table = self._by_record[shape.table]
+        # an anonymous row, its columns named here: a column added by a later migration changes nothing
+        row = "ROW({})".format(", ".join(f't."{name}"' for name in table.names))
+        rows = f"SELECT {row} FROM {self._in(table.name)} AS t"
+        if shape.path is None:
+            return f"({rows} WHERE {self._equal(table, table.key, (), places)})"
+        where = [self._equal(table, shape.path, shape.nulls, places)] if shape.path else []
+        if shape.after:
+            last = ", ".join(places.take(SQL_TYPES[table.column(name).kind]) for name in table.key)
+            where.append(f"({_columns(table.key)}) > ({last})")
+        condition = f" WHERE {' AND '.join(where)}" if where else ""
+        return f"ARRAY({rows}{condition} ORDER BY {_columns(table.key)} LIMIT {places.take('bigint')})"
+
+    def _equal(self, table: Table, path: tuple[str, ...], nulls: tuple[str, ...], places: _Places) -> str:
+        return " AND ".join(
+            f't."{name}" IS NULL'
+            if name in nulls
+            else f't."{name}" = {places.take(SQL_TYPES[table.column(name).kind])}'
+            for name in path
+        )
+
+    def _change(self, shape: ChangeShape) -> str:
+        """One statement. The guards are looked at first; a missed one aborts it before anything is inserted."""
+        places = _Places(1)  # $1 is the instant
+        parts: list[str] = []
+        guards: list[str] = []
+        for kind, record in shape.guarded:
+            part, guard = self._guarded(kind, self._by_record[record], places, f"g{len(guards)}")
+            parts.extend([part] if part else [])
+            guards.append(guard)
+        parts.extend(self._additions(shape, places))
+        condition = " AND ".join(guards) or "true"
+        # ModifyTable parts that nobody reads run to their end after the main query, which has looked at the guards
+        main = f"SELECT CASE WHEN {condition} THEN true ELSE {self._in('guard_missed')}() END, $1::bigint"
+        return f"WITH {', '.join(parts)}\n{main}" if parts else main
+
+    def _guarded(self, kind: str, table: Table, places: _Places, name: str) -> tuple[str, str]:
+        """A CTE (or "" when there is nothing to modify) and the condition that it found its row."""
+        if kind != Update.__name__:
+            where = self._key_and_version(table, {}, places)
+            if kind == Delete.__name__:
+                return self._modifying(name, f"DELETE FROM {self._in(table.name)} AS t WHERE {where} RETURNING 1")
+            # FOR SHARE: nobody changes the record between this check and our commit
+            return "", f"EXISTS (SELECT 1 FROM {self._in(table.name)} AS t WHERE {where} FOR SHARE)"
+        values = {column: places.take(SQL_TYPES[table.column(column).kind]) for column in _values_of(table)}
+        sets = [f'"{column}" = {place}' for column, place in values.items() if column not in table.key]
+        where = self._key_and_version(table, values, places)
+        update = f"UPDATE {self._in(table.name)} AS t SET {', '.join((*sets, 'version = t.version + 1'))} WHERE {where}"
+        return self._modifying(name, f"{update} RETURNING 1")
+
+    def _key_and_version(self, table: Table, values: dict[str, str], places: _Places) -> str:
+        keys = [(name, values.get(name) or places.take(SQL_TYPES[table.column(name).kind])) for name in table.key]
+        return " AND ".join(f't."{name}" = {place}' for name, place in (*keys, ("version", places.take("bigint"))))
+
+    def _modifying(self, name: str, statement: str) -> tuple[str, str]:
+        return f"{name} AS ({statement})\n", f"EXISTS (SELECT 1 FROM {name})"
+
+    def _additions(self, shape: ChangeShape, places: _Places) -> Iterator[str]:
+        """The CTEs that only insert."""
+        for record, count in shape.inserts:
+            table = self._by_record[record]
+            columns = tuple((name, SQL_TYPES[table.column(name).kind]) for name in _values_of(table))
+            yield self._insert(table.name, columns, ("version", "1"), count, places)
+        instant = ("at_ms", "$1::bigint")
+        rest = (
+            ("journal", _JOURNAL, shape.journal),
+            ("audit", _AUDIT, shape.audit),
+            ("outbox", _OUTBOX, shape.outbox),
+            ("requests", _REQUEST, int(shape.request)),
+        )
+        for name, own, count in rest:
+            if count:
+                yield self._insert(name, own, instant, count, places)
+
+    def _insert(self, table: str, columns: _SqlColumns, fixed: tuple[str, str], count: int, places: _Places) -> str:
+        """``count`` rows of ``columns``, and one more column that is the same in all."""
+        names = ", ".join(f'"{name}"' for name in (*(name for name, _ in columns), fixed[0]))
+        rows = (
+            "({})".format(", ".join((*(places.take(sql_type) for _, sql_type in columns), fixed[1])))
+            for _ in range(count)
+        )
+        return f'"new {table}" AS (INSERT INTO {self._in(table)} ({names}) VALUES {", ".join(rows)})\n'
+
+
+def _columns(names: tuple[str, ...]) -> str:
+    return ", ".join(f't."{name}"' for name in names)
+
+
+def _values_of(table: Table) -> tuple[str, ...]:
+    """Every column but the version."""
+    return tuple(name for name in table.names if name != "version")
+
+
+def change_shape(change: Change, plan: Plan) -> ChangeShape:
+    """The shape of a checked change."""
+    return ChangeShape(
+        guarded=tuple((type(write).__name__, table.record) for table, write in plan.guarded),
+        inserts=tuple((table.record, len(inserts)) for table, inserts in plan.inserts),
+        journal=len(change.journal),
+        audit=len(change.audit),
+        outbox=len(change.outbox),
+        request=change.request is not None,
+    )
+
+
+def change_values(change: Change, plan: Plan) -> list[Any]:
+    """The parameters of a change, in the order of its SQL."""
+    values: list[Any] = [change.now_ms]
+    for table, write in plan.guarded:
+        values.extend(_guarded_values(table, write))
+    for table, inserts in plan.inserts:
+        for insert in inserts:
+            values.extend(_insert_values(table, insert))
+    for entry in change.journal:
+        values.extend((entry.stream, entry.event, entry.operation_id, detail_of(entry)))
+    for audited in change.audit:
+        values.extend(getattr(audited, name) for name, _ in _AUDIT)
+    for message in change.outbox:
+        values.extend(getattr(message, name) for name, _ in _OUTBOX)
+    if change.request is not None:
+        values.extend((*request_values(change.request), change.request.digest, change.answer))
+    return values
+
+
+def _insert_values(table: Table, insert: Insert) -> Iterator[Any]:
+    return (getattr(insert.record, name) for name in _values_of(table))
+
+
+def _guarded_values(table: Table, write: Update | Delete | Check) -> Iterator[Any]:
+    names = _values_of(table) if isinstance(write, Update) else table.key
+    yield from (getattr(write.record, name) for name in names)
+    yield write.record.version
