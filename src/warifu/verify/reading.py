@@ -1,0 +1,106 @@
+"""Reading DER with ``cryptography``, and the few checks every part of this library makes."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.x509.oid import ObjectIdentifier
+
+from warifu.verify.errors import SignatureInvalid, Unreadable
+
+T = TypeVar("T")
+E = TypeVar("E", bound=x509.ExtensionType)
+
+SHA256_WITH_RSA = ObjectIdentifier("1.2.840.113549.1.1.11")
+MIN_KEY_BITS = 2048
+
+
+def readable(read: Callable[[], T]) -> T:
+    """What ``read`` gives; the parser's own complaints become ours.
+
+    Raises:
+        Unreadable: the parser refused.
+    """
+    try:
+        return read()
+    except (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension) as error:
+        raise Unreadable("not the DER structure it should be") from error
+
+
+def load_certificate(data: bytes) -> x509.Certificate:
+    """The certificate in DER, its extensions readable.
+
+    Raises:
+        Unreadable: it is not one.
+    """
+    certificate = readable(lambda: x509.load_der_x509_certificate(data))
+    readable(lambda: certificate.extensions)
+    return certificate
+
+
+def rsa_key(certificate: x509.Certificate) -> RSAPublicKey:
+    """The certificate's RSA key of at least 2048 bits.
+
+    Raises:
+        Unreadable: another kind of key, or a shorter one.
+    """
+    key = readable(certificate.public_key)
+    if not isinstance(key, RSAPublicKey) or key.key_size < MIN_KEY_BITS:
+        raise Unreadable("public key is not RSA of at least 2048 bits")
+    return key
+
+
+def check_signature(key: RSAPublicKey, signature: bytes, data: bytes) -> None:
+    """RSASSA-PKCS1-v1_5 with SHA-256.
+
+    Raises:
+        SignatureInvalid: it does not verify.
+    """
+    try:
+        key.verify(signature, data, PKCS1v15(), hashes.SHA256())
+    except InvalidSignature as error:
+        raise SignatureInvalid("signature does not verify") from error
+
+
+def check_algorithm(algorithm: ObjectIdentifier) -> None:
+    """Only sha256WithRSAEncryption is known here.
+
+    Raises:
+        SignatureInvalid: another algorithm.
+    """
+    if algorithm != SHA256_WITH_RSA:
+        raise SignatureInvalid("signature algorithm is not sha256WithRSAEncryption")
+
+
+def find(extensions: x509.Extensions, kind: type[E]) -> E | None:
+    """The extension of this kind, or None."""
+    try:
+        return extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def check_critical(extensions: x509.Extensions, known: Iterable[ObjectIdentifier]) -> None:
+    """Every critical extension must be one we act on (RFC 5280 section 4.2).
+
+    Raises:
+        Unreadable: there is another.
+    """
+    unknown = {extension.oid for extension in extensions if extension.critical} - set(known)
+    if unknown:
+        raise Unreadable("unknown critical extension")
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since 1970 UTC."""
+    return int(moment.timestamp()) * 1000
+
+
+def from_ms(instant_ms: int) -> datetime:
+    """The moment, in UTC."""
+    return datetime.fromtimestamp(instant_ms / 1000, UTC)
