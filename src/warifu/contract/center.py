@@ -39,6 +39,7 @@ __all__ = [
     "AskCard",
     "AskCardData",
     "AskCardKeys",
+    "AskLiveCard",
     "AskOrders",
     "CardData",
     "CardMade",
@@ -48,6 +49,7 @@ __all__ = [
     "CloseOperation",
     "ConfirmWrite",
     "Confirmed",
+    "LiveCard",
     "OpenOperation",
     "Opened",
     "OrderCard",
@@ -287,8 +289,9 @@ class PrepareWrite(Request, frozen=True, kw_only=True):
     ANSWER: ClassVar[type[Answer]] = Script
 
     card_id: CardId
-    step_name: str
-    attempt: Annotated[int, Meta(ge=1, le=100)]
+    step_name: Annotated[str, Meta(pattern=r"^[a-z_]{1,30}$")]
+    chip: ChipStatus
+    """As it is now: windows still open, the last write committed."""
     issuer_update: bytes
     """INITIALIZE UPDATE response of the issuer domain, for the host challenge of the last answer."""
     jpki_update: bytes = b""
@@ -358,6 +361,22 @@ class AskCard(Request, frozen=True, kw_only=True):
     CHANGES: ClassVar[bool] = False
 
     card_id: CardId
+
+
+class LiveCard(Answer, frozen=True, kw_only=True):
+    """The resident's card that is not abolished, if there is one."""
+
+    card_id: str
+
+
+class AskLiveCard(Request, frozen=True, kw_only=True):
+    """Does the resident have a card (or one being made)?"""
+
+    NAME: ClassVar[str] = "center.live_card"
+    ANSWER: ClassVar[type[Answer]] = LiveCard
+    CHANGES: ClassVar[bool] = False
+
+    resident_id: ResidentId
 
 
 class SuspendCard(Request, frozen=True, kw_only=True):

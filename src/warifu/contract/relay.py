@@ -33,7 +33,7 @@ class Forward(Request, frozen=True, kw_only=True):
     """One business message. Self-contained: any relay, any HSM worker, can take it.
 
     nonce = direction byte (0 up, 1 down) | 3 zero bytes | counter (8 bytes big-endian); the counter is new for every
-    *sending*, so a retried message has another nonce. Context (AAD) = session | nonce | ``warifu.v1``.
+    *sending*, so a retried message has another nonce. Context (AAD) = session | counter | ``warifu.v1``.
     """
 
     NAME: ClassVar[str] = "relay.forward"

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from warifu.contract.center import AskLiveCard, LiveCard
 from warifu.contract.intake import (
     AcceptApplication,
     ApplicationPhoto,
@@ -87,7 +88,7 @@ class Intake(KeepingNode):
         application, photo = snapshot.one(0, Application), snapshot.one(1, StoredPhoto)
         if application is None or photo is None:
             raise NotFound(f"application {request.application_id}")
-        findings = self.artwork.photo_findings(photo.photo) + await self._identity_findings(call, application)
+        findings = self.artwork.check_photo(photo.photo).findings + await self._identity_findings(call, application)
 
         def rule(snapshot: Snapshot) -> Decision:
             return rules.check(snapshot.one(0, Application), request.application_id, findings, self.asked(call))
@@ -100,7 +101,10 @@ class Intake(KeepingNode):
             identity = await self.ask(call, "registry", ask, Identity, "identity")
         except NotFound:
             return ("resident.unknown",)
-        return () if identity.registered else ("resident.left_register",)
+        if not identity.registered:
+            return ("resident.left_register",)
+        live = await self.ask(call, "center", AskLiveCard(resident_id=application.resident_id), LiveCard, "live_card")
+        return ("card.already_held",) if live.card_id else ()
 
     async def accept(self, call: Call) -> Followed:
         """Accept a checked application."""

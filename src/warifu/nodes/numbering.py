@@ -1,9 +1,7 @@
 """Individual number assignment (個人番号付番システム). Numbers are encrypted at rest; every look is audited."""
 
-from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
-from warifu.contract.health import ChildProcess
 from warifu.contract.intake import Notify
 from warifu.contract.message import Done
 from warifu.contract.numbering import AssignNumber, Number, RevealNumber
@@ -13,6 +11,7 @@ from warifu.kernel.check_digits import individual_number_from
 from warifu.kernel.errors import NotFound, Stale
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, World, expect
 from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.hsm import Mac, Unwrap, Wrap
 from warifu.ports.store import Get, Insert, Snapshot, Store
 
@@ -21,7 +20,7 @@ WRAP_KEY = "numbering-wrap"
 INDEX_KEY = "numbering-index"
 
 
-class Numbering(KeepingNode):
+class Numbering(WithHsm, KeepingNode):
     """Gives each resident one number, for ever; no two residents the same."""
 
     KIND: ClassVar[str] = "numbering"
@@ -70,9 +69,8 @@ class Numbering(KeepingNode):
 
     async def _candidate(self, call: Call, resident_id: str) -> AssignedNumber:
         number = individual_number_from(self.world.entropy.random_bytes(16)).encode()
-        left = self.remaining_ms(call)
-        encrypted = await self.hsm.bytes(Wrap(WRAP_KEY, number, resident_id.encode()), left)
-        index = await self.hsm.bytes(Mac(INDEX_KEY, number), left)
+        encrypted = await self.hsm_bytes(call, Wrap(WRAP_KEY, number, resident_id.encode()))
+        index = await self.hsm_bytes(call, Mac(INDEX_KEY, number))
         return AssignedNumber(resident_id=resident_id, encrypted=encrypted, blind_index=index, assigned_ms=call.now_ms)
 
     async def reveal(self, call: Call) -> Number:
@@ -84,16 +82,8 @@ class Numbering(KeepingNode):
             raise NotFound(f"number of resident {request.resident_id}")
         await self.look(call, self.asked(call).audit("number.look", request.resident_id, request.purpose))
         unwrap = Unwrap(WRAP_KEY, found.encrypted, request.resident_id.encode())
-        number = await self.hsm.bytes(unwrap, self.remaining_ms(call))
+        number = await self.hsm_bytes(call, unwrap)
         return Number(individual_number=number.decode())
-
-    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """The store, the outbox and the HSM."""
-        return super().parts() | {"hsm": self.hsm.probe}
-
-    def processes(self) -> tuple[ChildProcess, ...]:
-        """The HSM workers."""
-        return self.hsm.processes()
 
 
 class _NumberTaken(Exception):  # noqa: N818 - a signal between two functions of this module

@@ -35,6 +35,13 @@ class Sign(Struct, frozen=True, tag=True):
     data: bytes
 
 
+class SignDigestInfo(Struct, frozen=True, tag=True):
+    """PKCS#1 v1.5 type 1 padding of ``data`` as it is (a DER DigestInfo, at most 245 bytes). ``Bytes`` (256)."""
+
+    label: str
+    data: bytes
+
+
 class Mac(Struct, frozen=True, tag=True):
     """AES-CMAC (RFC 4493). Answers ``Bytes`` (16)."""
 
@@ -116,6 +123,7 @@ HsmCommand = (
     CreateKey
     | PublicKey
     | Sign
+    | SignDigestInfo
     | Mac
     | Wrap
     | Unwrap

@@ -1,4 +1,4 @@
-"""The retry budget: a tenth of a token for each success, one for each retry, so that a storm of retries cannot feed itself."""
+"""The retry budget: a tenth of a token for each success, one for each retry: a storm of retries cannot feed itself."""
 
 from typing import Final
 

@@ -137,10 +137,8 @@ def _pins(card: Card, request: OpenOperation) -> tuple[PinName, ...]:
         for pin in get_args(PinName)
         if (pin != "signature" or card.has_signature) and (pin != "authentication" or card.has_authentication)
     )
-    if request.kind == "delivery":
-        return mine
     if request.kind != "pin_reset":
-        return ()
+        return mine
     if not request.pins or not set(request.pins) <= set(mine):
         raise NotAllowed("pin_reset names the PINs of this card to set anew")
     return tuple(pin for pin in mine if pin in request.pins)

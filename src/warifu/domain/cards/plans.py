@@ -2,11 +2,24 @@
 
 from typing import Final, get_args
 
+from warifu.contract.authority import JpkiPurpose
 from warifu.contract.center import PlannedStep
 from warifu.contract.values import CardState, ChipState, OperationKind, PinName
 
 ALL_PINS: Final[tuple[PinName, ...]] = get_args(PinName)
 JPKI_PINS: Final[frozenset[PinName]] = frozenset({"signature", "authentication"})
+
+JPKI_PURPOSES: Final[dict[str, JpkiPurpose]] = {
+    "set_up": "permit",
+    "open_windows": "open_windows",
+    "activate": "enable",
+    "continue": "replace_signature",
+    "update": "replace_signature",
+    "renew": "replace_both",
+    "resume": "replace_both",
+    "terminate": "disable",
+}
+"""What each card write asks of JPKI's domain."""
 
 STATES: Final[dict[OperationKind, frozenset[CardState]]] = {
     "setup": frozenset({"received"}),
@@ -42,7 +55,7 @@ def plan(kind: OperationKind, pins: tuple[PinName, ...]) -> tuple[PlannedStep, .
 
     Args:
         kind: which operation.
-        pins: the PINs this card has (delivery) or that are to be set anew (pin_reset).
+        pins: those that are to be set anew (pin_reset), otherwise all that this card has.
     """
     windows = _write("open_windows", with_jpki=bool(JPKI_PINS.intersection(pins)))
     enter = PlannedStep(name="enter_pins", action="set_pins", pins=pins)
@@ -51,8 +64,8 @@ def plan(kind: OperationKind, pins: tuple[PinName, ...]) -> tuple[PlannedStep, .
         "setup": (_write("set_up"),),
         "delivery": (windows, enter, _write("activate")),
         "pin_reset": (windows, enter),
-        "continuation": (prove, _write("continue")),
-        "update": (prove, _write("update")),
+        "continuation": (prove, _write("continue", with_jpki="signature" in pins)),
+        "update": (prove, _write("update", with_jpki="signature" in pins)),
         "certificate_renewal": (prove, _write("renew")),
         "resumption": (prove, _write("resume")),
         "abolition": (_write("terminate"),),

@@ -20,7 +20,7 @@ from warifu.ports.store import Insert, Update
 
 
 def order(
-    existing: Card | None, live: Card | None, request: OrderCard, card_id: str, municipality: str, asked: Asked
+    existing: Card | None, live: Card | None, request: OrderCard, *, card_id: str, municipality: str, asked: Asked
 ) -> Decision:
     """Order a card for an accepted application; one live card for each resident."""
     if existing is not None:

@@ -65,7 +65,7 @@ class CardWrite(Record, frozen=True, kw_only=True):
 
     TABLE: ClassVar[str] = "card_write"
     KEY: ClassVar[tuple[str, ...]] = ("write_id",)
-    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("card_id",), ("state",))
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("card_id",), ("operation_id", "state"))
 
     write_id: str
     card_id: str

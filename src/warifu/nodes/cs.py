@@ -1,0 +1,204 @@
+"""Communication server (市町村CS): one municipality's way to the centre.
+
+* Order: first in, first out per resident's card, in lanes; others pass (F4: no lane ever stops another, and nothing
+  here ever blocks itself).
+* Retries happen here and nowhere else, from a budget, with jitter, within the time the caller left.
+* Every message is encrypted for the relays' HSMs under a session of this CS; every *sending* has a counter of its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import ClassVar, Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
+
+from warifu.contract.codec import decode, encode
+from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.errors import open_reply
+from warifu.contract.health import AskHealth
+from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
+from warifu.domain.admission.retry import RetryBudget, delay_ms
+from warifu.domain.messages import SESSION_INFO, context, nonce
+from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, Fault, NotAllowed, TryAgain, Unavailable
+from warifu.kernel.ids import new_ulid
+from warifu.nodes.base import Node, World
+from warifu.ports.crypto import Crypto
+
+RELAY: Final = "relay"
+COUNTER: Final = frozenset(
+    {"center.receive", "center.open", "center.write", "center.confirm", "center.close", "center.abandon", "center.card"}
+)
+"""What a terminal may send to the centre."""
+MAX_WAITING: Final = 512
+"""Messages in this CS at once; one more is refused with when to come back."""
+KEY_MS: Final = 5_000
+RESERVE_MS: Final = 50
+"""Kept back from the time left, so that the answer still arrives."""
+
+
+class MessageSession(Struct):
+    """One session with the relays' HSMs: the key both sides have, and how many messages were sent under it."""
+
+    session: bytes
+    encapsulation: bytes
+    cipher: AESGCM
+    counter: int = 0
+
+    def next_counter(self) -> int:
+        """A counter no other sending has."""
+        self.counter += 1
+        return self.counter
+
+
+class CommunicationServer(Node):
+    """The CS of one municipality."""
+
+    KIND: ClassVar[str] = "cs"
+
+    def __init__(self, world: World, crypto: Crypto, municipality: str) -> None:
+        super().__init__(world)
+        self.crypto = crypto
+        self.municipality = municipality
+        self.budget = RetryBudget()
+        self.waiting = 0
+        self._lanes: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._session: MessageSession | None = None
+        self._agreeing = asyncio.Lock()
+
+    async def handle(self, envelope: Envelope) -> Reply:
+        """Take a terminal's message to the centre and bring the answer back."""
+        if envelope.name == AskHealth.NAME:
+            return await super().handle(envelope)
+        if envelope.name not in COUNTER:
+            raise NotAllowed(f"a CS does not carry {envelope.name}")
+        if self.waiting >= MAX_WAITING:
+            raise ConnectionExcess("the CS is full", retry_after_ms=1000, place_in_line=self.waiting)
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(envelope.remaining_ms / 1000), self.lane(envelope.ordering_key):
+                return await self._carry(self._stamped(envelope), self.world.clock.now_ms() + envelope.remaining_ms)
+        except TimeoutError:
+            raise DeadlinePassed(envelope.name) from None
+        finally:
+            self.waiting -= 1
+
+    def _stamped(self, envelope: Envelope) -> Envelope:
+        """The terminal's word on who and where is not taken: its certificate and this CS's place are."""
+        actor = f"{envelope.actor}@{envelope.sender}"[:60]
+        return msgspec.structs.replace(envelope, municipality=self.municipality, actor=actor)
+
+    @asynccontextmanager
+    async def lane(self, key: str) -> AsyncIterator[None]:
+        """Wait for one's turn behind earlier messages with the same key; no key, no waiting."""
+        if not key:
+            yield
+            return
+        lock, users = self._lanes.get(key, (None, 0))
+        lock = lock or asyncio.Lock()
+        self._lanes[key] = (lock, users + 1)
+        try:
+            async with lock:  # asyncio's lock is first in, first out
+                yield
+        finally:
+            _, users = self._lanes[key]
+            if users == 1:
+                del self._lanes[key]
+            else:
+                self._lanes[key] = (lock, users - 1)
+
+    async def _carry(self, envelope: Envelope, deadline_ms: int) -> Reply:
+        attempt = 0
+        while True:
+            try:
+                reply = await self._send(envelope, deadline_ms)
+            except TryAgain as error:
+                attempt += 1
+                await self._before_retry(error, attempt, deadline_ms)
+                continue
+            if reply.error is not None and reply.error.kind == "try_again":
+                attempt += 1
+                await self._before_retry(_as_error(reply), attempt, deadline_ms)
+                continue
+            self.budget = self.budget.earn()
+            return reply
+
+    async def _before_retry(self, error: TryAgain, attempt: int, deadline_ms: int) -> None:
+        """Wait before another try; raise the error when there is no time or no budget for it."""
+        jitter = self.world.entropy.random_bytes(1)[0]
+        wait_ms = delay_ms(attempt, getattr(error, "retry_after_ms", 0), jitter)
+        budget = self.budget.spend()
+        if budget is None or self.world.clock.now_ms() + wait_ms + RESERVE_MS >= deadline_ms:
+            raise error
+        self.budget = budget
+        await asyncio.sleep(wait_ms / 1000)
+
+    async def _send(self, envelope: Envelope, deadline_ms: int) -> Reply:
+        left = deadline_ms - self.world.clock.now_ms() - RESERVE_MS
+        if left <= 0:
+            raise DeadlinePassed(envelope.name)
+        session = await self._agreed()
+        counter = session.next_counter()
+        inner = encode(msgspec.structs.replace(envelope, remaining_ms=left))
+        request = Forward(
+            session=session.session,
+            encapsulation=session.encapsulation,
+            counter=counter,
+            ciphertext=session.cipher.encrypt(nonce(0, counter), inner, context(session.session, counter)),
+        )
+        outer = msgspec.structs.replace(
+            envelope, name=Forward.NAME, sender=self.world.name, remaining_ms=left, body=encode(request)
+        )
+        forwarded = await self.exchange(RELAY, outer, Forwarded)
+        return self._opened(session, counter, forwarded.ciphertext)
+
+    def _opened(self, session: MessageSession, counter: int, ciphertext: bytes) -> Reply:
+        try:
+            plain = session.cipher.decrypt(nonce(1, counter), ciphertext, context(session.session, counter))
+        except InvalidTag:
+            self._session = None
+            raise Unavailable("the relay's answer does not open: a new session is agreed") from None
+        return decode(Reply, plain)
+
+    async def _agreed(self) -> MessageSession:
+        """The session; key material is read once, not for each message."""
+        async with self._agreeing:
+            if self._session is None:
+                key = await self._relay_key()
+                session_id = self.world.entropy.random_bytes(16)
+                shared = self.crypto.agree(key, SESSION_INFO + session_id)
+                self._session = MessageSession(session_id, shared.encapsulation, AESGCM(shared.key))
+            return self._session
+
+    async def _relay_key(self) -> bytes:
+        envelope = self._own_envelope(AskRelayKey.NAME, encode(AskRelayKey()))
+        return open_reply(await self.world.transport.call(RELAY, envelope), RelayKey).public_key
+
+    def _own_envelope(self, name: str, body: bytes) -> Envelope:
+        return Envelope(
+            name=name,
+            operation_id=new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10)),
+            step="cs",
+            sender=self.world.name,
+            municipality=self.municipality,
+            remaining_ms=KEY_MS,
+            body=body,
+        )
+
+    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """The path: a relay that answers with its HSM's key."""
+        return super().parts() | {"path": self._probe_path}
+
+    async def _probe_path(self) -> None:
+        await self._relay_key()
+
+
+def _as_error(reply: Reply) -> TryAgain:
+    try:
+        open_reply(reply, RelayKey)
+    except TryAgain as error:
+        return error
+    raise Fault("a reply that asks to try again holds no such error")

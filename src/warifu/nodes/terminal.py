@@ -1,0 +1,289 @@
+"""Unified terminal (統合端末): works on the card in its reader as the centre's plan says, step by step.
+
+It keeps nothing. What was done is on the chip and in the centre's record; a run that breaks anywhere is taken up again
+by the same request, here or at another terminal of the municipality. PINs pass through this process's memory only.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar, Literal, TypeVar
+
+import msgspec
+
+from warifu.chip import client
+from warifu.chip.errors import BadCardAnswer, CardRefused
+from warifu.chip.issuer import initialize_update
+from warifu.chip.layout import ISD, JPKI
+from warifu.contract.center import (
+    CardsReceived,
+    CardView,
+    CloseOperation,
+    Confirmed,
+    ConfirmWrite,
+    Opened,
+    OpenOperation,
+    PlannedStep,
+    PrepareWrite,
+    Received,
+    Script,
+)
+from warifu.contract.envelope import ServiceClass
+from warifu.contract.message import Answer, Request
+from warifu.contract.terminal import (
+    ChangePin,
+    Performed,
+    PerformOperation,
+    PinChanged,
+    ReceiveShipment,
+    TerminalReceived,
+)
+from warifu.contract.values import CardState, ChipStatus, OperationKind, PinName
+from warifu.domain.cards.chip_names import PIN_PLACES, chip_status
+from warifu.domain.cards.errors import AnotherCard
+from warifu.kernel.errors import Refused, TryAgain, Unavailable
+from warifu.nodes.base import Call, Node, World, expect
+from warifu.ports.reader import CardGone, Connection, Reader
+
+MAX_STEPS = 24
+"""Steps of one run: three tries of the longest plan; a plan that does not advance is broken off as unknown."""
+CONNECT_MS = 15_000
+
+A = TypeVar("A", bound=Answer)
+
+CLASS_OF: dict[OperationKind, ServiceClass] = {"setup": "setup"}
+"""Everything with a resident waiting is ``delivery``; set-ups yield to them."""
+
+
+class Terminal(Node):
+    """One terminal with one reader."""
+
+    KIND: ClassVar[str] = "terminal"
+
+    def __init__(self, world: World, reader: Reader, communication_server: str, management_key: bytes) -> None:
+        """Make a terminal.
+
+        Args:
+            world: what every node has.
+            reader: where cards are put.
+            communication_server: the name of the municipality's CS.
+            management_key: card management's public key, SubjectPublicKeyInfo DER: certifies the cards' own keys.
+        """
+        super().__init__(world)
+        self.reader = reader
+        self.cs = communication_server
+        self.management_key = management_key
+        self.handlers |= {
+            ReceiveShipment.NAME: self.receive,
+            PerformOperation.NAME: self.perform,
+            ChangePin.NAME: self.change_pin,
+        }
+
+    async def receive(self, call: Call) -> TerminalReceived:
+        """Count a shipment in: every chip of the list answers with its own card id."""
+        request = expect(call.request, ReceiveShipment)
+        for card_id in request.card_ids:
+            async with self.card(card_id) as connection:
+                status = await client.read_card_status(connection.transmit)
+            if status.card_id != card_id:
+                raise AnotherCard(f"{status.card_id} in the place of {card_id}")
+        report = CardsReceived(batch_id=request.batch_id, card_ids=request.card_ids)
+        received = await self.ask(call, self.cs, report, Received, "receive")
+        return TerminalReceived(card_ids=received.card_ids)
+
+    async def perform(self, call: Call) -> Performed:
+        """Work on an operation until it is done, or needs the resident, or something breaks."""
+        request = expect(call.request, PerformOperation)
+        # Every run asks anew under steps of its own: what the chip says has changed since the last one.
+        run = Run(self, call, request, self.world.entropy.random_bytes(6).hex())
+        try:
+            async with self.card(request.card_id) as connection:
+                return await run.work(connection)
+        except (TryAgain, BadCardAnswer) as error:
+            self.world.log.info("terminal.broken", operation_id=call.operation_id, code=error.code)
+            raise
+
+    async def change_pin(self, call: Call) -> PinChanged:
+        """The holder changes a PIN that is known; nothing leaves the counter."""
+        request = expect(call.request, ChangePin)
+        aid, reference = PIN_PLACES[request.pin]
+        async with self.card(request.card_id) as connection:
+            try:
+                await client.change_pin(connection.transmit, aid, reference, request.old, request.new)
+                changed = True
+            except CardRefused as error:
+                self.world.log.info("terminal.pin_refused", operation_id=call.operation_id, code=error.code)
+                changed = False
+            left = await client.tries_left(connection.transmit, aid, reference)
+        return PinChanged(changed=changed, tries_left=left)
+
+    @asynccontextmanager
+    async def card(self, card_id: str) -> AsyncIterator[Connection]:
+        """The card in the reader, powered; powered down again whatever happens."""
+        try:
+            async with asyncio.timeout(CONNECT_MS / 1000):
+                connection = await self.reader.connect(card_id)
+        except TimeoutError:
+            raise Unavailable("the reader is busy") from None
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+class Run:
+    """One run of a terminal over an operation: open, then step by step as the centre says, then close."""
+
+    def __init__(self, terminal: Terminal, call: Call, request: PerformOperation, run: str) -> None:
+        self.terminal = terminal
+        self.call = call
+        self.request = request
+        self.run = run
+        self.exchanges = 0
+        self.commands = 0
+        self.connection: Connection
+
+    async def work(self, connection: Connection) -> Performed:
+        """Do what is left of the operation."""
+        self.connection = connection
+        status = await self.status()
+        request = self.request
+        opened = await self.tell(
+            OpenOperation(kind=request.kind, card_id=request.card_id, pins=request.reset_pins, chip=status),
+            Opened,
+            "open",
+        )
+        position, challenge, state = opened.next_step, opened.host_challenge, opened.card_state
+        for turn in range(MAX_STEPS):
+            if position == len(opened.plan):
+                return await self.close(state)
+            step = opened.plan[position]
+            if step.action == "check_pin":
+                await self.prove(step)
+                position += 1
+            elif step.action == "set_pins":
+                waiting = await self.set_pins(step)
+                if waiting:
+                    return self.performed("needs_pins", state, waiting)
+                position += 1
+            else:
+                confirmed = await self.write(step, challenge, turn)
+                if confirmed.result == "unknown":
+                    return self.performed("unknown", confirmed.card_state)
+                position, challenge, state = confirmed.next_step, confirmed.host_challenge, confirmed.card_state
+        return self.performed("unknown", state)
+
+    async def write(self, step: PlannedStep, challenge: bytes, turn: int) -> Confirmed:
+        """One card write: channel, script, chip, confirmation."""
+        request = PrepareWrite(
+            card_id=self.request.card_id,
+            step_name=step.name,
+            chip=await self.status(),
+            jpki_update=await self.update(JPKI, challenge) if step.with_jpki else b"",
+            issuer_update=await self.update(ISD, challenge),
+        )
+        script = await self.tell(request, Script, f"write.{step.name}.{turn}")
+        chip = await self.run_script(script, challenge)
+        confirm = ConfirmWrite(card_id=self.request.card_id, write_id=script.write_id, chip=chip)
+        return await self.tell(confirm, Confirmed, f"confirm.{step.name}.{turn}")
+
+    async def update(self, aid: bytes, challenge: bytes) -> bytes:
+        """Begin a channel in a domain: the chip's answer to INITIALIZE UPDATE."""
+        await client.select_applet(self.transmit, aid)
+        return await self.transmit(initialize_update(challenge))
+
+    async def run_script(self, script: Script, challenge: bytes) -> ChipStatus | None:
+        """Run a script; what the chip says afterwards, or None when it cannot be asked any more.
+
+        Selecting another domain ended the channel begun there; beginning it again with the same host challenge gives
+        the same keys, because the chip's challenge changes only when a channel is opened.
+        """
+        try:
+            for part in script.parts:
+                await self.update(part.aid, challenge)
+                result = await client.run_script(self.transmit, part.commands)
+                if not result.ok:
+                    self.terminal.world.log.trouble(
+                        "chip.refused",
+                        operation_id=self.call.operation_id,
+                        write=script.write_id,
+                        command=result.failed_at or 0,
+                        status=result.status,
+                    )
+                    break
+            return await self.status()
+        except CardGone:
+            return None
+
+    async def prove(self, step: PlannedStep) -> None:
+        """The resident proves a PIN to the chip. A wrong one is the resident's to correct: refused, tries told."""
+        for pin in step.pins:
+            value = self.request.proof_pins.get(pin)
+            if value is None:
+                raise PinNeeded(pin)
+            aid, reference = PIN_PLACES[pin]
+            await client.verify_pin(self.transmit, aid, reference, value)
+
+    async def set_pins(self, step: PlannedStep) -> tuple[PinName, ...]:
+        """Set the PINs whose windows are open; those the resident has yet to enter are returned."""
+        status = await client.read_card_status(self.transmit)
+        windows = {(window.aid, window.ref): window for window in status.windows}
+        waiting: list[PinName] = []
+        card_key: client.CardKey | None = None
+        for pin in step.pins:
+            window = windows.get(PIN_PLACES[pin])
+            if window is None:
+                continue  # accepted before a break: not asked again
+            value = self.request.new_pins.get(pin)
+            if value is None:
+                waiting.append(pin)
+                continue
+            card_key = card_key or await client.read_card_key(self.transmit, self.terminal.management_key)
+            await client.set_pin(self.transmit, card_key, window, value, self.terminal.world.entropy)
+        return tuple(waiting)
+
+    async def close(self, state: CardState) -> Performed:
+        """Close the operation at the centre."""
+        view = await self.tell(
+            CloseOperation(card_id=self.request.card_id, chip=await self.status()), CardView, "close"
+        )
+        self.terminal.world.log.info("terminal.closed", operation_id=self.call.operation_id, before=state)
+        return self.performed("done", view.state)
+
+    async def status(self) -> ChipStatus:
+        """What the chip says of itself."""
+        return chip_status(await client.read_card_status(self.transmit))
+
+    async def transmit(self, command: bytes) -> bytes:
+        """One command to the chip, counted."""
+        self.commands += 1
+        return await self.connection.transmit(command)
+
+    async def tell(self, request: Request, answer: type[A], part: str) -> A:
+        """One exchange with the centre, through the CS, in the resident's order."""
+        self.exchanges += 1
+        envelope = msgspec.structs.replace(
+            self.call.envelope,
+            service_class=CLASS_OF.get(self.request.kind, "delivery"),
+            ordering_key=self.request.card_id,
+        )
+        call = msgspec.structs.replace(self.call, envelope=envelope)
+        return await self.terminal.ask(call, self.terminal.cs, request, answer, f"{self.run}.{part}")
+
+    def performed(
+        self, outcome: Literal["done", "unknown", "needs_pins"], state: CardState, waiting: tuple[PinName, ...] = ()
+    ) -> Performed:
+        """The answer to the screen."""
+        return Performed(
+            outcome=outcome,
+            card_state=state,
+            waiting_pins=waiting,
+            exchanges=self.exchanges,
+            chip_commands=self.commands,
+        )
+
+
+class PinNeeded(Refused):
+    """The resident has to prove this PIN for the operation."""
+
+    code = "pin.needed"
