@@ -38,7 +38,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGINT)
 
 
-def launch(folder: Path, port: int, password: str) -> "subprocess.Popen[bytes]":
+def launch(folder: Path, port: int, password: str, fsync: str = "off") -> "subprocess.Popen[bytes]":
     """Make a cluster and start its server; root may not run it, so root lends it another uid."""
     identity: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
     secret = folder / "password"
@@ -67,7 +67,7 @@ def launch(folder: Path, port: int, password: str) -> "subprocess.Popen[bytes]":
         **identity,
     )
     options = {
-        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
+        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": fsync,
         "max_connections": 60, "shared_buffers": "64MB", "deadlock_timeout": "50ms", "logging_collector": "off",
     }  # fmt: skip
     arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]

@@ -7,7 +7,7 @@ PostgreSQL's messages quote the values of the row.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
@@ -77,6 +77,7 @@ class PostgresStore:
         self._limits = limits
         self._statements = Statements(schema, tables)
         self._schema = schema
+        self._acquire_s = limits.acquire_timeout_ms / 1000
         self._waiting = 0
 
     async def read(self, *reads: Get | Find, request: RequestKey | None = None) -> Snapshot:
@@ -216,27 +217,38 @@ class PostgresStore:
     async def _rows(self, statement: str, *values: object) -> list[asyncpg.Record]:
         """Carry out one statement on a connection of its own, in the form that the port promises when it fails."""
         try:
-            async with self._connection() as connection:
-                return await connection.fetch(statement, *values)
+            connection = await self._acquire()
+            try:
+                rows = await connection.fetch(statement, *values)
+            except BaseException:
+                await self._abandon(connection)
+                raise
+            await self._pool.release(connection)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             failure = failure_of(error)
+        else:
+            return rows
         # outside of the handler: no cause, no context, so no row's values in a trace
         raise failure
 
-    @asynccontextmanager
-    async def _connection(self) -> "AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]":
+    async def _abandon(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
+        """Give back a connection whose statement failed or was cancelled.
+
+        A server that still works on it is told to stop; one that does not obey in time loses the connection (asyncpg
+        closes it), and what made us give up counts, not this.
+        """
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await self._pool.release(connection, timeout=self._acquire_s)
+
+    async def _acquire(self) -> "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]":
         if self._waiting >= self._limits.waiting:
             raise Unavailable("too many calls wait for a connection to the database")
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._limits.acquire_timeout_ms / 1000):
-                connection = await self._pool.acquire()
+            async with asyncio.timeout(self._acquire_s):
+                return await self._pool.acquire()
         finally:
             self._waiting -= 1
-        try:
-            yield connection
-        finally:
-            await self._pool.release(connection, timeout=self._limits.acquire_timeout_ms / 1000)
 
 
 @asynccontextmanager

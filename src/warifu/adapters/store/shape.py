@@ -147,41 +147,45 @@ def _check_declaration(table: Table) -> None:
 
 def check_value(table: Table, column: Column, value: object) -> None:
     """The value must be of the column's exact type: a subclass would come back as something else."""
+    kind = column.kind
     if value is None and column.nullable:
         return
-    if type(value) is not _KINDS[column.kind]:
-        raise Fault(f"{table.name}.{column.name}: {type(value).__name__} is not {column.kind}")
-    if column.kind == "str":
-        _check_text(f"{table.name}.{column.name}", cast("str", value))
-    elif column.kind == "int" and value not in _INT64:
+    if type(value) is not _KINDS[kind]:
+        raise Fault(f"{table.name}.{column.name}: {type(value).__name__} is not {kind}")
+    if kind == "str":
+        _check_text(table.name, column.name, cast("str", value))
+    elif kind == "int" and value not in _INT64:
         raise Fault(f"{table.name}.{column.name}: more than 64 bits")
-    elif column.kind == "strs":
-        _check_texts(f"{table.name}.{column.name}", cast("tuple[object, ...]", value))
+    elif kind == "strs":
+        for text in cast("tuple[object, ...]", value):
+            if type(text) is not str:
+                raise Fault(f"{table.name}.{column.name}: {type(text).__name__} is not str")
+            _check_text(table.name, column.name, text)
 
 
-def _check_text(place: str, text: str) -> None:
+def _check_text(owner: str, name: str, text: str) -> None:
     """PostgreSQL's text has no NUL and no lone surrogate."""
     if "\0" in text or not (text.isascii() or _encodes(text)):
-        raise Fault(f"{place}: not storable as text")
+        raise Fault(f"{owner}.{name}: not storable as text")
 
 
 def _encodes(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _check_texts(place: str, texts: tuple[object, ...]) -> None:
-    for text in texts:
-        if type(text) is not str:
-            raise Fault(f"{place}: {type(text).__name__} is not str")
-        _check_text(place, text)
+@functools.cache
+def _text_fields(kind: type[Struct]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.type is str)
 
 
 def check_texts(value: Struct) -> None:
     """Every plain text field of a journal entry, message or the like must be storable."""
-    for name in value.__struct_fields__:
-        field = getattr(value, name)
-        if isinstance(field, str):
-            _check_text(f"{type(value).__name__}.{name}", field)
+    kind = type(value)
+    for name in _text_fields(kind):
+        text = getattr(value, name)
+        if type(text) is not str:
+            raise Fault(f"{kind.__name__}.{name}: {type(text).__name__} is not str")
+        _check_text(kind.__name__, name, text)
 
 
 def check_record(table: Table, record: Record) -> None:
