@@ -13,9 +13,9 @@ from warifu.domain.pki.revocation import REASON_CODES, Reason
 from warifu.verify.errors import CertificateRevoked, OutOfScope, StaleData
 from warifu.verify.paths import Anchor, Anchors
 from warifu.verify.reading import (
-    check_algorithm,
     check_critical,
     check_signature,
+    check_signed_algorithm,
     find,
     load_certificate,
     readable,
@@ -88,7 +88,7 @@ def open_list(crl: bytes, anchors: Anchors, *, at_ms: int) -> RevocationList:
     extensions = readable(lambda: loaded.extensions)
     check_critical(extensions, _KNOWN_CRITICAL)
     anchor = anchors.issuer_of(readable(lambda: loaded.issuer), extensions)
-    check_algorithm(loaded.signature_algorithm_oid)
+    check_signed_algorithm(loaded.signature_algorithm_oid, loaded.tbs_certlist_bytes)
     check_signature(anchor.key, loaded.signature, loaded.tbs_certlist_bytes)
     anchor.check_instant(at_ms)
     _check_form(extensions)

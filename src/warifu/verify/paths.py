@@ -23,9 +23,9 @@ from warifu.verify.errors import (
     WrongPolicy,
 )
 from warifu.verify.reading import (
-    check_algorithm,
     check_critical,
     check_signature,
+    check_signed_algorithm,
     find,
     load_certificate,
     readable,
@@ -169,7 +169,7 @@ def verify_issued(leaf: x509.Certificate, anchors: Anchors) -> Anchor:
     """
     check_critical(leaf.extensions, _KNOWN_CRITICAL)
     anchor = anchors.issuer_of(readable(lambda: leaf.issuer), leaf.extensions)
-    check_algorithm(leaf.signature_algorithm_oid)
+    check_signed_algorithm(leaf.signature_algorithm_oid, leaf.tbs_certificate_bytes)
     check_signature(anchor.key, leaf.signature, leaf.tbs_certificate_bytes)
     constraints = find(leaf.extensions, x509.BasicConstraints)
     if constraints and constraints.ca:

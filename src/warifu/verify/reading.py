@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import ObjectIdentifier
 
+from warifu.domain.pki import der
+from warifu.domain.pki.errors import NotDer
+from warifu.domain.pki.profile import SIGNATURE_ALGORITHM
 from warifu.verify.errors import SignatureInvalid, Unreadable
 
 T = TypeVar("T")
@@ -18,6 +21,16 @@ E = TypeVar("E", bound=x509.ExtensionType)
 
 SHA256_WITH_RSA = ObjectIdentifier("1.2.840.113549.1.1.11")
 MIN_KEY_BITS = 2048
+
+_COMPLAINTS = (
+    NotDer,
+    UnsupportedAlgorithm,
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def readable(read: Callable[[], T]) -> T:
@@ -28,7 +41,7 @@ def readable(read: Callable[[], T]) -> T:
     """
     try:
         return read()
-    except (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension) as error:
+    except _COMPLAINTS as error:
         raise Unreadable("not the DER structure it should be") from error
 
 
@@ -75,6 +88,29 @@ def check_algorithm(algorithm: ObjectIdentifier) -> None:
     """
     if algorithm != SHA256_WITH_RSA:
         raise SignatureInvalid("signature algorithm is not sha256WithRSAEncryption")
+
+
+def check_signed_algorithm(algorithm: ObjectIdentifier, tbs: bytes) -> None:
+    """Certificates and lists name the algorithm twice, and only the inner one is signed: both must be ours.
+
+    (RFC 5280 section 4.1.1.2; the parser does not compare them.)
+
+    Raises:
+        Unreadable: the signed part is not DER.
+        SignatureInvalid: another algorithm, inside or outside.
+    """
+    check_algorithm(algorithm)
+    if readable(lambda: _inner_algorithm(tbs)) != SIGNATURE_ALGORITHM:
+        raise SignatureInvalid("signed part names another algorithm")
+
+
+def _inner_algorithm(tbs: bytes) -> bytes:
+    """The first SEQUENCE of a tbsCertificate or tbsCertList."""
+    rest = der.read_only(tbs, der.SEQUENCE).content
+    while True:
+        element, rest = der.read(rest)
+        if element.tag == der.SEQUENCE:
+            return element.encoded
 
 
 def find(extensions: x509.Extensions, kind: type[E]) -> E | None:

@@ -1,19 +1,22 @@
 """The last look at a certificate before the HSM signs it.
 
-The to-be-signed bytes get a dummy signature and are read by ``cryptography``'s parser, and every field is compared
-with what that library's own classes make of the order. The two share the tables of names, but no encoding: a slip of
-the writer shows.
+Two passes, neither of which uses the writer. First the bytes: our strict reader takes the fields apart, and names,
+keys and extension values must be, octet for octet, what the classes of ``cryptography`` encode for the order. Then the
+meaning: the certificate gets a dummy signature, and that library's parser must read the order's values back. (Its
+parser alone would let a wrong algorithm inside the signed part pass, and padding in keyUsage.)
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, ObjectIdentifier
 
-from warifu.domain.pki import names
-from warifu.domain.pki.errors import LintFailed
+from warifu.domain.pki import der, names
+from warifu.domain.pki.errors import LintFailed, NotDer
 from warifu.domain.pki.extensions import ExtensionName
 from warifu.domain.pki.names import Attribute, Point
 from warifu.domain.pki.profile import (
@@ -32,8 +35,29 @@ from warifu.kernel.calendar import SIGNATURE_MIN_AGE, age_on, jpki_date, jst_dat
 _KEY_BITS = 2048
 _EXPONENT = 65537
 _DUMMY_SIGNATURE = bytes(256)
-_SHA256_WITH_RSA = ObjectIdentifier("1.2.840.113549.1.1.11")
+_ALGORITHM = bytes.fromhex("300d06092a864886f70d01010b0500")
+"""sha256WithRSAEncryption with NULL, as octets."""
+_TRUE = bytes.fromhex("0101ff")
+_UNREADABLE = (
+    NotDer,
+    UnsupportedAlgorithm,
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
+_FIELDS = (
+    "version",
+    "serial",
+    "signature algorithm",
+    "issuer",
+    "validity",
+    "subject",
+    "public key",
+    "extensions",
+)
 _CRITICAL: dict[ExtensionName, bool] = {"key_usage": True, "policies": True, "basic_constraints": True}
 
 
@@ -49,10 +73,13 @@ def lint_certificate(authority: Authority, content: Content, tbs: bytes) -> None
         LintFailed: a field differs, is missing or is more than ordered; its name is in ``field``.
     """
     try:
+        expected = [_extension(authority, content, name) for name in _order(authority.profile, content)]
+        _check_bytes(authority, content, tbs, expected)
         certificate = x509.load_der_x509_certificate(assemble(tbs, _DUMMY_SIGNATURE))
-        _check_fields(authority, content, certificate)
-        _check_extensions(authority, content, certificate)
-    except (ValueError, TypeError) as error:
+        _check_fields(content, certificate)
+        _check_key(certificate, _public_key(authority, content))
+        _check_extensions(authority, content, certificate, expected)
+    except _UNREADABLE as error:
         raise LintFailed("encoding") from error
 
 
@@ -61,18 +88,42 @@ def _require(holds: bool, field: str) -> None:  # noqa: FBT001 - reads as a sent
         raise LintFailed(field)
 
 
-def _check_fields(authority: Authority, content: Content, certificate: x509.Certificate) -> None:
+def _check_bytes(authority: Authority, content: Content, tbs: bytes, extensions: list[x509.ExtensionType]) -> None:
+    fields = der.read_all(der.read_only(tbs, der.SEQUENCE).content)
+    _require(len(fields) == len(_FIELDS), "number of fields")
     naming, kind = authority.profile.naming, authority.kind
-    issuer = _name(names.authority_attributes(naming, kind))
+    expected = {
+        "version": bytes.fromhex("a003020102"),
+        "signature algorithm": _ALGORITHM,
+        "issuer": _name(names.authority_attributes(naming, kind)),
+        "subject": _name(_subject(authority, content)),
+        "public key": _public_key(authority, content),
+    }
+    for field, element in zip(_FIELDS, fields, strict=True):
+        _require(element.encoded == expected.get(field, element.encoded), field)
+    _require(der.read_integer(fields[1]) == content.serial and 1 <= content.serial <= MAX_SERIAL, "serial")
+    _check_extension_bytes(_order(authority.profile, content), fields[-1], extensions)
+
+
+def _check_extension_bytes(
+    order: tuple[ExtensionName, ...], wrapper: der.Element, expected: list[x509.ExtensionType]
+) -> None:
+    found = der.read_all(der.read_only(der.expect(wrapper, 0xA3).content, der.SEQUENCE).content)
+    _require(len(found) == len(order), "number of extensions")
+    for name, element, extension in zip(order, found, expected, strict=True):
+        parts = der.read_all(der.expect(element, der.SEQUENCE).content)
+        value = der.expect(parts[-1], der.OCTET_STRING).content
+        flags = [part.encoded for part in parts[1:-1]]
+        _require(value == extension.public_bytes(), name)
+        _require(flags == ([_TRUE] if _CRITICAL.get(name, False) else []), name)
+
+
+def _check_fields(content: Content, certificate: x509.Certificate) -> None:
     validity = content.validity
     _require(certificate.version is x509.Version.v3, "version")
-    _require(certificate.serial_number == content.serial and 1 <= content.serial <= MAX_SERIAL, "serial")
-    _require(certificate.signature_algorithm_oid == _SHA256_WITH_RSA, "signature algorithm")
-    _require(certificate.issuer.public_bytes() == issuer, "issuer")
-    _require(certificate.subject.public_bytes() == _name(_subject(authority, content)), "subject")
+    _require(certificate.serial_number == content.serial, "serial")
     _require(certificate.not_valid_before_utc == _instant(validity.not_before_ms), "notBefore")
     _require(certificate.not_valid_after_utc == _instant(validity.not_after_ms), "notAfter")
-    _check_key(certificate, _public_key(authority, content))
     if isinstance(content, SignatureContent):
         age = age_on(content.subscriber.birth_date, jst_date(validity.not_before_ms))
         _require(age >= SIGNATURE_MIN_AGE, "age")
@@ -87,14 +138,12 @@ def _check_key(certificate: x509.Certificate, expected: bytes) -> None:
     _require(spki == expected, "public key")
 
 
-def _check_extensions(authority: Authority, content: Content, certificate: x509.Certificate) -> None:
+def _check_extensions(
+    authority: Authority, content: Content, certificate: x509.Certificate, expected: list[x509.ExtensionType]
+) -> None:
     order = _order(authority.profile, content)
-    found = list(certificate.extensions)
-    _require(len(found) == len(order), "number of extensions")
-    for name, actual in zip(order, found, strict=True):
-        expected = _extension(authority, content, name)
-        _require(actual.oid == expected.oid and actual.critical == _CRITICAL.get(name, False), name)
-        _require(actual.value.public_bytes() == expected.public_bytes(), name)
+    for name, actual, extension in zip(order, certificate.extensions, expected, strict=True):
+        _require(actual.value == extension and actual.critical == _CRITICAL.get(name, False), name)
 
 
 def _order(profile: Profile, content: Content) -> tuple[ExtensionName, ...]:
@@ -170,12 +219,18 @@ def _usage(content: Content, name: ExtensionName) -> x509.ExtensionType:
 
 def _key_id(authority: Authority, content: Content, name: ExtensionName) -> x509.ExtensionType:
     key = authority.public_key if name == "authority_key" else _public_key(authority, content)
-    loaded = serialization.load_der_public_key(key)
-    if not isinstance(loaded, RSAPublicKey):
-        raise LintFailed(name)
+    loaded = _load_key(key)
     if name == "authority_key":
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(loaded)
     return x509.SubjectKeyIdentifier.from_public_key(loaded)
+
+
+@lru_cache(maxsize=64)
+def _load_key(public_key: bytes) -> RSAPublicKey:
+    loaded = serialization.load_der_public_key(public_key)
+    if not isinstance(loaded, RSAPublicKey):
+        raise LintFailed("key type")
+    return loaded
 
 
 def _named(authority: Authority, content: Content, name: ExtensionName) -> x509.ExtensionType:
@@ -217,6 +272,7 @@ def _utf8(text: str) -> bytes:
     return bytes((0x0C, 0x82, *divmod(size, 256))) + octets
 
 
+@lru_cache(maxsize=8192)
 def _x509_name(attributes: tuple[Attribute, ...]) -> x509.Name:
     return x509.Name([x509.NameAttribute(ObjectIdentifier(kind), text) for kind, text in attributes])
 

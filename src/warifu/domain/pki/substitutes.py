@@ -94,7 +94,13 @@ def _one(unit: str, similar: Mapping[str, str], unknown: str) -> tuple[str, str]
     if len(whole) == 1 and is_representable(whole):
         return whole, "0"
     base = unit[0]
-    for candidate in (similar.get(base, ""), base, unicodedata.normalize("NFKC", base)):
+    for candidate in (similar.get(base, ""), base, unicodedata.normalize("NFKC", base), _without_marks(base)):
         if len(candidate) == 1 and is_representable(candidate):
             return candidate, "1"
     return unknown, "1"
+
+
+def _without_marks(base: str) -> str:
+    """A letter without its accents, full width; more than one character if it is none."""
+    parts = unicodedata.normalize("NFKD", base)
+    return full_width("".join(part for part in parts if not unicodedata.combining(part)))
