@@ -15,6 +15,7 @@ from chip_kit import (
     certificate,
     rsa_key,
     run,
+    spki,
 )
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -229,8 +230,6 @@ def test_other_signature_modes() -> None:
 
 def test_card_proves_its_certified_key() -> None:
     async def prove(card: Card) -> None:
-        from chip_kit import spki
-
         key = await client.read_card_key(card.transmit, spki(rsa_key("management")))
         assert key.card_id == CARD_ID
         await client.prove_card(card.transmit, key, b"challenge")
