@@ -30,7 +30,12 @@ _ENOUGH_SAMPLES: Final = 16
 _UNANSWERED_MS: Final = -1.0
 _TAG_BYTES: Final = 16
 _WRAP_BYTES: Final = 12 + _TAG_BYTES
-_LENGTHS: Final[dict[type, int]] = {hsm.Sign: 256, hsm.Mac: 16, hsm.DeriveCardKeys: 3 * 16 + _WRAP_BYTES}
+_LENGTHS: Final[dict[type, int]] = {
+    hsm.Sign: 256,
+    hsm.SignDigestInfo: 256,
+    hsm.Mac: 16,
+    hsm.DeriveCardKeys: 3 * 16 + _WRAP_BYTES,
+}
 _GROWTH: Final[dict[type, int]] = {
     hsm.Wrap: _WRAP_BYTES,
     hsm.Unwrap: -_WRAP_BYTES,

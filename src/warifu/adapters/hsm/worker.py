@@ -1,0 +1,103 @@
+"""``python -m warifu.adapters.hsm.worker --fd N --parent PID``: one device behind one socket, one command at a time.
+
+Started by ``process``; never by hand. It ends when the socket closes, when its parent dies, or when the device fails
+(a broken device is not to be talked round: the pool fences this worker and makes another).
+"""
+
+import argparse
+import ctypes
+import os
+import signal
+import socket
+import sys
+from typing import Any, Final
+
+from warifu.adapters.hsm import frames
+from warifu.adapters.hsm.config import HsmConfig, SoftwareConfig
+from warifu.adapters.hsm.errors import DeviceFailed
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+EXIT_CLOSED: Final = 0
+EXIT_NOT_STARTED: Final = 69
+EXIT_DEVICE_FAILED: Final = 70
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until the socket closes. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="warifu.adapters.hsm.worker", description="One HSM worker (internal).")
+    parser.add_argument("--fd", type=int, required=True, help="socket shared with the parent")
+    parser.add_argument("--parent", type=int, required=True, help="the parent's process id")
+    options = parser.parse_args(arguments)
+    _end_with_parent(options.parent)
+    with socket.socket(fileno=options.fd) as link:
+        return _serve(link)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Die with the parent, even inside a device call that never returns. Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(_PR_SET_DUMPABLE, 0)  # no core file, no ptrace: keys are in this memory
+    if os.getppid() != parent:
+        sys.exit(EXIT_CLOSED)
+
+
+def _serve(link: socket.socket) -> int:
+    number, body = _receive(link)
+    hello = frames.decode_hello(body)
+    try:
+        engine = open_engine(hello.config)
+        link.sendall(frames.frame(number, frames.encode(frames.Ready())))
+    except DeviceFailed as error:
+        link.sendall(frames.frame(number, frames.encode(frames.Failed(str(error)))))
+        return EXIT_NOT_STARTED
+    try:
+        while True:
+            number, body = _receive(link)
+            reply = engine.perform(frames.decode_command(body))
+            link.sendall(frames.frame(number, frames.encode(reply)))
+    except (EOFError, ConnectionError):
+        return EXIT_CLOSED
+    except DeviceFailed as error:
+        print(f"{hello.name}: {error.code}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - its only voice
+        return EXIT_DEVICE_FAILED
+
+
+def open_engine(config: HsmConfig) -> Any:  # noqa: ANN401 - Engine of whichever device, imported when it is known
+    """The device of ``config``, logged in, with the commands around it.
+
+    Raises:
+        DeviceFailed: it is not there.
+    """
+    from warifu.adapters.hsm.engine import Engine  # noqa: PLC0415 - the parent imports this module's constants only
+
+    if isinstance(config, SoftwareConfig):
+        from warifu.adapters.hsm.software import SoftwareDevice  # noqa: PLC0415 - only the device that is used
+
+        return Engine(SoftwareDevice(config))
+    from warifu.adapters.hsm.pkcs11 import Pkcs11Device  # noqa: PLC0415 - likewise
+
+    return Engine(Pkcs11Device(config))
+
+
+def _receive(link: socket.socket) -> tuple[int, bytes]:
+    length, number = frames.head(_receive_exactly(link, frames.HEAD_BYTES))
+    return number, _receive_exactly(link, length)
+
+
+def _receive_exactly(link: socket.socket, count: int) -> bytes:
+    data = bytearray(count)
+    view, have = memoryview(data), 0
+    while have < count:
+        received = link.recv_into(view[have:])
+        if not received:
+            raise EOFError
+        have += received
+    return bytes(data)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
