@@ -46,13 +46,13 @@ def readable(read: Callable[[], T]) -> T:
 
 
 def load_certificate(data: bytes) -> x509.Certificate:
-    """The certificate in DER, its extensions readable.
+    """The certificate in DER, its names and extensions readable.
 
     Raises:
         Unreadable: it is not one.
     """
     certificate = readable(lambda: x509.load_der_x509_certificate(data))
-    readable(lambda: certificate.extensions)
+    readable(lambda: (certificate.issuer, certificate.subject, certificate.extensions))
     return certificate
 
 
