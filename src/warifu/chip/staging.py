@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -273,7 +274,7 @@ def _put_key_pair(command: Command, domain: bytes, _staging: Staging) -> Change:
 def _check_private_key(pkcs8: bytes) -> None:
     try:
         key = serialization.load_der_private_key(pkcs8, None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise StatusError(apdu.WRONG_DATA) from error
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != 2048:
         raise StatusError(apdu.WRONG_DATA)
