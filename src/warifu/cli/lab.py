@@ -1,0 +1,174 @@
+"""``warifu lab search``: look for the schedule that production would find in a year."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from warifu.kernel.errors import Refused
+from warifu.lab.catalog import plan_for, removed, scenario_named
+from warifu.lab.plan import Plan, parse_plan
+from warifu.lab.run import Outcome
+from warifu.lab.run import run as run_plan
+from warifu.lab.search import Covered, Report, search
+from warifu.lab.shrink import shrink
+from warifu.lab.timeline import timeline
+
+SUMMARY = "search schedules and faults for one that breaks a promise"
+EPILOG = """\
+examples:
+  warifu lab search --seeds 1000
+  warifu lab search --seconds 60 --without idempotency
+  warifu lab search --replay tally:17 --without idempotency
+
+Exit status 3 when a property failed.
+"""
+DEFAULT_SEEDS = 1000
+PROPERTY_FAILED = 3
+INTERRUPTED = 130
+
+
+class BadCount(Refused):
+    """A count or time that makes no sense."""
+
+    code = "lab.bad_count"
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    """Declare ``lab`` and what it can do."""
+    parser = subparsers.add_parser("lab", help="the laboratory", description="The laboratory.")
+    what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    finder = what.add_parser(
+        "search",
+        help=SUMMARY,
+        description=SUMMARY,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    finder.add_argument("--seeds", type=int, metavar="N", help=f"runs; {DEFAULT_SEEDS} by default")
+    finder.add_argument("--seconds", type=float, metavar="S", help="begin no run after this time")
+    finder.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed; 0 by default")
+    finder.add_argument("--without", metavar="NAME", help="remove a safeguard, or all against a failure (F1 ...)")
+    finder.add_argument("--replay", metavar="SEED", help="run this seed (or plan) alone and tell it as a story")
+    finder.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``lab search``; its exit status."""
+    without = removed(args.without) if args.without else ()
+    if args.replay is not None:
+        return _replay(args.replay, without, args.json)
+    return _search(args, without)
+
+
+def _search(args: argparse.Namespace, without: tuple[str, ...]) -> int:
+    seeds = DEFAULT_SEEDS if args.seeds is None and args.seconds is None else args.seeds
+    if (seeds is not None and seeds < 1) or (args.seconds is not None and args.seconds <= 0) or args.first < 0:
+        raise BadCount("--seeds and --seconds must be more than 0, --first not less")
+    sys.stdout.write(f"searching from seed {args.first}\n")
+    sys.stdout.flush()
+    with _progress() as progress:
+        task = progress.add_task("searching", total=seeds, steps="")
+
+        def show(covered: Covered) -> None:
+            progress.update(task, completed=covered.seeds, steps=f"{covered.steps:,} steps")
+
+        report = search(seeds, seconds=args.seconds, first=args.first, without=without, progress=show)
+    smallest = _smallest(report, without)
+    if args.json is not None:
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_result(report, without, smallest))) + b"\n")
+    _say(report, args.without, smallest)
+    if report.found:
+        return PROPERTY_FAILED
+    return INTERRUPTED if report.interrupted else 0
+
+
+def _smallest(report: Report, without: tuple[str, ...]) -> Outcome | None:
+    if not report.found:
+        return None
+    first = report.found[0]
+    plan = Plan(scenario=first.scenario, seed=first.seed, without=without)
+    scenario = scenario_named(plan.scenario)
+    return shrink(run_plan(plan, scenario), scenario)
+
+
+def _result(report: Report, without: tuple[str, ...], smallest: Outcome | None) -> dict[str, object]:
+    covered = report.covered
+    return {
+        "seeds": covered.seeds,
+        "seconds": round(report.seconds, 3),
+        "without": list(without),
+        "failures": [
+            {"seed": found.seed, "property": found.property, "scenario": found.scenario, "text": found.text}
+            for found in report.found
+        ],
+        "smallest": smallest.plan.text() if smallest else None,
+        "covered": {
+            "steps": covered.steps,
+            "messages": covered.messages,
+            "faults": dict(sorted(covered.faults.items())),
+            "collisions": covered.collisions,
+            "states": len(covered.states),
+        },
+    }
+
+
+def _say(report: Report, removed_name: str | None, smallest: Outcome | None) -> None:
+    covered, say = report.covered, Console(highlight=False, soft_wrap=True).print
+    say(
+        f"{covered.seeds:,} seeds, {covered.steps:,} steps, {covered.messages:,} messages, "
+        f"{covered.collisions:,} collisions, {len(covered.states):,} states in {report.seconds:.1f} s "
+        f"({covered.steps / max(report.seconds, 0.001):,.0f} steps/s)"
+    )
+    say("faults: " + (", ".join(f"{kind} {count:,}" for kind, count in sorted(covered.faults.items())) or "none"))
+    for found in report.found:
+        say(f"FAILED {found.scenario}:{found.seed}: {found.text}", markup=False)
+    if smallest is not None:
+        option = f" --without {removed_name}" if removed_name else ""
+        say(f"see it: warifu lab search{option} --replay {smallest.plan.text()}", markup=False)
+    elif report.interrupted:
+        say("interrupted; no property had failed")
+    else:
+        say("no property failed")
+
+
+def _replay(text: str, without: tuple[str, ...], json: Path | None) -> int:
+    plan = parse_plan(text, without=without)
+    if not plan.scenario:
+        plan = plan_for(plan.seed, without)
+    outcome = run_plan(plan, scenario_named(plan.scenario))
+    sys.stdout.write("\n".join(timeline(outcome)) + f"\ntrace hash {outcome.trace_hash}\n")
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(_replayed(outcome))) + b"\n")
+    return PROPERTY_FAILED if outcome.failure else 0
+
+
+def _replayed(outcome: Outcome) -> dict[str, object]:
+    failure = outcome.failure
+    return {
+        "plan": outcome.plan.text(),
+        "without": list(outcome.plan.without),
+        "trace_hash": outcome.trace_hash,
+        "steps": outcome.steps,
+        "failures": [{"seed": outcome.plan.seed, "property": failure.property, "text": failure.text}]
+        if failure
+        else [],
+        "history": list(outcome.history),
+    }
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[steps]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )

@@ -1,0 +1,53 @@
+"""Every scenario, by name, and what can be removed from which."""
+
+from warifu.kernel.errors import NotFound
+from warifu.lab.plan import Plan
+from warifu.lab.scenario import Safeguard, Scenario
+from warifu.lab.tally import Tally
+
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (Tally(),)}
+
+
+class UnknownName(NotFound):
+    """No scenario, safeguard or failure of this name."""
+
+    code = "lab.unknown_name"
+
+
+def scenario_named(name: str) -> Scenario:
+    """The scenario of this name. ``UnknownName`` if there is none."""
+    if name not in SCENARIOS:
+        raise UnknownName(f"no scenario {name[:40]!r}; there are: {', '.join(SCENARIOS)}")
+    return SCENARIOS[name]
+
+
+def removed(name: str) -> tuple[str, ...]:
+    """The safeguards meant by a name: one of them, or all that guard against a failure (``F1`` ...).
+
+    Raises:
+        UnknownName: neither.
+    """
+    found = {guard.name: None for guard in _safeguards() if name == guard.name or name in guard.failures}
+    if not found:
+        known = sorted({known for guard in _safeguards() for known in (guard.name, *guard.failures)})
+        raise UnknownName(f"no safeguard {name[:40]!r}; there are: {', '.join(known)}")
+    return tuple(found)
+
+
+def searchable(without: tuple[str, ...]) -> tuple[str, ...]:
+    """The scenarios that have one of these safeguards; all when nothing is removed."""
+    return tuple(
+        scenario.name
+        for scenario in SCENARIOS.values()
+        if not without or any(guard.name in without for guard in scenario.safeguards)
+    )
+
+
+def plan_for(seed: int, without: tuple[str, ...]) -> Plan:
+    """The plan of a bare seed: scenarios take turns."""
+    names = searchable(without)
+    return Plan(scenario=names[seed % len(names)], seed=seed, without=without)
+
+
+def _safeguards() -> list[Safeguard]:
+    return [guard for scenario in SCENARIOS.values() for guard in scenario.safeguards]

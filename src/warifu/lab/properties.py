@@ -1,0 +1,138 @@
+"""What must hold of every history. One checker for simulated and real runs: it reads events and nothing else.
+
+A property is shown each event as it happens and asked for a last word at the end, when everything has healed. It
+answers None, or says in one line what is wrong.
+"""
+
+from collections import defaultdict
+from typing import Protocol
+
+from warifu.contract.codec import REQUESTS
+from warifu.lab.history import Event
+
+
+class Property(Protocol):
+    """Something that must hold."""
+
+    @property
+    def name(self) -> str:
+        """As ``lab search`` prints it."""
+
+    def see(self, event: Event) -> str | None:
+        """What is wrong as of this event."""
+
+    def end(self) -> str | None:
+        """What is wrong in the end."""
+
+
+class OneEffect:
+    """A request has its effect exactly once at the node that answers it: never twice, and surely if it was answered."""
+
+    name = "one effect per request"
+
+    def __init__(self) -> None:
+        self._effects: set[tuple[str, str, str]] = set()
+        self._answered: dict[tuple[str, str, str], str] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Never twice."""
+        key = (event.node, *event.request)
+        if event.kind == "effect":
+            if key in self._effects:
+                return f"{event.node} did {event.operation_id}/{event.step} again"
+            self._effects.add(key)
+        elif event.kind == "answer" and event.outcome == "ok" and _changes(event.name):
+            self._answered[event.peer, event.operation_id, event.step] = event.name
+        return None
+
+    def end(self) -> str | None:
+        """Answered, so done."""
+        missing = [key for key in self._answered if key not in self._effects]
+        return f"{len(missing)} answered without effect, e.g. {'/'.join(missing[0])}" if missing else None
+
+
+class SameAnswer:
+    """A request that changes something is answered the same each time it comes."""
+
+    name = "same answer for the same key"
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[str, str, str], str] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Compare with the first good reply."""
+        if event.kind != "reply" or event.outcome != "ok" or not _changes(event.name):
+            return None
+        first = self._answers.setdefault((event.name, *event.request), event.digest)
+        return None if first == event.digest else f"{event.name} {event.operation_id}/{event.step} answered differently"
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class OutboxOrder:
+    """Messages with one ordering key have their effects in the order of the commits that left them."""
+
+    name = "order per ordering key"
+
+    def __init__(self) -> None:
+        self._left: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._queues: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+
+    def see(self, event: Event) -> str | None:
+        """An effect must be that of the oldest message of its key that has none yet."""
+        if event.kind == "outbox" and event.ordering_key:
+            queue = (event.peer, event.ordering_key)
+            self._left[event.peer, event.operation_id, event.step] = queue
+            self._queues[queue].append(event.request)
+        elif event.kind == "effect" and (event.node, *event.request) in self._left:
+            queue = self._left.pop((event.node, *event.request))
+            first = self._queues[queue][0]
+            self._queues[queue].remove(event.request)
+            if first != event.request:
+                return f"{event.node} did {'/'.join(event.request)} before {'/'.join(first)} of {queue[1]}"
+        return None
+
+    def end(self) -> str | None:
+        """Nothing more: what was lost is ``NothingLost``'s."""
+        return None
+
+
+class NothingLost:
+    """After healing every request that was begun has its answer, and every message left in an outbox its effect."""
+
+    name = "nothing lost after healing"
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str, str], str] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Note what begins and what ends."""
+        match event.kind:
+            case "invoke":
+                self._open["answer", event.operation_id, event.step] = event.name
+            case "answer":
+                self._open.pop(("answer", *event.request), None)
+            case "outbox" if _changes(event.name):
+                self._open[event.peer, event.operation_id, event.step] = event.name
+            case "effect":
+                self._open.pop((event.node, *event.request), None)
+        return None
+
+    def end(self) -> str | None:
+        """Nothing is open."""
+        if not self._open:
+            return None
+        (where, operation_id, step), name = next(iter(self._open.items()))
+        return f"{len(self._open)} open, e.g. {name} {operation_id}/{step} without {where}"
+
+
+def _changes(name: str) -> bool:
+    kind = REQUESTS.get(name)
+    return kind is None or kind.CHANGES
+
+
+def common() -> tuple[Property, ...]:
+    """The properties that hold of every scenario, fresh."""
+    return OneEffect(), SameAnswer(), OutboxOrder(), NothingLost()

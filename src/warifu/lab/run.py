@@ -1,0 +1,123 @@
+"""One run: a plan and a scenario in, what came of it out."""
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+
+from msgspec import Struct
+
+from warifu.kernel.errors import WarifuError
+from warifu.lab.history import Event
+from warifu.lab.loop import SimulatedLoop
+from warifu.lab.order import Order, drawn
+from warifu.lab.plan import Plan
+from warifu.lab.scenario import Scenario, Trial
+from warifu.lab.seal import sealed
+from warifu.lab.world import PropertyFailed, World
+
+MAX_STEPS = 200_000
+HEAL_MS = 120_000
+"""Virtual time after the storm within which everything must have converged."""
+LOOK_MS = 50
+CONVERGES = "everything converges after the storm"
+
+
+class Failure(Struct, frozen=True):
+    """A property that failed, or another error that ended the run (then ``property`` is its code)."""
+
+    property: str
+    text: str
+
+
+class Outcome(Struct, frozen=True):
+    """What came of a run."""
+
+    plan: Plan
+    failure: Failure | None
+    trace_hash: str
+    steps: int
+    messages: int
+    collisions: int
+    faults: dict[str, int]
+    struck: int
+    states: tuple[bytes, ...]
+    history: tuple[Event, ...]
+    virtual_ms: int
+
+
+def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps: int = MAX_STEPS) -> Outcome:
+    """Run a plan to its end or its first failure.
+
+    Args:
+        plan: everything the run depends on.
+        scenario: the one the plan names.
+        order: instead of the one drawn from the seed.
+        max_steps: more are a failure.
+    """
+    chosen = order or drawn(Random(f"{plan.seed}/order"))  # noqa: S311 - repeatable on purpose
+    loop = SimulatedLoop(chosen, max_steps)
+    failure: Failure | None = None
+    with _uncollected(), sealed():
+        world = World(loop, plan, scenario.properties())
+        try:
+            loop.run_until_complete(_main(world, scenario))
+        except PropertyFailed as error:
+            failure = Failure(error.name, str(error))
+        except WarifuError as error:
+            failure = Failure(error.code, str(error))
+        finally:
+            trace_hash = loop.trace_hash()
+            loop.close()
+    return _outcome(world, failure, trace_hash)
+
+
+def _outcome(world: World, failure: Failure | None, trace_hash: str) -> Outcome:
+    return Outcome(
+        plan=world.plan,
+        failure=failure,
+        trace_hash=trace_hash,
+        steps=world.loop.steps,
+        messages=world.network.messages,
+        collisions=world.loop.collisions,
+        faults=dict(Counter(world.faults)),
+        struck=world.dice.struck,
+        states=tuple(sorted(world.states)),
+        history=tuple(world.history),
+        virtual_ms=world.loop.now_ms,
+    )
+
+
+async def _main(world: World, scenario: Scenario) -> None:
+    trial = scenario.build(world)
+    world.state = trial.state
+    driving = asyncio.create_task(trial.drive(), name="drive")
+    await world.storm()
+    world.heal()
+    await _converge(world, trial, driving)
+    await driving
+    world.loop.check_retrieved()
+    world.check_end()
+
+
+async def _converge(world: World, trial: Trial, driving: asyncio.Task[None]) -> None:
+    """Everything is answered, settled and still; what is late has time to arrive."""
+    end_ms = world.loop.now_ms + HEAL_MS
+    while not (driving.done() and trial.settled() and world.quiet):
+        if world.loop.now_ms > end_ms:
+            raise PropertyFailed(CONVERGES, f"not within {HEAL_MS} ms; waiting: " + "; ".join(world.loop.waiting()))
+        await asyncio.sleep(LOOK_MS / 1000)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: it would run clean-up code at moments that no seed chooses."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
