@@ -4,8 +4,9 @@ from chip_kit import Card, blank_image, card_in_use
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warifu.chip import apdu, layout
+from warifu.chip import apdu, issuer, layout, tlv
 from warifu.chip.image import decode
+from warifu.chip.staging import STAGED
 
 INSTRUCTIONS = [0xA4, 0xB0, 0xB2, 0xCA, 0x84, 0x20, 0x24, 0x32, 0x2C, 0x2A, 0x88, 0x50, 0x82, 0xE0, 0xE2, 0xE4, 0xD8]
 BYTES = st.integers(0, 255)
@@ -25,7 +26,7 @@ shaped = st.builds(
 commands = st.lists(st.one_of(selects, files, shaped, st.binary(max_size=300)), max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(commands)
 def test_no_command_raises_and_no_stranger_changes_the_card(sequence: list[bytes]) -> None:
     for image in (blank_image(), card_in_use().saved[-1]):
@@ -41,6 +42,38 @@ def test_no_command_raises_and_no_stranger_changes_the_card(sequence: list[bytes
             assert (old.efs, old.keys) == (new.efs, new.keys)
             assert [pin.value for pin in old.pins] == [pin.value for pin in new.pins]
             assert all(a.tries_left >= b.tries_left for a, b in zip(old.pins, new.pins, strict=True))
+
+
+targets = st.builds(
+    lambda name, fid, value, rest: (
+        tlv.encode(0x4F, name) + tlv.encode(0x51, bytes((0, fid))) + tlv.encode(0x53, value) + rest
+    ),
+    st.sampled_from(NAMES),
+    st.integers(0, 0x22),
+    st.binary(max_size=30),
+    st.one_of(st.just(b""), st.binary(max_size=5), st.just(tlv.encode(0x8C, b"\x11"))),
+)
+written = st.builds(
+    issuer.IssuerCommand,
+    st.just(layout.ISD),
+    st.sampled_from([*sorted(STAGED), 0xE4, 0xE6, 0xE0]),
+    st.integers(0, 2),
+    st.integers(0, 0x1F),
+    st.one_of(targets, st.binary(max_size=80)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(written, max_size=8))
+def test_no_issuer_command_raises_and_nothing_is_durable_without_its_commit(
+    sequence: list[issuer.IssuerCommand],
+) -> None:
+    card = Card(card_in_use().saved[-1])
+    before = card.chip.image
+    apdus = card.channel(layout.ISD).script([issuer.begin(layout.ISD, b"w" * 16), *sequence])
+    for command in apdus:
+        assert len(card.chip.transmit(command)) >= 2
+    assert (card.chip.image.applets, card.chip.image.life) == (before.applets, before.life)
 
 
 @given(BYTES, BYTES, BYTES, BYTES, st.binary(max_size=1000), st.one_of(st.none(), st.integers(1, apdu.EXTENDED_LE_MAX)))

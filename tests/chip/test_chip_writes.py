@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from chip_kit import PINS, WRITE_ID, Card, SeededEntropy, blank_image, card_in_use, jpki_part, rsa_key, run, spki
+from chip_kit import PINS, WRITE_ID, Card, SeededEntropy, blank_image, card_in_use, jpki_part, pkcs8, rsa_key, run, spki
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from warifu.chip import client, contents, issuer, layout
 from warifu.chip.card import Chip
@@ -191,6 +192,11 @@ def test_particulars_are_added_until_the_room_is_full() -> None:
 def test_only_rsa_2048_goes_into_a_key_slot() -> None:
     card = Card()
     assert outcome(card, issuer.put_key_pair("signature", b"no key"), aid=layout.JPKI) == 0x6A80
+    damaged = bytearray(pkcs8(rsa_key("signature")))
+    damaged[600] ^= 1
+    for wrong in (bytes(damaged), pkcs8(rsa.generate_private_key(65537, 1024))):  # noqa: S505 - refused for it
+        card.chip.reset()
+        assert outcome(card, issuer.put_key_pair("signature", wrong), aid=layout.JPKI) == 0x6A80
 
 
 def test_verification_numbers_need_their_form() -> None:

@@ -5,6 +5,7 @@ staged commands of both domains in their order. Only card management's domain co
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -273,11 +274,18 @@ def _put_key_pair(command: Command, domain: bytes, _staging: Staging) -> Change:
 
 def _check_private_key(pkcs8: bytes) -> None:
     try:
-        key = serialization.load_der_private_key(pkcs8, None)
+        key = serialization.load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise StatusError(apdu.WRONG_DATA) from error
-    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != 2048:
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != 2048 or not _is_consistent(key.private_numbers()):
         raise StatusError(apdu.WRONG_DATA)
+
+
+def _is_consistent(key: rsa.RSAPrivateNumbers) -> bool:
+    """Whether the numbers belong together. That the primes are prime, which takes 40 ms, is left to who made them."""
+    p, q, n, e = key.p, key.q, key.public_numbers.n, key.public_numbers.e
+    crt = (key.dmp1, key.dmq1, key.iqmp * q % p)
+    return p * q == n and crt == (key.d % (p - 1), key.d % (q - 1), 1) and key.d * e % math.lcm(p - 1, q - 1) == 1
 
 
 def _open_pin_window(command: Command, domain: bytes, staging: Staging) -> Change:
