@@ -159,3 +159,15 @@ def test_a_wrong_octet_never_gives_another_error() -> None:
         spoiled[position] ^= 0x55
         with pytest.raises(VerificationFailed):
             judge(bytes(spoiled), nonce=NONCE)
+
+
+def test_an_unknown_reason_is_no_good_answer() -> None:
+    line = ocsp.CertStatus(
+        cert_id=ocsp.cert_id(SIGN, SERIAL),
+        status=ocsp.Revoked(NOW_MS, "superseded"),
+        this_update_ms=NOW_MS,
+        next_update_ms=NOW_MS + 1000,
+    )
+    tbs = ocsp.response_tbs(public("responder"), NOW_MS, [line]).replace(b"\x0a\x01\x04", b"\x0a\x01\x0c")
+    with pytest.raises(Unreadable):
+        judge(ocsp.assemble_response(tbs, sign("responder", tbs), responder_certificate()))

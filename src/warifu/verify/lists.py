@@ -19,6 +19,7 @@ from warifu.verify.reading import (
     find,
     load_certificate,
     readable,
+    signed_part,
     to_ms,
 )
 
@@ -88,8 +89,9 @@ def open_list(crl: bytes, anchors: Anchors, *, at_ms: int) -> RevocationList:
     extensions = readable(lambda: loaded.extensions)
     check_critical(extensions, _KNOWN_CRITICAL)
     anchor = anchors.issuer_of(readable(lambda: loaded.issuer), extensions)
-    check_signed_algorithm(loaded.signature_algorithm_oid, loaded.tbs_certlist_bytes)
-    check_signature(anchor.key, loaded.signature, loaded.tbs_certlist_bytes)
+    tbs = signed_part(crl)
+    check_signed_algorithm(loaded.signature_algorithm_oid, tbs)
+    check_signature(anchor.key, loaded.signature, tbs)
     anchor.check_instant(at_ms)
     _check_form(extensions)
     this_update_ms, next_update_ms = to_ms(loaded.last_update_utc), _next_update_ms(loaded)

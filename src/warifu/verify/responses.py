@@ -163,6 +163,6 @@ def _check_status(single: ocsp.OCSPSingleResponse) -> None:
     if single.certificate_status is ocsp.OCSPCertStatus.REVOKED:
         revoked = single.revocation_time_utc
         raise CertificateRevoked(
-            reason=reason_of(single.revocation_reason),
+            reason=reason_of(readable(lambda: single.revocation_reason)),
             revoked_ms=to_ms(revoked) if revoked else 0,
         )
