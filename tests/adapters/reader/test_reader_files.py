@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from chip_kit import CARD_ID, PINS, card_in_use, run
+from chip_kit import CARD_ID, PINS, SeededEntropy, blank_image, card_in_use, run
 
-from warifu.adapters.reader.files import FileReader, list_cards, read_image, store_card
+from warifu.adapters.reader.files import FileChipFactory, FileReader, list_cards, read_image, store_card
 from warifu.adapters.reader.vpcd import hold_card
 from warifu.chip import client, layout
-from warifu.chip.errors import PinBlocked, WrongPin
+from warifu.chip.errors import ImageDamaged, PinBlocked, WrongPin
 from warifu.chip.image import decode
 from warifu.kernel.errors import Malformed, Unavailable, Unreachable
 from warifu.ports.reader import CardGone
@@ -140,6 +140,21 @@ def test_kill_9_leaves_the_old_card_or_the_new_one(cards: Path) -> None:
         pin = decode((cards / f"{CARD_ID}.card").read_bytes()).applets[1].pins[0]
         assert pin.value in (b"1234", b"4321")
         assert pin.tries_left in (2, 3)
+
+
+def test_a_chip_is_made_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        factory = FileChipFactory(tmp_path)
+        assert not await factory.has(CARD_ID)
+        await factory.make(CARD_ID, blank_image())
+        await factory.make(CARD_ID, blank_image(entropy=SeededEntropy(b"another")))
+        assert await factory.has(CARD_ID)
+        with pytest.raises(ImageDamaged):
+            await factory.make("WRF000000000002", b"nothing")
+
+    run(main())
+    assert read_image(tmp_path, CARD_ID) == decode(blank_image())
+    assert list_cards(tmp_path) == (CARD_ID,)
 
 
 # --- vpcd ---------------------------------------------------------------------------------------------------------

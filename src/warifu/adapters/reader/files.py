@@ -229,3 +229,29 @@ class FileReader:
     def pull_at_save(self, card_id: str, count: int, *, written: bool) -> None:
         """Cut the power at the ``count``-th durable change from now: just after it was ``written``, or just before."""
         self._cuts[card_id] = (count, written)
+
+
+class FileChipFactory:
+    """Makes chips as files of a directory (``ports.reader.ChipFactory``)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def has(self, card_id: str) -> bool:
+        """Whether a chip of this card was made."""
+        return card_path(self._directory, card_id).exists()
+
+    async def make(self, card_id: str, image: bytes) -> None:
+        """Make a chip with this first content. One that exists is left as it is.
+
+        Raises:
+            ImageDamaged: not an image.
+            Unavailable: the card is in a reader, or being made.
+        """
+        decode(image)
+        lock = _lock(self._directory, card_id)
+        try:
+            if not await self.has(card_id):
+                await _finish(asyncio.to_thread(store_card, self._directory, card_id, image))
+        finally:
+            os.close(lock)
