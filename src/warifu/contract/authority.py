@@ -57,8 +57,11 @@ class AskJpkiCardKeys(Request, frozen=True, kw_only=True):
 
     NAME: ClassVar[str] = "authority.card_keys"
     ANSWER: ClassVar[type[Answer]] = JpkiCardKeys
+    CHANGES: ClassVar[bool] = False
 
     card_id: CardId
+    factory_key: bytes
+    """The factory HSM's public key (SubjectPublicKeyInfo DER, P-256)."""
 
 
 class JpkiScript(Answer, frozen=True, kw_only=True):
@@ -156,6 +159,22 @@ class PublishList(Request, frozen=True, kw_only=True):
 
     ca: CertificateKind
     municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""
+
+
+class ResponderCertificate(Answer, frozen=True, kw_only=True):
+    """A delegated responder's certificate (DER)."""
+
+    der: bytes
+
+
+class AskResponderCertificate(Request, frozen=True, kw_only=True):
+    """Certify a responder's key for one CA (RFC 6960 section 4.2.2.2)."""
+
+    NAME: ClassVar[str] = "authority.responder_certificate"
+    ANSWER: ClassVar[type[Answer]] = ResponderCertificate
+
+    ca: CertificateKind
+    public_key: bytes
 
 
 class OcspResponse(Answer, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ __all__ = [
     "AskCardKeys",
     "AskLiveCard",
     "AskOrders",
+    "AskSigningKey",
     "CardData",
     "CardMade",
     "CardView",
@@ -64,6 +65,7 @@ __all__ = [
     "ResidentChanged",
     "Script",
     "ScriptPart",
+    "SigningKey",
     "SuspendCard",
     "WrappedKeys",
 ]
@@ -120,9 +122,10 @@ class AskOrders(Request, frozen=True, kw_only=True):
 
 
 class CardKeys(Answer, frozen=True, kw_only=True):
-    """Wrapped static keys."""
+    """Sealed static keys, and card management's signature over the card's own key."""
 
     keys: WrappedKeys
+    card_key_signature: bytes
 
 
 class AskCardKeys(Request, frozen=True, kw_only=True):
@@ -130,8 +133,13 @@ class AskCardKeys(Request, frozen=True, kw_only=True):
 
     NAME: ClassVar[str] = "center.card_keys"
     ANSWER: ClassVar[type[Answer]] = CardKeys
+    CHANGES: ClassVar[bool] = False
 
     card_id: CardId
+    factory_key: bytes
+    """The factory HSM's public key (SubjectPublicKeyInfo DER, P-256)."""
+    card_point: Annotated[bytes, Meta(min_length=65, max_length=65)]
+    """The new card's own public key, an uncompressed P-256 point, to be certified."""
 
 
 class CardData(Answer, frozen=True, kw_only=True):
@@ -174,15 +182,13 @@ class Personalisation(Answer, frozen=True, kw_only=True):
 
 
 class Personalise(Request, frozen=True, kw_only=True):
-    """Make the script that fills a blank chip. Also certifies the card's own key."""
+    """Make the script that fills a blank chip."""
 
     NAME: ClassVar[str] = "center.personalise"
     ANSWER: ClassVar[type[Answer]] = Personalisation
 
     card_id: CardId
     write_id: WriteId
-    card_public_key: bytes
-    """Uncompressed P-256 point (65 bytes)."""
     host_challenge: Challenge
     initialize_update: bytes
     """The chip's response in the issuer domain."""
@@ -377,6 +383,20 @@ class AskLiveCard(Request, frozen=True, kw_only=True):
     CHANGES: ClassVar[bool] = False
 
     resident_id: ResidentId
+
+
+class SigningKey(Answer, frozen=True, kw_only=True):
+    """Card management's public key, SubjectPublicKeyInfo DER: certifies cards' own keys."""
+
+    public_key: bytes
+
+
+class AskSigningKey(Request, frozen=True, kw_only=True):
+    """For terminals, at their installation."""
+
+    NAME: ClassVar[str] = "center.signing_key"
+    ANSWER: ClassVar[type[Answer]] = SigningKey
+    CHANGES: ClassVar[bool] = False
 
 
 class SuspendCard(Request, frozen=True, kw_only=True):

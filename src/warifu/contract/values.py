@@ -75,9 +75,10 @@ class ChipStatus(Struct, frozen=True, kw_only=True):
 
 
 class WrappedKeys(Struct, frozen=True, kw_only=True):
-    """One domain's static SCP03 keys for one card, wrapped for the factory's HSM."""
+    """One domain's static SCP03 keys (ENC, MAC, DEK) for one card, sealed to the factory."""
 
-    wrapped: bytes
+    encapsulation: bytes
+    sealed: bytes
 
 
 class CertificateView(Struct, frozen=True, kw_only=True):

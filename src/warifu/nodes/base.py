@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
+from warifu.contract.callers import may_ask
 from warifu.contract.codec import decode, decode_request, encode
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import open_reply
@@ -68,6 +69,8 @@ class Call(Struct, frozen=True):
 
 Rule = Callable[[Snapshot], Decision]
 Handler = Callable[[Call], Awaitable[Answer]]
+Probe = Callable[[], Awaitable[None]]
+"""Does real work; raises a ``WarifuError`` when a part fails."""
 
 
 class World(Struct, frozen=True):
@@ -109,6 +112,8 @@ class Node:
         handler = self.handlers.get(envelope.name)
         if handler is None:
             raise NotAllowed(f"{self.KIND} does not answer {envelope.name}")
+        if not may_ask(envelope.sender, envelope.name):
+            raise NotAllowed(f"{envelope.sender} may not ask {envelope.name}")
         call = Call(envelope, decode_request(envelope.name, envelope.body), self.world.clock.now_ms())
         return Reply(body=encode(await handler(call)))
 
@@ -177,7 +182,7 @@ class Node:
         parts = {name: task.result() for name, task in tasks.items()}
         return Health(ok=all(part.ok for part in parts.values()), parts=parts, processes=self.processes())
 
-    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    def parts(self) -> dict[str, Probe]:
         """What to exercise."""
         return {}
 
@@ -186,7 +191,7 @@ class Node:
         return ()
 
     @staticmethod
-    async def _probe(probe: Callable[[], Awaitable[None]]) -> Part:
+    async def _probe(probe: Probe) -> Part:
         try:
             async with asyncio.timeout(PROBE_S):
                 await probe()
@@ -245,6 +250,10 @@ class KeepingNode(Node):
         snapshot = await self.store.read(request=call.key(self.KIND))
         return None if snapshot.answer is None else decode(answer, snapshot.answer)
 
+    async def remember(self, call: Call, given: A, answer: type[A]) -> A:
+        """Remember an answer whose effects are committed already; the first one remembered wins."""
+        return await self.step(call, (), lambda _snapshot: Decision(answer=given), answer)
+
     async def look(self, call: Call, audit: AuditEntry) -> None:
         """Leave an audit entry for a look at personal data, before the data goes out."""
         await self.store.commit(Change(now_ms=call.now_ms, audit=(audit,)))
@@ -264,6 +273,10 @@ class KeepingNode(Node):
     async def run(self) -> None:
         """The outbox, until cancelled."""
         await self.run_outbox()
+
+    def kick_outbox(self) -> None:
+        """Something was put into the outbox: send it now."""
+        self._outbox_kick.set()
 
     async def run_outbox(self) -> None:
         """Send what commits left in the outbox, in order, until each message is answered; for ever."""
@@ -320,7 +333,7 @@ class KeepingNode(Node):
         self._outbox_troubles.pop(message.message_id, None)
         return True
 
-    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    def parts(self) -> dict[str, Probe]:
         """The store, and whether the outbox gets through."""
         return super().parts() | {"store": self.store.probe, "outbox": self._probe_outbox}
 

@@ -7,7 +7,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final
 
@@ -25,7 +25,7 @@ from warifu.domain.admission.retry import RetryBudget, delay_ms
 from warifu.domain.messages import SESSION_INFO, context, nonce
 from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, Fault, NotAllowed, TryAgain, Unavailable
 from warifu.kernel.ids import new_ulid
-from warifu.nodes.base import Node, World
+from warifu.nodes.base import Node, Probe, World
 from warifu.ports.crypto import Crypto
 
 RELAY: Final = "relay"
@@ -75,6 +75,8 @@ class CommunicationServer(Node):
             return await super().handle(envelope)
         if envelope.name not in COUNTER:
             raise NotAllowed(f"a CS does not carry {envelope.name}")
+        if not envelope.sender.startswith("terminal-"):
+            raise NotAllowed(f"{envelope.sender} is no terminal")
         if self.waiting >= MAX_WAITING:
             raise ConnectionExcess("the CS is full", retry_after_ms=1000, place_in_line=self.waiting)
         self.waiting += 1
@@ -188,7 +190,7 @@ class CommunicationServer(Node):
             body=body,
         )
 
-    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    def parts(self) -> dict[str, Probe]:
         """The path: a relay that answers with its HSM's key."""
         return super().parts() | {"path": self._probe_path}
 

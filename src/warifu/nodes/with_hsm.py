@@ -1,11 +1,10 @@
 """What every node with an HSM pool has: its supervision, its health by real work, its processes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from warifu.contract.health import ChildProcess
 from warifu.kernel.errors import Unavailable
-from warifu.nodes.base import Call, Node
+from warifu.nodes.base import Call, Node, Probe
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.ports.hsm import HsmCommand, SelfTest
 
@@ -27,7 +26,7 @@ class WithHsm(Node):
             group.create_task(self.hsm.run())
             group.create_task(super().run())
 
-    def parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    def parts(self) -> dict[str, Probe]:
         """The HSM, beside the node's other parts."""
         return super().parts() | {"hsm": self._probe_hsm}
 

@@ -6,13 +6,16 @@ command at a time. A worker that does not answer in time is killed, never waited
 Keys are named by labels and never leave the device except wrapped under another of its keys.
 """
 
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
 Purpose = Literal["sign", "agree", "wrap", "mac", "card-master"]
 """What a key is for, and nothing else: sign = RSA-2048; agree = P-256; wrap = AES-256; mac = AES-256 (CMAC);
 card-master = AES-128 from which SCP03 static keys are derived."""
+
+
+SEALED_KEYS_INFO: Final = b"warifu card keys "
 
 
 class CreateKey(Struct, frozen=True, tag=True):
@@ -96,14 +99,16 @@ class EncryptMessage(Struct, frozen=True, tag=True):
 
 
 class DeriveCardKeys(Struct, frozen=True, tag=True):
-    """SCP03 static keys of one card, wrapped under ``wrap_label`` for the factory. Answers ``Bytes`` (as ``Wrap``).
+    """SCP03 static keys of one card, sealed for the factory's HSM. Answers ``Bytes``: encapsulation(65) | sealed.
 
-    The wrapped content is ENC(16) | MAC(16) | DEK(16); the wrap context is the card id in ASCII.
+    Sealed is AES-256-GCM (nonce of twelve zeros, context = card id in ASCII) over ENC(16) | MAC(16) | DEK(16), under
+    the key that HPKE agrees with ``recipient`` for ``info`` = SEALED_KEYS_INFO | card id: a key of its own each time.
     """
 
     master: str
     card_id: str
-    wrap_label: str
+    recipient: bytes
+    """The factory HSM's public key, SubjectPublicKeyInfo DER, P-256."""
 
 
 class OpenCardChannel(Struct, frozen=True, tag=True):

@@ -26,3 +26,13 @@ class Reader(Protocol):
 
     async def connect(self, card_id: str) -> Connection:
         """Power the chip up, alone. ``CardGone`` when it is not there, ``Unavailable`` when another has it."""
+
+
+class ChipFactory(Protocol):
+    """Where blank chips come from."""
+
+    async def has(self, card_id: str) -> bool:
+        """Whether a chip of this card was made."""
+
+    async def make(self, card_id: str, image: bytes) -> None:
+        """Make a chip with this first content. One that exists is left as it is: nothing is made twice."""

@@ -42,8 +42,6 @@ class CardContents(Struct, frozen=True):
     security_code: str
     expires_on: datetime.date
     pictures: Pictures
-    card_point: bytes
-    """The card key's public point; empty when the card has its certificate already."""
 
     def __repr__(self) -> str:
         """Without personal data."""
@@ -69,25 +67,20 @@ def modulus_of(public_key: bytes) -> bytes:
 def to_sign(card: CardContents, modulus: bytes) -> dict[str, Unsigned]:
     """Everything that needs card management's signature, by name."""
     text = contents.text_integrity_body(_number_file(card), _attributes(card))
-    unsigned = {
+    return {
         "cv": Unsigned(contents.cv_certificate_body(KEY_ID, KEY_ID, modulus)),
         "text": Unsigned(text),
         "age": Unsigned(contents.face_age_body(_date(card.person.birth_date), modulus)),
         "face": Unsigned(contents.face_digest_info(_face(card, modulus)), is_digest_info=True),
         "number": Unsigned(contents.face_number_body(card.pictures.number, modulus)),
     }
-    if card.card_point:
-        unsigned["card_key"] = Unsigned(contents.card_key_body(card.card_id, card.card_point))
-    return unsigned
 
 
 def personalisation(card: CardContents, modulus: bytes, signatures: dict[str, bytes]) -> tuple[IssuerCommand, ...]:
     """Fill a blank card: everything of card management's applets."""
     unsigned = to_sign(card, modulus)
     cv = contents.cv_certificate(unsigned["cv"].data, signatures["cv"])
-    certificate = contents.card_key_certificate(unsigned["card_key"].data, signatures["card_key"])
     return (
-        *put_ef(layout.COMMON, layout.COMMON_CARD_CERTIFICATE, certificate),
         *put_ef(layout.JUKI, layout.JUKI_RESIDENT_CODE, card.resident_code.encode("ascii")),
         *put_ef(layout.TEXT, 0x0001, _number_file(card)),
         *put_ef(layout.TEXT, 0x0004, cv),

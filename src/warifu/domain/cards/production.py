@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from warifu.contract.authority import RevokeCertificates
+from warifu.contract.authority import RevokeCertificates, WriteSettled
 from warifu.contract.center import CardMade, CardsReceived, CardsShipped, OrderCard, Ordered, Received
 from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChanged
@@ -73,6 +73,13 @@ def made(card: Card | None, request: CardMade, kinds: Sequence[str], asked: Aske
         answer=Done(),
         writes=(Update(after),),
         journal=(asked.journal(f"card:{card.card_id}", "made", write=write_id),),
+        outbox=(
+            asked.outbox(
+                "authority",
+                WriteSettled(card_id=card.card_id, write_id=write_id, outcome="finished"),
+                order_key=card.card_id,
+            ),
+        ),
     )
 
 

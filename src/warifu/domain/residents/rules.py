@@ -68,22 +68,23 @@ def change(found: Resident | None, request: ChangeResident, asked: Asked) -> Dec
     registered = request.event != "death"
     record = _resident(found.resident_id, found.resident_code, request.person, asked.now_ms, registered=registered)
     record = msgspec.structs.replace(record, version=found.version)
-    told = {
-        "resident_id": found.resident_id,
-        "event": request.event,
-        "resident_version": found.version + 1,
-        "municipality_before": found.municipality,
-        "municipality_after": record.municipality,
-        "occurred_on": request.occurred_on,
-    }
+    told = ResidentChanged(
+        resident_id=found.resident_id,
+        event=request.event,
+        resident_version=found.version + 1,
+        municipality_before=found.municipality,
+        municipality_after=record.municipality,
+        occurred_on=request.occurred_on,
+    )
+    jpki_told = ResidentChangedForAuthority(**{name: getattr(told, name) for name in told.__struct_fields__})
     return Decision(
         answer=Changed(resident_version=found.version + 1),
         writes=(Update(record),),
-        journal=(asked.journal(f"resident:{found.resident_id}", "changed", event=request.event),),
+        journal=(asked.journal(f"resident:{found.resident_id}", "changed", change=request.event),),
         audit=(asked.audit("resident.change", found.resident_id, f"registry.{request.event}"),),
         outbox=(
-            asked.outbox("center", ResidentChanged(**told), order_key=f"center:{found.resident_id}"),
-            asked.outbox("authority", ResidentChangedForAuthority(**told), order_key=f"jpki:{found.resident_id}"),
+            asked.outbox("center", told, order_key=f"center:{found.resident_id}"),
+            asked.outbox("authority", jpki_told, order_key=f"jpki:{found.resident_id}"),
         ),
     )
 

@@ -6,6 +6,7 @@ from typing import ClassVar, TypeVar
 
 import msgspec
 
+from warifu.chip.contents import card_key_body
 from warifu.contract.authority import AskCertificates, Certificates
 from warifu.contract.center import (
     AbandonOperation,
@@ -14,6 +15,7 @@ from warifu.contract.center import (
     AskCardKeys,
     AskLiveCard,
     AskOrders,
+    AskSigningKey,
     CardData,
     CardKeys,
     CardMade,
@@ -35,11 +37,11 @@ from warifu.contract.center import (
     PrepareWrite,
     Received,
     Script,
+    SigningKey,
     SuspendCard,
 )
 from warifu.contract.message import Answer, Done
 from warifu.contract.registry import AskIdentity, Identity, ResidentChanged
-from warifu.contract.values import WrappedKeys
 from warifu.domain.cards import operations, production
 from warifu.domain.cards.operations import State, steps_of
 from warifu.domain.cards.records import Card, CardWrite, Operation
@@ -49,16 +51,15 @@ from warifu.kernel.calendar import card_valid_until, jst_date
 from warifu.kernel.errors import NotFound, Stale
 from warifu.kernel.ids import card_id, ulid_text
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, World, expect
-from warifu.nodes.center.scripts import CARD_MASTER, Job, MadeScript, ScriptMaker
+from warifu.nodes.center.scripts import CARD_MASTER, SIGNING_KEY, Job, MadeScript, ScriptMaker
 from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.sealed_keys import sealed_keys
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.artwork import Artwork
-from warifu.ports.hsm import DeriveCardKeys
+from warifu.ports.hsm import PublicKey, Sign
 from warifu.ports.store import Change, Find, Get, Snapshot, Store, Update
 
 RECORDS = (Card, Operation, CardWrite)
-FACTORY_KEY = "factory-transport"
-"""Under which the centre's HSM wraps keys for the factory's HSM."""
 
 
 A = TypeVar("A", bound=Answer)
@@ -77,6 +78,7 @@ class Center(WithHsm, KeepingNode):
             OrderCard.NAME: self.order,
             AskOrders.NAME: self.orders,
             AskCardKeys.NAME: self.card_keys,
+            AskSigningKey.NAME: self.signing_key,
             AskCardData.NAME: self.card_data,
             Personalise.NAME: self.personalise,
             CardMade.NAME: self.made,
@@ -138,11 +140,17 @@ class Center(WithHsm, KeepingNode):
         )
 
     async def card_keys(self, call: Call) -> CardKeys:
-        """The card's static keys of card management's domain, for the factory's HSM alone."""
+        """The card's static keys of card management's domain, for the factory's HSM alone; its own key certified."""
         request = expect(call.request, AskCardKeys)
         await self.known(request.card_id)
-        derive = DeriveCardKeys(CARD_MASTER, request.card_id, FACTORY_KEY)
-        return CardKeys(keys=WrappedKeys(wrapped=await self.hsm_bytes(call, derive)))
+        left = self.remaining_ms(call)
+        keys = await sealed_keys(self.hsm, CARD_MASTER, request.card_id, request.factory_key, left)
+        body = card_key_body(request.card_id, request.card_point)
+        return CardKeys(keys=keys, card_key_signature=await self.hsm_bytes(call, Sign(SIGNING_KEY, body)))
+
+    async def signing_key(self, call: Call) -> SigningKey:
+        """The key that certifies cards' own keys."""
+        return SigningKey(public_key=await self.hsm_bytes(call, PublicKey(SIGNING_KEY)))
 
     async def card_data(self, call: Call) -> CardData:
         """What the factory prints; fixes issue date and validity the first time."""

@@ -160,7 +160,7 @@ class ScriptMaker:
             code=request.code_image,
             photo=request.photo,
         )
-        data = self._contents(job.card, identity, secrets, pictures, request.card_public_key)
+        data = self._contents(job.card, identity, secrets, pictures)
         modulus, signatures = await self._signed(job, data)
         return await self._wrap(job, contents.personalisation(data, modulus, signatures), request.running_digest)
 
@@ -182,9 +182,7 @@ class ScriptMaker:
         return f"{int.from_bytes(mac, 'big') % 10_000:04}"
 
     @staticmethod
-    def _contents(
-        card: Card, identity: Identity, secrets: Secrets, pictures: Pictures, card_point: bytes = b""
-    ) -> CardContents:
+    def _contents(card: Card, identity: Identity, secrets: Secrets, pictures: Pictures) -> CardContents:
         if card.expires_on is None:
             raise WrongCardState("the card's validity is not fixed yet")
         return CardContents(
@@ -195,7 +193,6 @@ class ScriptMaker:
             security_code=secrets.security_code,
             expires_on=card.expires_on,
             pictures=pictures,
-            card_point=card_point,
         )
 
     async def _signed(self, job: Job, data: CardContents) -> tuple[bytes, dict[str, bytes]]:

@@ -1,0 +1,68 @@
+"""Who may ask what: kinds of senders by message. The sender's name is proved by its certificate.
+
+``driver`` stands for what is outside the chain: municipal systems, screens, hotline, operators.
+"""
+
+from typing import Final
+
+_COUNTER = frozenset({"relay"})
+_DRIVER = frozenset({"driver"})
+_FACTORY = frozenset({"issuance"})
+
+CALLERS: Final[dict[str, frozenset[str]]] = {
+    "registry.register": _DRIVER,
+    "registry.change": _DRIVER,
+    "registry.identity": frozenset({"center", "intake"}),
+    "numbering.assign": frozenset({"registry"}),
+    "numbering.reveal": frozenset({"center"}),
+    "intake.notify": frozenset({"numbering"}),
+    "intake.notification": _DRIVER,
+    "intake.apply": _DRIVER,
+    "intake.check": _DRIVER,
+    "intake.accept": _DRIVER,
+    "intake.follow": _DRIVER,
+    "intake.photo": frozenset({"center", "issuance"}),
+    "center.order": frozenset({"intake"}),
+    "center.live_card": frozenset({"intake", "driver"}),
+    "center.orders": _FACTORY,
+    "center.card_keys": _FACTORY,
+    "center.card_data": _FACTORY,
+    "center.personalise": _FACTORY,
+    "center.made": _FACTORY,
+    "center.shipped": _FACTORY,
+    "center.receive": _COUNTER,
+    "center.open": _COUNTER,
+    "center.write": _COUNTER,
+    "center.confirm": _COUNTER,
+    "center.close": _COUNTER,
+    "center.abandon": _COUNTER,
+    "center.card": frozenset({"relay", "driver"}),
+    "center.suspend": _DRIVER,
+    "center.signing_key": frozenset({"driver", "terminal"}),
+    "center.resident_changed": frozenset({"registry"}),
+    "authority.issue": _FACTORY,
+    "authority.card_keys": _FACTORY,
+    "authority.open_applet": frozenset({"center", "issuance"}),
+    "authority.settled": frozenset({"center"}),
+    "authority.revoke": frozenset({"center"}),
+    "authority.certificates": frozenset({"center", "driver"}),
+    "authority.authorities": frozenset({"responder", "driver"}),
+    "authority.list": frozenset({"responder"}),
+    "authority.responder_certificate": frozenset({"responder"}),
+    "authority.resident_changed": frozenset({"registry"}),
+    "responder.ocsp": _DRIVER,
+    "issuance.run": _DRIVER,
+    "issuance.shipments": _DRIVER,
+    "relay.key": frozenset({"cs"}),
+    "relay.forward": frozenset({"cs"}),
+    "terminal.receive": _DRIVER,
+    "terminal.perform": _DRIVER,
+    "terminal.change_pin": _DRIVER,
+    "node.health": frozenset({"supervisor", "driver"}),
+}
+"""Every message has its row (a test holds the table to the contract)."""
+
+
+def may_ask(sender: str, name: str) -> bool:
+    """Whether a node of this name (``relay-1``: a relay) may send this message."""
+    return sender.split("-", 1)[0] in CALLERS.get(name, frozenset())

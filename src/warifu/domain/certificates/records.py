@@ -1,0 +1,130 @@
+"""What JPKI stores."""
+
+import datetime
+from typing import ClassVar
+
+from warifu.ports.store import Record
+
+
+class CaGeneration(Record, frozen=True, kw_only=True):
+    """One generation of a certification authority's key."""
+
+    TABLE: ClassVar[str] = "ca_generation"
+    KEY: ClassVar[tuple[str, ...]] = ("ca", "generation")
+
+    ca: str
+    """signature or authentication."""
+    generation: int
+    key_label: str
+    public_key: bytes
+    der: bytes
+    """The self-signed certificate."""
+
+
+class StoredKeyPair(Record, frozen=True, kw_only=True):
+    """A subscriber's key pair: made ahead, reserved for one certificate, put on one chip, destroyed."""
+
+    TABLE: ClassVar[str] = "key_pair"
+    KEY: ClassVar[tuple[str, ...]] = ("key_pair_id",)
+    UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = (("public_key",), ("reserved_for",))
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("state",),)
+
+    key_pair_id: str
+    public_key: bytes
+    wrapped: bytes | None
+    """PKCS#8 under an HSM key, context = key pair id; None once destroyed."""
+    state: str
+    """free, reserved or destroyed."""
+    reserved_for: str | None = None
+    """``<ca>:<serial>``: unique, so that no two certificates share a key pair and none uses two."""
+    changed_ms: int
+
+
+class Certificate(Record, frozen=True, kw_only=True):
+    """A certificate, from the intent to issue it on."""
+
+    TABLE: ClassVar[str] = "certificate"
+    KEY: ClassVar[tuple[str, ...]] = ("ca", "serial")
+    UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = (("key_pair_id",), ("card_id", "ca", "write_id"))
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("card_id",), ("resident_id",))
+
+    ca: str
+    serial: int
+    generation: int
+    card_id: str
+    resident_id: str
+    municipality: str
+    """Whose distribution point it names."""
+    key_pair_id: str
+    state: str
+    """intent, issued, valid or revoked."""
+    write_id: str = ""
+    """The card write that puts it onto the chip at a counter; "" for those of the factory."""
+    not_after: datetime.date
+    tbs: bytes
+    """What is or was to be signed: recorded before signing."""
+    der: bytes = b""
+    reason: str = ""
+    revoked_ms: int | None = None
+    changed_ms: int
+
+    def __repr__(self) -> str:
+        """Without the certificate, which names its holder."""
+        return f"Certificate({self.ca} {self.serial} {self.state})"
+
+
+class Revocation(Record, frozen=True, kw_only=True):
+    """A revocation, with its line of the lists encoded once."""
+
+    TABLE: ClassVar[str] = "revocation"
+    KEY: ClassVar[tuple[str, ...]] = ("ca", "serial")
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("ca", "municipality"),)
+
+    ca: str
+    serial: int
+    municipality: str
+    reason: str
+    revoked_ms: int
+    not_after: datetime.date
+    entry: bytes
+
+
+class ListRevision(Record, frozen=True, kw_only=True):
+    """Counts (by its version) the revocations of one CA at one municipality: tells whether a list is current."""
+
+    TABLE: ClassVar[str] = "list_revision"
+    KEY: ClassVar[tuple[str, ...]] = ("ca", "municipality")
+
+    ca: str
+    municipality: str
+    changed_ms: int
+
+
+class PublishedList(Record, frozen=True, kw_only=True):
+    """The newest list of a CA: full (municipality "") or of one municipality."""
+
+    TABLE: ClassVar[str] = "published_list"
+    KEY: ClassVar[tuple[str, ...]] = ("ca", "municipality")
+
+    ca: str
+    municipality: str
+    number: int
+    basis: str
+    """Which revisions it holds; another basis means that it is not current."""
+    this_update_ms: int
+    der: bytes
+
+
+class AppletWrite(Record, frozen=True, kw_only=True):
+    """JPKI's part of a card write."""
+
+    TABLE: ClassVar[str] = "applet_write"
+    KEY: ClassVar[tuple[str, ...]] = ("write_id",)
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("card_id",),)
+
+    write_id: str
+    card_id: str
+    purpose: str
+    state: str
+    """open, finished or undone."""
+    changed_ms: int

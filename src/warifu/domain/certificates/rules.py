@@ -1,0 +1,184 @@
+"""Rules of the register: what a settled card write and an event do to certificates. Holds are never released."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, cast
+
+import msgspec
+
+from warifu.contract.authority import Certificates, WriteSettled
+from warifu.contract.message import Done
+from warifu.contract.values import CertificateEvent, CertificateKind, CertificateState, CertificateView
+from warifu.domain.certificates.records import AppletWrite, Certificate, ListRevision, Revocation, StoredKeyPair
+from warifu.domain.decision import Asked, Decision
+from warifu.domain.pki.revocation import Reason, consequence, crl_entry, next_reason
+from warifu.ports.store import Insert, Update, Write
+
+REPLACING: Final = frozenset({"replace_signature", "replace_both"})
+LIVE: Final = frozenset({"issued", "valid"})
+
+
+class Register(msgspec.Struct, frozen=True):
+    """What a rule sees: the certificates concerned, their revocations and revisions, the key pairs."""
+
+    certificates: tuple[Certificate, ...]
+    revocations: tuple[Revocation, ...] = ()
+    revisions: tuple[ListRevision, ...] = ()
+    key_pairs: tuple[StoredKeyPair, ...] = ()
+
+
+def view(certificate: Certificate, *, with_der: bool = False) -> CertificateView:
+    """A certificate as the contract shows it."""
+    return CertificateView(
+        kind=cast("CertificateKind", certificate.ca),
+        serial=certificate.serial,
+        state=cast("CertificateState", certificate.state),
+        card_id=certificate.card_id,
+        not_after=certificate.not_after,
+        reason=certificate.reason,
+        der=certificate.der if with_der else b"",
+    )
+
+
+def views(certificates: Iterable[Certificate], *, with_der: bool = False) -> Certificates:
+    """Those that were signed, in the order of their serials."""
+    shown = sorted((each for each in certificates if each.state != "intent"), key=lambda each: (each.ca, each.serial))
+    return Certificates(certificates=tuple(view(each, with_der=with_der) for each in shown))
+
+
+def revoke(register: Register, event: CertificateEvent, asked: Asked) -> Decision:
+    """Revoke what the event hits. Doing it again changes nothing."""
+    effect = consequence(event)
+    hit = [each for each in register.certificates if each.ca in effect.kinds and each.state in LIVE | {"revoked"}]
+    return _revoked(register, [(each, effect.reason) for each in hit], asked)
+
+
+def settled(register: Register, write: AppletWrite | None, request: WriteSettled, asked: Asked) -> Decision:
+    """A card write ended on the chip."""
+    if write is None:
+        return Decision(answer=Done(), writes=(Insert(tombstone(request, asked)),))
+    if write.state != "open":
+        return Decision(answer=Done())
+    ended = Update(msgspec.structs.replace(write, state=request.outcome, changed_ms=asked.now_ms))
+    if request.outcome == "undone":
+        decision = _undone(register, write, asked)
+    elif write.purpose == "enable":
+        decision = _enabled(register, asked)
+    elif write.purpose in REPLACING:
+        decision = _replaced(register, write, asked)
+    else:
+        decision = Decision(answer=Done())
+    if write.purpose == "personalise" and request.outcome == "finished":
+        decision = msgspec.structs.replace(decision, writes=_destroyed(register, register.certificates, asked))
+    return msgspec.structs.replace(decision, answer=Done(), writes=(ended, *decision.writes))
+
+
+def tombstone(request: WriteSettled, asked: Asked) -> AppletWrite:
+    """A write that ended before JPKI heard of it: should its request still arrive, it is refused."""
+    return AppletWrite(
+        write_id=request.write_id, card_id=request.card_id, purpose="", state="undone", changed_ms=asked.now_ms
+    )
+
+
+def _enabled(register: Register, asked: Asked) -> Decision:
+    issued = [each for each in register.certificates if each.state == "issued" and not each.write_id]
+    return Decision(
+        answer=Done(),
+        writes=tuple(Update(_with_state(each, "valid", asked)) for each in issued),
+        journal=tuple(asked.journal(_stream(each), "valid") for each in issued),
+    )
+
+
+def _replaced(register: Register, write: AppletWrite, asked: Asked) -> Decision:
+    """New certificates are on the chip: they are valid, those they replace are superseded, key pairs destroyed."""
+    new = [each for each in register.certificates if each.write_id == write.write_id and each.state == "issued"]
+    kinds = {each.ca for each in new}
+    old = [each for each in register.certificates if each not in new and each.ca in kinds and each.state in LIVE]
+    superseded = _revoked(register, [(each, "superseded") for each in old], asked)
+    return Decision(
+        answer=Done(),
+        writes=(
+            *(Update(_with_state(each, "valid", asked)) for each in new),
+            *superseded.writes,
+            *_destroyed(register, new, asked),
+        ),
+        journal=(*(asked.journal(_stream(each), "valid") for each in new), *superseded.journal),
+    )
+
+
+def _undone(register: Register, write: AppletWrite, asked: Asked) -> Decision:
+    """What was issued for this write alone never reached a chip."""
+    if write.purpose not in REPLACING:
+        return Decision(answer=Done())
+    mine = [each for each in register.certificates if each.write_id == write.write_id]
+    live = [each for each in mine if each.state in LIVE]
+    decision = _revoked(register, [(each, "unspecified") for each in live], asked)
+    return msgspec.structs.replace(decision, writes=(*decision.writes, *_destroyed(register, mine, asked)))
+
+
+def _destroyed(register: Register, certificates: Iterable[Certificate], asked: Asked) -> tuple[Write, ...]:
+    ids = {each.key_pair_id for each in certificates}
+    return tuple(
+        Update(msgspec.structs.replace(pair, wrapped=None, state="destroyed", changed_ms=asked.now_ms))
+        for pair in register.key_pairs
+        if pair.key_pair_id in ids and pair.state != "destroyed"
+    )
+
+
+def _revoked(register: Register, hit: Sequence[tuple[Certificate, Reason]], asked: Asked) -> Decision:
+    known = {(each.ca, each.serial): each for each in register.revocations}
+    changed: list[Certificate] = []
+    writes: list[Write] = []
+    for certificate, wanted in hit:
+        current = cast("Reason", certificate.reason) if certificate.state == "revoked" else None
+        if current is not None and current != "certificate_hold":
+            continue  # revoked for good: whatever comes later changes nothing
+        reason = next_reason(current, wanted)
+        if reason == current:
+            continue
+        revoked_ms = certificate.revoked_ms or asked.now_ms
+        after = msgspec.structs.replace(
+            certificate, state="revoked", reason=reason, revoked_ms=revoked_ms, changed_ms=asked.now_ms
+        )
+        changed.append(after)
+        writes += (Update(after), _line(after, reason, revoked_ms, known.get((after.ca, after.serial))))
+    return Decision(
+        answer=views([*changed, *(each for each, _ in hit if each.state == "revoked")]),
+        writes=(*writes, *_bumped(register, changed, asked)),
+        journal=tuple(asked.journal(_stream(each), "revoked", reason=each.reason) for each in changed),
+    )
+
+
+def _line(certificate: Certificate, reason: Reason, revoked_ms: int, known: Revocation | None) -> Write:
+    line = Revocation(
+        version=known.version if known else 0,
+        ca=certificate.ca,
+        serial=certificate.serial,
+        municipality=certificate.municipality,
+        reason=reason,
+        revoked_ms=revoked_ms,
+        not_after=certificate.not_after,
+        entry=crl_entry(certificate.serial, revoked_ms, reason),
+    )
+    return Update(line) if known else Insert(line)
+
+
+def _bumped(register: Register, changed: Iterable[Certificate], asked: Asked) -> tuple[Write, ...]:
+    """Each touched list's revision moves, so that no list older than this revocation counts as current."""
+    known = {(each.ca, each.municipality): each for each in register.revisions}
+    writes: list[Write] = []
+    for ca, municipality in sorted({(each.ca, each.municipality) for each in changed}):
+        revision = known.get((ca, municipality))
+        fresh = ListRevision(ca=ca, municipality=municipality, changed_ms=asked.now_ms)
+        if revision is None:
+            writes.append(Insert(fresh))
+        else:
+            writes.append(Update(msgspec.structs.replace(fresh, version=revision.version)))
+    return tuple(writes)
+
+
+def _with_state(certificate: Certificate, state: CertificateState, asked: Asked) -> Certificate:
+    return msgspec.structs.replace(certificate, state=state, changed_ms=asked.now_ms)
+
+
+def _stream(certificate: Certificate) -> str:
+    return f"certificate:{certificate.ca}:{certificate.serial}"

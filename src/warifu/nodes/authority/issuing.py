@@ -1,0 +1,182 @@
+"""Issuing: the intent (serial, key pair, what will be signed) is recorded before the HSM sees it; then it is signed.
+
+A break between the two leaves an intent, which the repeated request finds and signs: no serial and no key pair is used
+twice, and no certificate is without its record.
+"""
+
+import datetime
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from warifu.contract.values import CertificateKind, Person
+from warifu.domain.certificates.records import CaGeneration, Certificate
+from warifu.domain.pki.dates import Validity, certificate_validity
+from warifu.domain.pki.lint import lint_certificate
+from warifu.domain.pki.names import point_of
+from warifu.domain.pki.profile import (
+    AuthenticationContent,
+    Content,
+    SignatureContent,
+    certificate_tbs,
+    common_name,
+    subscriber_data,
+)
+from warifu.kernel.calendar import JST, SIGNATURE_MIN_AGE, age_on, jst_date
+from warifu.kernel.errors import Stale
+from warifu.nodes.authority.key_pool import KeyPool
+from warifu.nodes.authority.signing import Signer
+from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode
+from warifu.ports.store import Change, Find, Insert, JournalEntry, Update
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """Certificates to be issued for a card."""
+
+    card_id: str
+    resident_id: str
+    person: Person
+    municipality: str
+    card_expires_on: datetime.date
+    kinds: tuple[CertificateKind, ...]
+    write_id: str = ""
+    """The card write they are for; "" at the factory."""
+
+    def __repr__(self) -> str:
+        """Without personal data."""
+        return f"Order({self.card_id})"
+
+
+class New(Struct, frozen=True):
+    """What makes a certificate this one and no other; ``cap`` is the last day it may have."""
+
+    serial: int
+    public_key: bytes
+    cap: datetime.date | None
+
+
+class Issuer:
+    """Issues for the reception."""
+
+    def __init__(self, node: KeepingNode, signer: Signer, pool: KeyPool) -> None:
+        self.node = node
+        self.signer = signer
+        self.pool = pool
+
+    async def issue(self, call: Call, order: Order) -> tuple[Certificate, ...]:
+        """Issue what the order asks and the holder's age allows; what was issued for it already is found again."""
+        for _ in range(MAX_DECISIONS):
+            of_card = await self.of_card(order.card_id)
+            mine = [each for each in of_card if each.write_id == order.write_id and each.state != "revoked"]
+            missing = [kind for kind in self._allowed(call, order) if kind not in {each.ca for each in mine}]
+            if not missing:
+                return tuple([await self._signed(call, each) for each in mine])
+            try:
+                await self._intend(call, order, missing[0], of_card)
+            except Stale:
+                continue  # a serial's place or a key pair was taken meanwhile
+        raise Stale("certificates of this card keep changing")
+
+    async def of_card(self, card_id: str) -> tuple[Certificate, ...]:
+        """Every certificate of a card, intents included."""
+        return (await self.node.store.read(Find(Certificate, {"card_id": card_id}))).all(0, Certificate)
+
+    @staticmethod
+    def _allowed(call: Call, order: Order) -> tuple[CertificateKind, ...]:
+        """User authentication first: a signature certificate ends no later than it."""
+        of_age = age_on(order.person.birth_date, jst_date(call.now_ms)) >= SIGNATURE_MIN_AGE
+        wanted: tuple[CertificateKind, ...] = ("authentication", "signature")
+        return tuple(kind for kind in wanted if kind in order.kinds and (kind != "signature" or of_age))
+
+    async def _intend(self, call: Call, order: Order, kind: CertificateKind, of_card: Sequence[Certificate]) -> None:
+        generation = await self.signer.newest(kind)
+        pair = await self.pool.choose()
+        serial = await self.signer.next_serial(kind)
+        content = self._content(call, order, kind, New(serial, pair.public_key, _cap(kind, of_card)))
+        authority = self.signer.authority(generation)
+        tbs = certificate_tbs(authority, content)
+        lint_certificate(authority, content, tbs)
+        certificate = Certificate(
+            ca=kind,
+            serial=serial,
+            generation=generation.generation,
+            card_id=order.card_id,
+            resident_id=order.resident_id,
+            municipality=order.municipality,
+            key_pair_id=pair.key_pair_id,
+            state="intent",
+            write_id=order.write_id,
+            not_after=jst_date(content.validity.not_after_ms),
+            tbs=tbs,
+            changed_ms=call.now_ms,
+        )
+        reserved = msgspec.structs.replace(
+            pair, state="reserved", reserved_for=f"{kind}:{serial}", changed_ms=call.now_ms
+        )
+        await self.node.store.commit(
+            Change(
+                now_ms=call.now_ms,
+                writes=(Insert(certificate), Update(reserved)),
+                journal=(self._entry(call, certificate, "intent"),),
+            )
+        )
+
+    def _content(
+        self,
+        call: Call,
+        order: Order,
+        kind: CertificateKind,
+        new: New,
+    ) -> Content:
+        point = point_of(order.municipality)
+        validity: Validity = certificate_validity(
+            call.now_ms, order.person.birth_date, order.card_expires_on, cap=new.cap
+        )
+        if kind == "authentication":
+            stamp = self.node.world.entropy.random_bytes(7).hex().upper()
+            return AuthenticationContent(
+                serial=new.serial,
+                public_key=new.public_key,
+                validity=validity,
+                common_name=common_name(stamp, order.municipality),
+                point=point,
+            )
+        issued = datetime.datetime.fromtimestamp(call.now_ms / 1000, JST)
+        name = common_name(issued.strftime("%Y%m%d%H%M%S"), order.municipality)
+        subscriber = subscriber_data(order.person, municipality=order.municipality, point=point, common_name=name)
+        return SignatureContent(serial=new.serial, public_key=new.public_key, validity=validity, subscriber=subscriber)
+
+    async def _signed(self, call: Call, certificate: Certificate) -> Certificate:
+        if certificate.state != "intent":
+            return certificate
+        generation = await self._generation(certificate)
+        der = await self.signer.sign(generation, certificate.tbs, self.node.remaining_ms(call))
+        issued = msgspec.structs.replace(certificate, state="issued", der=der, changed_ms=call.now_ms)
+        try:
+            await self.node.store.commit(
+                Change(
+                    now_ms=call.now_ms, writes=(Update(issued),), journal=(self._entry(call, certificate, "issued"),)
+                )
+            )
+        except Stale:
+            # The same request ran twice and the other signed first: RSA PKCS#1 signs the same bytes alike.
+            return next(each for each in await self.of_card(certificate.card_id) if each.serial == certificate.serial)
+        return msgspec.structs.replace(issued, version=certificate.version + 1)
+
+    async def _generation(self, certificate: Certificate) -> CaGeneration:
+        kind: CertificateKind = "signature" if certificate.ca == "signature" else "authentication"
+        generations = await self.signer.generations(kind)
+        return next(each for each in generations if each.generation == certificate.generation)
+
+    @staticmethod
+    def _entry(call: Call, certificate: Certificate, event: str) -> JournalEntry:
+        detail = {"card": certificate.card_id, "key_pair": certificate.key_pair_id}
+        return JournalEntry(f"certificate:{certificate.ca}:{certificate.serial}", event, call.operation_id, detail)
+
+
+def _cap(kind: CertificateKind, of_card: Sequence[Certificate]) -> datetime.date | None:
+    if kind != "signature":
+        return None
+    ends = [each.not_after for each in of_card if each.ca == "authentication" and each.state != "revoked"]
+    return max(ends, default=None)

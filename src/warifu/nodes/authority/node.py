@@ -1,0 +1,223 @@
+"""JPKI's messages: issuing, opening applets, settling, revoking, lists."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import ClassVar
+
+from warifu.contract.authority import (
+    AskAuthorities,
+    AskCertificates,
+    AskJpkiCardKeys,
+    AskResponderCertificate,
+    Authorities,
+    Certificates,
+    IssueCertificates,
+    JpkiCardKeys,
+    JpkiScript,
+    OpenApplet,
+    PublishList,
+    ResponderCertificate,
+    RevocationList,
+    RevokeCertificates,
+    WriteSettled,
+)
+from warifu.contract.message import Done
+from warifu.contract.registry import ResidentChangedForAuthority
+from warifu.domain.certificates import rules
+from warifu.domain.certificates.records import (
+    AppletWrite,
+    CaGeneration,
+    Certificate,
+    ListRevision,
+    PublishedList,
+    Revocation,
+    StoredKeyPair,
+)
+from warifu.domain.certificates.rules import Register
+from warifu.domain.decision import Decision
+from warifu.domain.pki.dates import Validity
+from warifu.domain.pki.lint import lint_certificate
+from warifu.domain.pki.profile import Profile, ResponderContent, responder_tbs
+from warifu.nodes.authority.applet import CARD_MASTER, AppletService
+from warifu.nodes.authority.issuing import Issuer, Order
+from warifu.nodes.authority.key_pool import KeyPool
+from warifu.nodes.authority.lists import Lists
+from warifu.nodes.authority.signing import Signer
+from warifu.nodes.base import Call, KeepingNode, World, expect
+from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.sealed_keys import sealed_keys
+from warifu.nodes.with_hsm import WithHsm
+from warifu.ports.crypto import Crypto
+from warifu.ports.store import Find, Get, Snapshot, Store
+
+RECORDS = (CaGeneration, StoredKeyPair, Certificate, Revocation, ListRevision, PublishedList, AppletWrite)
+RESPONDER_DAYS_MS = 90 * 86_400_000
+ALL = 1_000
+
+
+class Authority(WithHsm, KeepingNode):
+    """JPKI: reception, signature CA and user-authentication CA."""
+
+    KIND: ClassVar[str] = "authority"
+
+    def __init__(
+        self, world: World, store: Store, hsm: HsmPool, crypto: Crypto, *, profile: Profile, key_pairs: int
+    ) -> None:
+        """Make the node.
+
+        Args:
+            world: what every node has.
+            store: the register.
+            hsm: the authorities' keys and JPKI's card keys.
+            crypto: makes subscribers' key pairs.
+            profile: names and extensions.
+            key_pairs: how many free ones to keep in stock.
+        """
+        super().__init__(world, store)
+        self.hsm = hsm
+        self.signer = Signer(store, hsm, world.clock, profile)
+        self.pool = KeyPool(world, store, hsm, crypto, key_pairs)
+        self.issuer = Issuer(self, self.signer, self.pool)
+        self.applets = AppletService(self, hsm, self.issuer)
+        self.lists = Lists(self, self.signer)
+        self.handlers |= {
+            IssueCertificates.NAME: self.issue,
+            AskJpkiCardKeys.NAME: self.card_keys,
+            OpenApplet.NAME: self.open_applet,
+            WriteSettled.NAME: self.settled,
+            RevokeCertificates.NAME: self.revoke,
+            ResidentChangedForAuthority.NAME: self.resident_changed,
+            AskCertificates.NAME: self.certificates,
+            AskAuthorities.NAME: self.authorities,
+            PublishList.NAME: self.publish,
+            AskResponderCertificate.NAME: self.responder_certificate,
+        }
+
+    async def issue(self, call: Call) -> Certificates:
+        """Issue a card's certificates."""
+        request = expect(call.request, IssueCertificates)
+        earlier = await self.answered(call, Certificates)
+        if earlier is not None:
+            return earlier
+        order = Order(
+            card_id=request.card_id,
+            resident_id=request.resident_id,
+            person=request.person,
+            municipality=request.municipality,
+            card_expires_on=request.card_expires_on,
+            kinds=request.kinds,
+        )
+        issued = await self.issuer.issue(call, order)
+        return await self.remember(call, rules.views(issued), Certificates)
+
+    async def card_keys(self, call: Call) -> JpkiCardKeys:
+        """JPKI's static keys of one card, sealed to the factory's HSM."""
+        request = expect(call.request, AskJpkiCardKeys)
+        left = self.remaining_ms(call)
+        return JpkiCardKeys(keys=await sealed_keys(self.hsm, CARD_MASTER, request.card_id, request.factory_key, left))
+
+    async def open_applet(self, call: Call) -> JpkiScript:
+        """Open the JPKI applet of a card for one channel and purpose."""
+        request = expect(call.request, OpenApplet)
+        earlier = await self.answered(call, JpkiScript)
+        if earlier is not None:
+            return earlier
+        return await self.remember(call, await self.applets.script(call, request), JpkiScript)
+
+    async def settled(self, call: Call) -> Done:
+        """A card write ended on the chip."""
+        request = expect(call.request, WriteSettled)
+        of_card = {"card_id": request.card_id}
+        before = await self.store.read(Find(Certificate, of_card, ALL))
+        concerned = before.all(0, Certificate)
+        reads = [Get(AppletWrite, (request.write_id,)), *_reads(of_card, concerned)]
+
+        def rule(snapshot: Snapshot) -> Decision:
+            write = snapshot.one(0, AppletWrite)
+            return rules.settled(_register(snapshot, 1, len(concerned)), write, request, self.asked(call))
+
+        return await self.step(call, reads, rule, Done)
+
+    async def revoke(self, call: Call) -> Certificates:
+        """Revoke what an event hits among a card's certificates."""
+        request = expect(call.request, RevokeCertificates)
+        of_card = {"card_id": request.card_id}
+        concerned = (await self.store.read(Find(Certificate, of_card, ALL))).all(0, Certificate)
+
+        def rule(snapshot: Snapshot) -> Decision:
+            return rules.revoke(_register(snapshot, 0, len(concerned)), request.event, self.asked(call))
+
+        return await self.step(call, _reads(of_card, concerned), rule, Certificates)
+
+    async def resident_changed(self, call: Call) -> Done:
+        """The registry tells of a change: what stands in certificates is revoked (異動等失効)."""
+        request = expect(call.request, ResidentChangedForAuthority)
+        of_resident = {"resident_id": request.resident_id}
+        concerned = (await self.store.read(Find(Certificate, of_resident, ALL))).all(0, Certificate)
+
+        def rule(snapshot: Snapshot) -> Decision:
+            decision = rules.revoke(_register(snapshot, 0, len(concerned)), request.event, self.asked(call))
+            return Decision(answer=Done(), writes=decision.writes, journal=decision.journal)
+
+        return await self.step(call, _reads(of_resident, concerned), rule, Done)
+
+    async def certificates(self, call: Call) -> Certificates:
+        """The certificates of a card."""
+        request = expect(call.request, AskCertificates)
+        return rules.views(await self.issuer.of_card(request.card_id), with_der=request.with_der)
+
+    async def authorities(self, call: Call) -> Authorities:
+        """The trust anchors of one CA."""
+        request = expect(call.request, AskAuthorities)
+        generations = await self.signer.generations(request.ca)
+        return Authorities(certificates=tuple(each.der for each in generations))
+
+    async def publish(self, call: Call) -> RevocationList:
+        """A current list."""
+        return await self.lists.current(call, expect(call.request, PublishList))
+
+    async def responder_certificate(self, call: Call) -> ResponderCertificate:
+        """Certify a delegated responder."""
+        request = expect(call.request, AskResponderCertificate)
+        earlier = await self.answered(call, ResponderCertificate)
+        if earlier is not None:
+            return earlier
+        generation = await self.signer.newest(request.ca)
+        now_ms = call.now_ms // 1000 * 1000
+        content = ResponderContent(
+            serial=await self.signer.next_serial(request.ca),
+            public_key=request.public_key,
+            validity=Validity(not_before_ms=now_ms, not_after_ms=now_ms + RESPONDER_DAYS_MS),
+            common_name=call.envelope.sender,
+        )
+        authority = self.signer.authority(generation)
+        tbs = responder_tbs(authority, content)
+        lint_certificate(authority, content, tbs)
+        der = await self.signer.sign(generation, tbs, self.remaining_ms(call))
+        return await self.remember(call, ResponderCertificate(der=der), ResponderCertificate)
+
+    async def run(self) -> None:
+        """The roots first; then the stock of key pairs beside the other timers."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            group.create_task(self.pool.run())
+
+
+def _reads(scope: dict[str, str], concerned: Sequence[Certificate]) -> list[Get | Find]:
+    """The certificates, and of each its line, its list's revision and its key pair."""
+    reads: list[Get | Find] = [Find(Certificate, dict(scope), ALL)]
+    reads += [Get(Revocation, (each.ca, each.serial)) for each in concerned]
+    reads += [Get(StoredKeyPair, (each.key_pair_id,)) for each in concerned]
+    lists = sorted({(each.ca, each.municipality) for each in concerned})
+    return reads + [Get(ListRevision, each) for each in lists]
+
+
+def _register(snapshot: Snapshot, start: int, count: int) -> Register:
+    return Register(
+        certificates=snapshot.all(start, Certificate),
+        revocations=tuple(r for n in range(count) for r in snapshot.all(start + 1 + n, Revocation)),
+        key_pairs=tuple(r for n in range(count) for r in snapshot.all(start + 1 + count + n, StoredKeyPair)),
+        revisions=tuple(
+            r for n in range(start + 1 + 2 * count, len(snapshot.results)) for r in snapshot.all(n, ListRevision)
+        ),
+    )

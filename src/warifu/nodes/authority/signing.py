@@ -1,0 +1,83 @@
+"""The authorities' own keys: one label a generation, in the HSM; certificates found by key, never by name."""
+
+import asyncio
+from typing import Final, get_args
+
+from warifu.contract.values import CertificateKind
+from warifu.domain.certificates.records import CaGeneration
+from warifu.domain.pki import profile
+from warifu.domain.pki.dates import Validity
+from warifu.domain.pki.lint import lint_certificate
+from warifu.domain.pki.profile import FIRST_SERIAL, Profile, RootContent, assemble, root_tbs
+from warifu.kernel.errors import Fault, Stale
+from warifu.nodes.hsm_pool import HsmPool
+from warifu.ports.clock import Clock
+from warifu.ports.hsm import CreateKey, Sign
+from warifu.ports.store import Change, Find, Insert, JournalEntry, Store
+
+KINDS: Final[tuple[CertificateKind, ...]] = get_args(CertificateKind)
+ROOT_YEARS_MS: Final = 10 * 365 * 86_400_000
+KEY_MS: Final = 30_000
+
+
+class Signer:
+    """Holds what every signature of an authority needs: the generations and the way to the HSM."""
+
+    def __init__(self, store: Store, hsm: HsmPool, clock: Clock, names: Profile) -> None:
+        self.store = store
+        self.hsm = hsm
+        self.clock = clock
+        self.profile = names
+        self._generations: dict[CertificateKind, tuple[CaGeneration, ...]] = {}
+        self._first = asyncio.Lock()
+
+    async def generations(self, kind: CertificateKind) -> tuple[CaGeneration, ...]:
+        """Every generation, newest last; the first is made when there is none (key ceremony of a test service)."""
+        async with self._first:
+            if kind not in self._generations:
+                self._generations[kind] = await self._load(kind)
+            return self._generations[kind]
+
+    async def newest(self, kind: CertificateKind) -> CaGeneration:
+        """The generation that signs."""
+        return (await self.generations(kind))[-1]
+
+    def authority(self, generation: CaGeneration) -> profile.Authority:
+        """A generation as the profile's functions want it."""
+        kind: CertificateKind = "signature" if generation.ca == "signature" else "authentication"
+        return profile.Authority(kind=kind, public_key=generation.public_key, profile=self.profile)
+
+    async def next_serial(self, kind: CertificateKind) -> int:
+        """A serial number that this CA never gave and never gives again: one counter for all it signs."""
+        return FIRST_SERIAL - 1 + await self.store.reserve(f"serial:{kind}", 1)
+
+    async def sign(self, generation: CaGeneration, tbs: bytes, deadline_ms: int) -> bytes:
+        """What was signed, with its signature."""
+        return assemble(tbs, await self.hsm.bytes_of(Sign(generation.key_label, tbs), deadline_ms))
+
+    async def _load(self, kind: CertificateKind) -> tuple[CaGeneration, ...]:
+        for _ in range(2):
+            found = (await self.store.read(Find(CaGeneration, {"ca": kind}))).all(0, CaGeneration)
+            if found:
+                return found
+            first = await self._make(kind)
+            entry = JournalEntry(f"ca:{kind}", "generation_made", "", {"generation": 1})
+            try:
+                await self.store.commit(Change(now_ms=self.clock.now_ms(), writes=(Insert(first),), journal=(entry,)))
+            except Stale:
+                continue  # another process made it first
+        raise Fault(f"no generation of the {kind} authority")
+
+    async def _make(self, kind: CertificateKind) -> CaGeneration:
+        label = f"jpki-ca-{kind}-1"
+        public_key = await self.hsm.bytes_of(CreateKey(label, "sign"), KEY_MS)
+        now_ms = self.clock.now_ms() // 1000 * 1000
+        content = RootContent(
+            serial=await self.next_serial(kind),
+            validity=Validity(not_before_ms=now_ms, not_after_ms=now_ms + ROOT_YEARS_MS),
+        )
+        authority = profile.Authority(kind=kind, public_key=public_key, profile=self.profile)
+        tbs = root_tbs(authority, content)
+        lint_certificate(authority, content, tbs)
+        der = assemble(tbs, await self.hsm.bytes_of(Sign(label, tbs), KEY_MS))
+        return CaGeneration(ca=kind, generation=1, key_label=label, public_key=public_key, der=der)

@@ -1,0 +1,287 @@
+"""Commissioned issuance (委託発行): the card factory and its shipments.
+
+A run makes what is ordered and ships what is made. It may be broken anywhere and run again: what a card needs next
+follows from the chip itself and from the records, and every step of another node is asked under a key of its own.
+"""
+
+import asyncio
+from typing import ClassVar, Final
+
+import msgspec
+
+from warifu.chip import client
+from warifu.chip.errors import BadCardAnswer, CardRefused
+from warifu.chip.issuer import ISD, JPKI, initialize_update
+from warifu.chip.personalise import manufacture, new_card_key
+from warifu.contract.authority import (
+    AskJpkiCardKeys,
+    Certificates,
+    IssueCertificates,
+    JpkiCardKeys,
+    JpkiScript,
+    OpenApplet,
+)
+from warifu.contract.center import (
+    AskCardData,
+    AskCardKeys,
+    AskOrders,
+    CardData,
+    CardKeys,
+    CardMade,
+    OrderedCard,
+    Orders,
+    Personalisation,
+    Personalise,
+    ScriptPart,
+)
+from warifu.contract.intake import ApplicationPhoto, AskPhoto
+from warifu.contract.issuance import AskShipments, Produced, RunProduction, Shipment, Shipments
+from warifu.contract.message import Done, Request
+from warifu.contract.values import CertificateKind
+from warifu.domain.cards.chip_names import chip_status
+from warifu.domain.production import rules
+from warifu.domain.production.records import Batch, ProducedCard
+from warifu.kernel.errors import TryAgain, WarifuError
+from warifu.kernel.ids import new_ulid
+from warifu.nodes.base import A, Call, KeepingNode, World, expect
+from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.sealed_keys import FACTORY_KEY, opened_keys
+from warifu.nodes.with_hsm import WithHsm
+from warifu.ports.artwork import Artwork
+from warifu.ports.hsm import PublicKey
+from warifu.ports.reader import ChipFactory, Connection, Reader
+from warifu.ports.store import Change, Find, Get, Insert, JournalEntry, Store
+
+RECORDS = (ProducedCard, Batch)
+LINES: Final = 4
+"""Cards made at the same time."""
+
+
+class PersonalisationFailed(TryAgain):
+    """The chip refused a command of its personalisation; the card is tried again in the next run."""
+
+    code = "issuance.chip_refused"
+
+
+class Issuance(WithHsm, KeepingNode):
+    """The factory."""
+
+    KIND: ClassVar[str] = "issuance"
+
+    def __init__(
+        self, world: World, store: Store, hsm: HsmPool, *, artwork: Artwork, chips: ChipFactory, reader: Reader
+    ) -> None:
+        super().__init__(world, store)
+        self.hsm = hsm
+        self.artwork = artwork
+        self.chips = chips
+        self.reader = reader
+        self._running = asyncio.Lock()
+        self.handlers |= {RunProduction.NAME: self.produce, AskShipments.NAME: self.shipments}
+
+    async def produce(self, call: Call) -> Produced:
+        """Make and ship; one run at a time."""
+        request = expect(call.request, RunProduction)
+        async with self._running:
+            orders = await self._orders(call, request.limit)
+            made = await self._make_all(call, orders)
+            shipped = await self._ship(call)
+        return Produced(made=made, failed=len(orders) - made, shipments=shipped)
+
+    async def shipments(self, call: Call) -> Shipments:
+        """The packing lists of a municipality."""
+        request = expect(call.request, AskShipments)
+        found = await self.store.read(Find(Batch, {"municipality": request.municipality}, 1000))
+        return Shipments(shipments=tuple(rules.shipment(batch) for batch in found.all(0, Batch)))
+
+    async def _orders(self, call: Call, limit: int) -> tuple[OrderedCard, ...]:
+        return (await self.ask(call, "center", AskOrders(limit=limit), Orders, self._part("orders"))).cards
+
+    async def _make_all(self, call: Call, orders: tuple[OrderedCard, ...]) -> int:
+        lines = asyncio.Semaphore(LINES)
+
+        async def one(order: OrderedCard) -> bool:
+            async with lines:
+                return await self._make_or_report(call, order)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(order)) for order in orders]
+        return sum(task.result() for task in tasks)
+
+    async def _make_or_report(self, call: Call, order: OrderedCard) -> bool:
+        """One card's trouble does not stop the others: the next run takes it up where it stands."""
+        try:
+            await Production(self, call, order).work()
+        except (WarifuError, CardRefused, BadCardAnswer) as error:
+            code = getattr(error, "code", "chip.error")
+            self.world.log.trouble("issuance.failed", operation_id=call.operation_id, card=order.card_id, code=code)
+            return False
+        return True
+
+    async def _ship(self, call: Call) -> tuple[Shipment, ...]:
+        waiting = (await self.store.read(Find(ProducedCard, {"state": "made"}, 1000))).all(0, ProducedCard)
+        shipped = []
+        for group in rules.batches(waiting):
+            batch_id = new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10))
+            decision = rules.ship(group, batch_id, self.asked(call))
+            change = Change(
+                now_ms=call.now_ms, writes=decision.writes, journal=decision.journal, outbox=decision.outbox
+            )
+            await self.store.commit(change)
+            shipped.append(
+                Shipment(
+                    batch_id=batch_id,
+                    municipality=group[0].municipality,
+                    card_ids=tuple(card.card_id for card in group),
+                )
+            )
+        self.kick_outbox()
+        return tuple(shipped)
+
+    def _part(self, name: str) -> str:
+        """A key part that no earlier run used: what the chip answers differs from run to run."""
+        return f"{name}.{self.world.entropy.random_bytes(6).hex()}"
+
+
+class Production:
+    """The making of one card."""
+
+    def __init__(self, factory: Issuance, call: Call, order: OrderedCard) -> None:
+        self.factory = factory
+        self.call = call
+        self.order = order
+        self.card_id = order.card_id
+        self.run = factory.world.entropy.random_bytes(6).hex()
+
+    async def work(self) -> None:
+        """Chip, certificates, contents, report: whatever is still missing."""
+        await self._chip()
+        data = await self.ask("center", AskCardData(card_id=self.card_id), CardData, "data")
+        await self._certificates(data)
+        connection = await self.factory.reader.connect(self.card_id)
+        try:
+            status = await client.read_card_status(connection.transmit)
+            if status.last_write is None:
+                await self._personalise(connection, data)
+                status = await client.read_card_status(connection.transmit)
+            if status.last_write is None:
+                raise PersonalisationFailed(self.card_id)
+        finally:
+            await connection.close()
+        await self._record()
+        await self.ask("center", CardMade(card_id=self.card_id, chip=chip_status(status)), Done, "made")
+
+    async def ask(self, node: str, request: Request, answer: type[A], part: str) -> A:
+        """Ask another node under a key of this run and card."""
+        key = f"{part}.{self.card_id.lower()}.{self.run}"
+        return await self.factory.ask(self.call, node, request, answer, key)
+
+    async def _chip(self) -> None:
+        """A blank chip with its keys, unless there is one."""
+        factory = self.factory
+        if await factory.chips.has(self.card_id):
+            return
+        public = await factory.hsm_bytes(self.call, PublicKey(FACTORY_KEY))
+        card_key = new_card_key(factory.world.entropy)
+        ask = AskCardKeys(card_id=self.card_id, factory_key=public, card_point=card_key.point)
+        isd = await self.ask("center", ask, CardKeys, "keys")
+        jpki = await self.ask(
+            "authority", AskJpkiCardKeys(card_id=self.card_id, factory_key=public), JpkiCardKeys, "jpki_keys"
+        )
+        left = factory.remaining_ms(self.call)
+        image = manufacture(
+            self.card_id,
+            isd_keys=await opened_keys(factory.hsm, isd.keys, self.card_id, left),
+            jpki_keys=await opened_keys(factory.hsm, jpki.keys, self.card_id, left),
+            card_key=card_key,
+            card_key_signature=isd.card_key_signature,
+        )
+        await factory.chips.make(self.card_id, image)
+
+    async def _certificates(self, data: CardData) -> None:
+        wishes: dict[CertificateKind, bool] = {
+            "authentication": self.order.wants_authentication,
+            "signature": self.order.wants_signature,
+        }
+        request = IssueCertificates(
+            card_id=self.card_id,
+            resident_id=self.order.resident_id,
+            person=data.person,
+            municipality=data.person.municipality,
+            card_expires_on=data.expires_on,
+            kinds=tuple(kind for kind, wanted in wishes.items() if wanted),
+        )
+        await self.ask("authority", request, Certificates, "issue")
+
+    async def _personalise(self, connection: Connection, data: CardData) -> None:
+        """Both owners' scripts, JPKI's first, one card write."""
+        world = self.factory.world
+        write_id = new_ulid(world.clock.now_ms(), world.entropy.random_bytes(10))
+        challenge = world.entropy.random_bytes(8)
+        jpki = await self.ask(
+            "authority",
+            OpenApplet(
+                card_id=self.card_id,
+                write_id=write_id,
+                purpose="personalise",
+                host_challenge=challenge,
+                initialize_update=await self._update(connection, JPKI, challenge),
+            ),
+            JpkiScript,
+            "applet",
+        )
+        request = await self._contents(data)
+        request = msgspec.structs.replace(
+            request,
+            write_id=write_id,
+            host_challenge=challenge,
+            initialize_update=await self._update(connection, ISD, challenge),
+            running_digest=jpki.running_digest,
+        )
+        own = await self.ask("center", request, Personalisation, "personalise")
+        parts = (ScriptPart(aid=jpki.aid, commands=jpki.commands), *own.parts)
+        for part in parts:
+            await self._update(connection, part.aid, challenge)
+            result = await client.run_script(connection.transmit, part.commands)
+            if not result.ok:
+                raise PersonalisationFailed(f"{self.card_id}: command {result.failed_at}, status {result.status:04X}")
+
+    async def _contents(self, data: CardData) -> Personalise:
+        artwork = self.factory.artwork
+        ask = AskPhoto(application_id=self.order.application_id, purpose="card.make")
+        photo = await self.ask("intake", ask, ApplicationPhoto, "photo")
+        return Personalise(
+            card_id=self.card_id,
+            write_id=_NOT_YET,
+            host_challenge=bytes(8),
+            initialize_update=b"",
+            running_digest=bytes(32),
+            name_image=artwork.name_image(data.person.name).png,
+            address_image=artwork.address_image(data.person.address).png,
+            number_image=artwork.number_image(data.individual_number),
+            code_image=artwork.code_image(data.security_code),
+            photo=artwork.portrait_jpeg2000(photo.photo),
+        )
+
+    @staticmethod
+    async def _update(connection: Connection, aid: bytes, challenge: bytes) -> bytes:
+        await client.select_applet(connection.transmit, aid)
+        return await connection.transmit(initialize_update(challenge))
+
+    async def _record(self) -> None:
+        """The factory's own record, once."""
+        factory = self.factory
+        found = (await factory.store.read(Get(ProducedCard, (self.card_id,)))).one(0, ProducedCard)
+        if found is not None:
+            return
+        record = ProducedCard(
+            card_id=self.card_id,
+            municipality=self.order.municipality,
+            state="made",
+            changed_ms=self.call.now_ms,
+        )
+        entry = JournalEntry(f"card:{self.card_id}", "made", self.call.operation_id, {})
+        await factory.store.commit(Change(now_ms=self.call.now_ms, writes=(Insert(record),), journal=(entry,)))
+
+
+_NOT_YET: Final = "0" * 26
