@@ -162,11 +162,6 @@ class _Job:
         if not self.answer.done():
             self.answer.set_exception(error)
 
-    def close(self) -> None:
-        """Nobody waits any more. An error that came too late counts as seen."""
-        if not self.answer.cancel() and not self.answer.cancelled():
-            self.answer.exception()
-
 
 class _Queue:
     """First in, first out; what a fenced worker left comes first. Nothing is lost if a waiting taker is cancelled."""
@@ -314,7 +309,7 @@ class HsmPool:
         except TimeoutError:
             raise DeadlinePassed("no HSM answer in time") from None
         finally:
-            job.close()
+            job.answer.cancel()
             self._queue.drop(job)
         return self._accepted(command, reply)
 
