@@ -241,7 +241,7 @@ class Production:
         own = await self.ask("center", request, Personalisation, "personalise")
         parts = (ScriptPart(aid=jpki.aid, commands=jpki.commands), *own.parts)
         for part in parts:
-            await self._update(connection, part.aid, challenge)
+            await client.select_applet(connection.transmit, part.aid)
             result = await client.run_script(connection.transmit, part.commands)
             if not result.ok:
                 raise PersonalisationFailed(f"{self.card_id}: command {result.failed_at}, status {result.status:04X}")

@@ -106,14 +106,15 @@ class Terminal(Node):
     async def change_pin(self, call: Call) -> PinChanged:
         """The holder changes a PIN that is known; nothing leaves the counter."""
         request = expect(call.request, ChangePin)
-        aid, reference = PIN_PLACES[request.pin]
         async with self.card(request.card_id) as connection:
             try:
-                await client.change_pin(connection.transmit, aid, reference, request.old, request.new)
+                for aid, reference in PIN_PLACES[request.pin]:
+                    await client.change_pin(connection.transmit, aid, reference, request.old, request.new)
                 changed = True
             except CardRefused as error:
                 self.world.log.info("terminal.pin_refused", operation_id=call.operation_id, code=error.code)
                 changed = False
+            aid, reference = PIN_PLACES[request.pin][0]
             left = await client.tries_left(connection.transmit, aid, reference)
         return PinChanged(changed=changed, tries_left=left)
 
@@ -183,7 +184,7 @@ class Run:
             issuer_update=await self.update(ISD, challenge),
         )
         script = await self.tell(request, Script, f"write.{step.name}.{turn}")
-        chip = await self.run_script(script, challenge)
+        chip = await self.run_script(script)
         confirm = ConfirmWrite(card_id=self.request.card_id, write_id=script.write_id, chip=chip)
         return await self.tell(confirm, Confirmed, f"confirm.{step.name}.{turn}")
 
@@ -192,15 +193,14 @@ class Run:
         await client.select_applet(self.transmit, aid)
         return await self.transmit(initialize_update(challenge))
 
-    async def run_script(self, script: Script, challenge: bytes) -> ChipStatus | None:
+    async def run_script(self, script: Script) -> ChipStatus | None:
         """Run a script; what the chip says afterwards, or None when it cannot be asked any more.
 
-        Selecting another domain ended the channel begun there; beginning it again with the same host challenge gives
-        the same keys, because the chip's challenge changes only when a channel is opened.
+        Each domain's channel was begun before the script was asked for, and waits through SELECT.
         """
         try:
             for part in script.parts:
-                await self.update(part.aid, challenge)
+                await client.select_applet(self.transmit, part.aid)
                 result = await client.run_script(self.transmit, part.commands)
                 if not result.ok:
                     self.terminal.world.log.trouble(
@@ -221,7 +221,7 @@ class Run:
             value = self.request.proof_pins.get(pin)
             if value is None:
                 raise PinNeeded(pin)
-            aid, reference = PIN_PLACES[pin]
+            aid, reference = PIN_PLACES[pin][0]
             await client.verify_pin(self.transmit, aid, reference, value)
 
     async def set_pins(self, step: PlannedStep) -> tuple[PinName, ...]:
@@ -231,15 +231,16 @@ class Run:
         waiting: list[PinName] = []
         card_key: client.CardKey | None = None
         for pin in step.pins:
-            window = windows.get(PIN_PLACES[pin])
-            if window is None:
+            mine = [windows[place] for place in PIN_PLACES[pin] if place in windows]
+            if not mine:
                 continue  # accepted before a break: not asked again
             value = self.request.new_pins.get(pin)
             if value is None:
                 waiting.append(pin)
                 continue
             card_key = card_key or await client.read_card_key(self.transmit, self.terminal.management_key)
-            await client.set_pin(self.transmit, card_key, window, value, self.terminal.world.entropy)
+            for window in mine:
+                await client.set_pin(self.transmit, card_key, window, value, self.terminal.world.entropy)
         return tuple(waiting)
 
     async def close(self, state: CardState) -> Performed:

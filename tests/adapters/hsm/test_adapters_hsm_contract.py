@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from warifu.adapters.crypto import SystemCrypto
+from warifu.adapters.crypto import SystemCrypto, public_bytes
 from warifu.adapters.hsm.config import SoftwareConfig
 from warifu.adapters.hsm.engine import Engine
 from warifu.adapters.hsm.prepare import prepare_softhsm, prepare_software
@@ -25,6 +25,8 @@ from warifu.ports.crypto import SharedKey
 
 Ask = Callable[[hsm.HsmCommand], hsm.HsmReply]
 CARD = "123456789012345"
+FACTORY = public_bytes(ec.derive_private_key(7, ec.SECP256R1()).public_key())
+"""Some public key; nobody needs its private half."""
 NONCE = bytes(12)
 KEYS: dict[str, hsm.Purpose] = {
     "ca/sign": "sign",
@@ -160,8 +162,8 @@ def test_what_cannot_be_a_digest_info_is_refused(subject: Subject, length: int) 
         hsm.Wrap("audit/mac", b"", b""),
         hsm.Unwrap("ca/sign", bytes(40), b""),
         hsm.OpenMessageSession("ca/sign", b"never", bytes(65), b""),
-        hsm.DeriveCardKeys("audit/mac", CARD, "store/wrap"),
-        hsm.DeriveCardKeys("cards/master", CARD, "audit/mac"),
+        hsm.DeriveCardKeys("audit/mac", CARD, FACTORY),
+        hsm.DeriveCardKeys("cards/master", CARD, b"no public key"),
         hsm.OpenCardChannel("store/wrap", CARD, bytes(8), bytes(8)),
     ],
     ids=lambda command: type(command).__name__,
@@ -180,8 +182,7 @@ def test_a_key_does_nothing_but_its_purpose(subject: Subject, command: hsm.HsmCo
         hsm.Wrap("nobody", b"", b""),
         hsm.Unwrap("nobody", bytes(40), b""),
         hsm.OpenMessageSession("nobody", b"never", bytes(65), b""),
-        hsm.DeriveCardKeys("nobody", CARD, "store/wrap"),
-        hsm.DeriveCardKeys("cards/master", CARD, "nobody"),
+        hsm.DeriveCardKeys("nobody", CARD, FACTORY),
         hsm.OpenCardChannel("nobody", CARD, bytes(8), bytes(8)),
     ],
     ids=lambda command: type(command).__name__,
@@ -287,9 +288,13 @@ def test_changed_messages_and_wrong_nonces_are_refused(subject: Subject) -> None
     assert subject.one(hsm.DecryptMessage(b"changed", NONCE, b"context", sealed)) == hsm.Bytes(b"text")
 
 
-def test_a_cards_keys_reach_the_factory_wrapped_and_open_its_channels(subject: Subject) -> None:
-    wrapped = subject.data(hsm.DeriveCardKeys("cards/master", CARD, "store/wrap"))
-    content = subject.data(hsm.Unwrap("store/wrap", wrapped, CARD.encode()))
+def test_a_cards_keys_reach_the_factory_sealed_and_open_its_channels(subject: Subject) -> None:
+    factory = subject.data(hsm.PublicKey("relay/agree"))
+    sealed = subject.data(hsm.DeriveCardKeys("cards/master", CARD, factory))
+    encapsulation, ciphertext = sealed[:65], sealed[65:]
+    info = hsm.SEALED_KEYS_INFO + CARD.encode()
+    assert subject.one(hsm.OpenMessageSession("relay/agree", b"factory", encapsulation, info)) == hsm.Done()
+    content = subject.data(hsm.DecryptMessage(b"factory", bytes(12), CARD.encode(), ciphertext))
     static = scp03.StaticKeys(enc=content[:16], mac=content[16:32], dek=content[32:])
     expected = scp03.session_keys(static, b"hosthost", b"cardcard")
     channel = subject.other(hsm.OpenCardChannel("cards/master", CARD, b"hosthost", b"cardcard"))
@@ -307,7 +312,7 @@ def test_no_two_cards_share_keys(subject: Subject) -> None:
 
 @pytest.mark.parametrize("card_id", ["", "１２３", "1" * 33])
 def test_what_is_no_card_id_is_refused(subject: Subject, card_id: str) -> None:
-    assert subject.one(hsm.DeriveCardKeys("cards/master", card_id, "store/wrap")) == hsm.Rejected("hsm.rejected")
+    assert subject.one(hsm.DeriveCardKeys("cards/master", card_id, FACTORY)) == hsm.Rejected("hsm.rejected")
 
 
 def test_what_is_no_challenge_is_refused(subject: Subject) -> None:

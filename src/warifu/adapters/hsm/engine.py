@@ -5,9 +5,12 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final, Generic
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
 from warifu.adapters import hpke
+from warifu.adapters.crypto import agree_with
 from warifu.adapters.hsm.device import DIGEST_INFO_LIMIT, NONCE_BYTES, PAIRS, TAG_BYTES, Device, Key
 from warifu.adapters.hsm.errors import Rejection, rejected
 from warifu.adapters.hsm.self_test import KnownAnswers
@@ -19,6 +22,8 @@ SESSION_LIMIT: Final = 4096
 """Message sessions one worker keeps; the oldest unused leaves. About 1,750 communication servers exist."""
 LABEL_LIMIT: Final = 100
 _CARD_ID_LIMIT: Final = 32
+_SCALAR_BYTES: Final = 40
+_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class _Session(Struct, frozen=True):
@@ -162,8 +167,13 @@ class Engine(Generic[Key]):
 
     def _derive_card_keys(self, command: hsm.DeriveCardKeys) -> hsm.HsmReply:
         static = self._static_keys(command.master, command.card_id)
-        content = static.enc + static.mac + static.dek
-        return hsm.Bytes(self._wrapped(command.wrap_label, content, command.card_id.encode("ascii")))
+        context = command.card_id.encode("ascii")
+        # A fresh pair for each sealing (FIPS 186-5, A.2.1: 320 random bits reduced), so its key seals only this once.
+        scalar = int.from_bytes(self._device.random(_SCALAR_BYTES), "big") % (_P256_ORDER - 1) + 1
+        ephemeral = ec.derive_private_key(scalar, ec.SECP256R1())
+        shared = agree_with(ephemeral, command.recipient, hsm.SEALED_KEYS_INFO + context)
+        sealed = AESGCM(shared.key).encrypt(bytes(NONCE_BYTES), static.enc + static.mac + static.dek, context)
+        return hsm.Bytes(shared.encapsulation + sealed)
 
     def _open_card_channel(self, command: hsm.OpenCardChannel) -> hsm.HsmReply:
         challenges = (command.host_challenge, command.card_challenge)

@@ -8,20 +8,23 @@ from warifu.chip.client import CardStatus
 from warifu.contract.values import ChipStatus, PinName
 from warifu.kernel.ids import ulid_text
 
-PIN_PLACES: Final[dict[PinName, tuple[bytes, int]]] = {
-    "signature": (layout.JPKI, layout.SIGNATURE_PIN),
-    "authentication": (layout.JPKI, layout.AUTHENTICATION_PIN),
-    "text": (layout.TEXT, layout.TEXT_PIN),
-    "juki": (layout.JUKI, layout.JUKI_PIN),
-}
-"""Applet and reference of each of the holder's PINs (card.md 1.3)."""
+Place = tuple[bytes, int]
+"""Applet and PIN reference."""
 
-_NAMES: Final = {place: name for name, place in PIN_PLACES.items()}
+PIN_PLACES: Final[dict[PinName, tuple[Place, ...]]] = {
+    "signature": ((layout.JPKI, layout.SIGNATURE_PIN),),
+    "authentication": ((layout.JPKI, layout.AUTHENTICATION_PIN),),
+    "text": ((layout.TEXT, layout.TEXT_PIN),),
+    "juki": ((layout.JUKI, layout.JUKI_PIN), (layout.COMMON, layout.COMMON_PIN)),
+}
+"""Where each of the holder's PINs stands on the chip. The juki PIN stands in two applets, each set on its own."""
 
 
 def chip_status(status: CardStatus) -> ChipStatus:
     """What the chip says, in the contract's words."""
     last = status.last_write
+    set_places = {(pin.aid, pin.ref) for pin in status.pins if pin.is_set}
+    tries = {(pin.aid, pin.ref): pin.tries_left for pin in status.pins}
     return ChipStatus(
         card_id=status.card_id,
         life_state=status.life,
@@ -29,13 +32,11 @@ def chip_status(status: CardStatus) -> ChipStatus:
         write_digest=last.digest if last is not None else b"",
         write_step=last.step if last is not None else "",
         open_windows=_names((window.aid, window.ref) for window in status.windows),
-        pins_set=_names((pin.aid, pin.ref) for pin in status.pins if pin.is_set),
-        tries_left={
-            str(_NAMES[pin.aid, pin.ref]): pin.tries_left for pin in status.pins if (pin.aid, pin.ref) in _NAMES
-        },
+        pins_set=tuple(name for name, places in PIN_PLACES.items() if set(places) <= set_places),
+        tries_left={str(name): min(tries[place] for place in places) for name, places in PIN_PLACES.items()},
     )
 
 
 def _names(places: Iterable[tuple[bytes, int]]) -> tuple[PinName, ...]:
     found = set(places)
-    return tuple(name for name, place in PIN_PLACES.items() if place in found)
+    return tuple(name for name, at in PIN_PLACES.items() if found.intersection(at))

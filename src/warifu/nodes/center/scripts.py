@@ -117,10 +117,10 @@ class ScriptMaker:
         life = plans.CHIP_STATE_AFTER.get(job.step_name)
         commands: tuple[IssuerCommand, ...] = ()
         if job.step_name == "open_windows":
-            mine = [place for pin, place in PIN_PLACES.items() if pin in job.pins and pin in APPLETS]
+            mine = [place for pin in APPLETS if pin in job.pins for place in PIN_PLACES[pin]]
             commands = tuple(open_pin_window(aid, reference) for aid, reference in mine)
         elif job.step_name == "activate":
-            commands = tuple(close_pin_windows(PIN_PLACES[pin][0]) for pin in APPLETS)
+            commands = tuple(close_pin_windows(aid) for pin in APPLETS for aid, _ in PIN_PLACES[pin])
         elif job.step_name in {"continue", "update"} and identity is not None:
             commands = await self._new_particulars(job, identity)
         return commands if life is None else (*commands, set_life_state(life))
