@@ -9,11 +9,13 @@ import asyncio
 from functools import partial
 from typing import ClassVar
 
+import msgspec
+
 from warifu.contract.intake import Notify
 from warifu.contract.message import Answer, Done
 from warifu.contract.numbering import AssignNumber
 from warifu.domain.decision import Asked, Decision
-from warifu.kernel.errors import Refused
+from warifu.kernel.errors import KeyReused, Refused
 from warifu.kernel.ids import new_ulid
 from warifu.lab.driver import Driver
 from warifu.lab.history import Event
@@ -146,6 +148,7 @@ class TallyTrial:
             world.add(name, "numbering", _tally_node)
         world.add("intake-1", "intake", _ledger_node)
         self._drivers = [Driver(world, f"registry-{number + 1}") for number in range(COUNTERS)]
+        self._reused = {f"assign.{1 + world.pick(DEFAULT_SIZE)}"}
         self._residents = [new_ulid(EPOCH_MS, bytes([number + 1] * 10)) for number in range(RESIDENTS)]
 
     async def drive(self) -> None:
@@ -167,6 +170,15 @@ class TallyTrial:
             self._world.violated("no request is refused", given.code)
         else:
             self._world.record("log", "trial", outcome="given", detail=f"resident {which + 1} number {given.number}")
+            if step in self._reused:
+                await self._reuse(driver, request, operation_id, step)
+
+    async def _reuse(self, driver: Driver, request: AssignNumber, operation_id: str, step: str) -> None:
+        """The same key for another request: an error of the asker's, and answered as one."""
+        other = msgspec.structs.replace(request, resident_code="98765432109")
+        answer = await driver.ask("numbering", other, Given, operation_id=operation_id, step=step)
+        if not isinstance(answer, KeyReused):
+            self._world.violated("a key is not used twice", f"{operation_id}/{step} came with another request")
 
     def settled(self) -> bool:
         """The outboxes are empty."""
