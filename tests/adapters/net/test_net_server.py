@@ -1,0 +1,277 @@
+"""The server against peers that do not behave."""
+
+import asyncio
+import struct
+
+import pytest
+from net_kit import Certificates, Gate, RawPeer, RecordingLog, echo, raw_client, request, serving
+
+from warifu.adapters.net.codec import decode_reply
+from warifu.adapters.net.frames import GOAWAY, HEADER, PING, PONG, REPLY, REQUEST, Frame
+from warifu.adapters.net.handling import Peer
+from warifu.adapters.net.limits import Limits
+from warifu.contract.envelope import Envelope, ErrorBody, Reply
+from warifu.kernel.errors import Fault, NotFound
+
+
+async def error_of(peer: RawPeer) -> ErrorBody:
+    frame = await peer.receive(REPLY)
+    assert frame is not None
+    error = decode_reply(frame.payload).error
+    assert error is not None
+    return error
+
+
+async def ended(peer: RawPeer) -> bool:
+    return await peer.receive(REPLY) is None
+
+
+async def test_the_server_greets_and_answers_pings(certificates: Certificates, log: RecordingLog) -> None:
+    async with serving(echo, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        assert await peer.receive() == Frame(0, PING, b"")
+        peer.send(Frame(3, PING, b""))
+        assert await peer.receive() == Frame(3, PONG, b"")
+
+
+async def test_a_payload_that_is_no_envelope_is_answered_and_the_connection_goes_on(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    async with serving(echo, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.send(Frame(1, REQUEST, b"\xc1"))
+        assert (await error_of(peer)).code == "request.malformed"
+        peer.ask(2, request())
+        assert await peer.receive(REPLY) is not None
+
+
+async def test_an_unknown_version_is_answered_as_that(certificates: Certificates, log: RecordingLog) -> None:
+    async with serving(echo, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.send(Frame(1, REQUEST, b"\x81\xa7version\x02"))
+        assert (await error_of(peer)).code == "request.unknown_version"
+
+
+async def test_nobody_sends_under_anothers_name(certificates: Certificates, log: RecordingLog) -> None:
+    async with serving(echo, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.ask(1, request(sender="cs-2"))
+        assert (await error_of(peer)).code == "request.not_allowed"
+
+
+async def test_an_oversize_frame_is_answered_then_closed_and_logged_once(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    async with serving(echo, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.writer.write(HEADER.pack(1 << 30, 9, REQUEST))
+        assert (await error_of(peer)).code == "request.malformed"
+        assert await ended(peer)
+    assert [record["peer"] for record in log.of("net.malformed")] == ["cs-1"]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [Frame(5, REQUEST, b""), Frame(5, REQUEST, b"")],
+        [Frame(5, REQUEST, b""), Frame(4, REQUEST, b"")],
+        [Frame(0, REQUEST, b"")],
+        [Frame(1, REPLY, b"")],
+        [Frame(1, GOAWAY, b"")],
+        [Frame(1, 77, b"")],
+    ],
+    ids=["replayed id", "falling id", "id 0", "a reply", "goaway", "unknown kind"],
+)
+async def test_a_frame_that_no_client_sends_ends_the_connection(
+    certificates: Certificates, log: RecordingLog, frames: list[Frame]
+) -> None:
+    async with serving(echo, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.send(*frames)
+        while await peer.receive() is not None:
+            pass
+    assert len(log.of("net.malformed")) == 1
+
+
+async def test_a_replayed_request_is_not_handled_twice(certificates: Certificates, log: RecordingLog) -> None:
+    gate = Gate()
+    gate.opened.set()
+    async with serving(gate, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.ask(5, request())
+        peer.ask(5, request())
+        while await peer.receive() is not None:
+            pass
+    assert gate.begun == 1
+
+
+@pytest.mark.parametrize("begun", [b"\0", struct.pack(">I", 100), HEADER.pack(100, 1, REQUEST) + b"half"])
+async def test_a_frame_that_is_begun_and_not_finished_ends_the_connection(
+    certificates: Certificates, log: RecordingLog, begun: bytes
+) -> None:
+    limits = Limits(frame_ms=40)
+    async with (
+        serving(echo, certificates.relay, log, limits) as server,
+        raw_client(server.port, certificates.cs) as peer,
+    ):
+        peer.writer.write(begun)
+        assert "not finished" in str((await log.wait_for("net.connection_aborted"))["reason"])
+        assert await ended(peer)
+
+
+async def test_a_client_that_does_not_read_is_cut_off(certificates: Certificates, log: RecordingLog) -> None:
+    limits = Limits(stall_ms=60, max_in_flight=64)
+    async with (
+        serving(echo, certificates.relay, log, limits) as server,
+        raw_client(server.port, certificates.cs) as peer,
+    ):
+        assert await peer.receive() is not None
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for number in range(1, 41):
+            peer.ask(number, request(bytes(1 << 20)))
+        assert "does not read" in str((await log.wait_for("net.connection_aborted"))["reason"])
+
+
+async def test_a_connection_without_work_is_closed_in_the_end(certificates: Certificates, log: RecordingLog) -> None:
+    async with (
+        serving(echo, certificates.relay, log, Limits(idle_ms=40)) as server,
+        raw_client(server.port, certificates.cs) as peer,
+    ):
+        assert await ended(peer)
+    assert log.records == []
+
+
+async def test_requests_above_the_limit_wait_unread_and_none_is_lost(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    gate = Gate()
+    async with (
+        serving(gate, certificates.relay, log, Limits(max_in_flight=3)) as server,
+        raw_client(server.port, certificates.cs) as peer,
+    ):
+        for number in range(1, 11):
+            peer.ask(number, request())
+        for _ in range(3):
+            await gate.entered.acquire()
+        assert server.handling == 3
+        gate.opened.set()
+        replies = [await peer.receive(REPLY) for _ in range(10)]
+    assert sorted(frame.request_id for frame in replies if frame) == list(range(1, 11))
+
+
+async def test_handlers_above_the_servers_limit_are_refused_unhandled(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    gate = Gate()
+    async with (
+        serving(gate, certificates.relay, log, Limits(max_handlers=1)) as server,
+        raw_client(server.port, certificates.cs) as peer,
+    ):
+        peer.ask(1, request())
+        await gate.entered.acquire()
+        peer.ask(2, request())
+        assert (await error_of(peer)).code == "part.unavailable"
+        gate.opened.set()
+        assert await peer.receive(REPLY) is not None
+    assert gate.begun == 1
+
+
+async def test_a_connection_above_the_limit_is_not_served(certificates: Certificates, log: RecordingLog) -> None:
+    async with (
+        serving(echo, certificates.relay, log, Limits(max_connections=1)) as server,
+        raw_client(server.port, certificates.cs) as first,
+    ):
+        assert await first.receive() is not None
+        async with raw_client(server.port, certificates.cs) as second:
+            assert await second.receive() is None
+        first.ask(1, request())
+        assert await first.receive(REPLY) is not None
+
+
+async def test_what_a_client_began_is_ended_when_the_client_goes_away(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    gate = Gate()
+    async with serving(gate, certificates.relay, log) as server:
+        async with raw_client(server.port, certificates.cs) as peer:
+            peer.ask(1, request())
+            await gate.entered.acquire()
+        async with raw_client(server.port, certificates.cs) as peer:
+            peer.ask(1, request())
+            await gate.entered.acquire()
+            gate.opened.set()
+            assert await peer.receive(REPLY) is not None
+    assert gate.ended == 2
+
+
+async def test_a_handler_has_no_more_time_than_its_envelope(certificates: Certificates, log: RecordingLog) -> None:
+    async with serving(Gate(), certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.ask(1, request(remaining_ms=20))
+        assert (await error_of(peer)).code == "deadline.passed"
+
+
+async def test_an_error_of_the_tree_is_the_reply(certificates: Certificates, log: RecordingLog) -> None:
+    async def refuse(_envelope: Envelope, _peer: Peer) -> Reply:
+        raise NotFound("no such card")
+
+    async with serving(refuse, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.ask(1, request())
+        assert await error_of(peer) == ErrorBody(code="record.not_found", text="no such card", kind="refused")
+    assert log.records == []
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("山田太郎"), TimeoutError("山田太郎"), Fault("broken")], ids=lambda each: type(each).__name__
+)
+async def test_a_fault_is_logged_with_its_place_and_without_its_text(
+    certificates: Certificates, log: RecordingLog, error: Exception
+) -> None:
+    async def fail(_envelope: Envelope, _peer: Peer) -> Reply:
+        raise error
+
+    async with serving(fail, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.ask(1, request())
+        body = await error_of(peer)
+    assert (body.code, body.kind) == ("internal.fault", "fault")
+    assert "山田" not in body.text
+    (record,) = log.of("net.handler_fault")
+    assert record["operation_id"] == "0" * 26
+    assert str(record["place"]).startswith("test_net_server.py:")
+    assert "山田" not in str(record)
+
+
+@pytest.mark.parametrize("reply", [Reply(), Reply(body=bytes((1 << 20) + 1))], ids=["neither", "too long"])
+async def test_a_reply_that_cannot_be_sent_is_a_fault(
+    certificates: Certificates, log: RecordingLog, reply: Reply
+) -> None:
+    async def answer(_envelope: Envelope, _peer: Peer) -> Reply:
+        return reply
+
+    async with serving(answer, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.ask(1, request())
+        assert (await error_of(peer)).code == "internal.fault"
+    assert len(log.of("net.reply_fault")) == 1
+
+
+async def test_a_stopping_server_says_so_finishes_what_is_in_flight_and_takes_no_one_new(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    gate = Gate()
+    async with serving(gate, certificates.relay, log) as server, asyncio.TaskGroup() as group:
+        port = server.port
+        async with raw_client(port, certificates.cs) as peer:
+            peer.ask(1, request())
+            await gate.entered.acquire()
+            stopping = group.create_task(server.stop(grace_s=20))
+            assert await peer.receive(GOAWAY) is not None
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            gate.opened.set()
+            assert await peer.receive(REPLY) is not None
+        await stopping
+    assert log.records == []
+
+
+async def test_a_handler_that_outlives_the_grace_is_ended(certificates: Certificates, log: RecordingLog) -> None:
+    gate = Gate()
+    async with serving(gate, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
+        peer.ask(1, request())
+        await gate.entered.acquire()
+        await server.stop(grace_s=0.02)
+        assert server.handling == 0
+        assert await ended(peer)
+    assert (gate.begun, gate.ended) == (1, 0)
+    assert len(log.of("net.stopped_in_flight")) == 1
