@@ -58,7 +58,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "terminal.receive": _DRIVER,
     "terminal.perform": _DRIVER,
     "terminal.change_pin": _DRIVER,
-    "node.health": frozenset({"supervisor", "driver"}),
+    "node.health": frozenset({"supervisor", "driver", "relay"}),
 }
 """Every message has its row (a test holds the table to the contract)."""
 

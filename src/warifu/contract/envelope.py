@@ -34,7 +34,8 @@ class Envelope(Struct, frozen=True, kw_only=True):
     service_class: ServiceClass = "delivery"
     municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""
     ordering_key: Annotated[str, Meta(max_length=40)] = ""
-    """The resident: first in, first out per (CS, resident). Empty: no order."""
+    """Whose turn it is: first in, first out per CS and key. At the counter the card stands for its resident (nobody has
+    two live cards), because the terminal knows it before it knows whose it is. Empty: no order."""
     remaining_ms: Annotated[int, Meta(ge=1, le=MAX_REMAINING_MS)]
     """Time left for the answer; lowered at every hop, never raised."""
     actor: Annotated[str, Meta(pattern=r"^[a-z0-9@._-]{1,60}$")] = "system"

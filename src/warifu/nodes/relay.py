@@ -12,11 +12,13 @@ import msgspec
 from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.errors import error_body
+from warifu.contract.health import AskHealth, Health
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
 from warifu.domain.admission.rules import Limits, admit
 from warifu.domain.messages import SESSION_INFO, context, nonce
-from warifu.kernel.errors import Refused, WarifuError
-from warifu.nodes.base import Call, World, expect
+from warifu.kernel.errors import Refused, Unavailable, WarifuError
+from warifu.kernel.ids import new_ulid
+from warifu.nodes.base import Call, Probe, World, expect
 from warifu.nodes.cs import COUNTER
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.with_hsm import WithHsm
@@ -24,6 +26,7 @@ from warifu.ports.hsm import DecryptMessage, EncryptMessage, PublicKey
 
 CENTER: Final = "center"
 MESSAGE_KEY: Final = "relay-message"
+PATH_MS: Final = 1_500
 
 
 class NotCarried(Refused):
@@ -47,6 +50,23 @@ class Relay(WithHsm):
     async def key(self, call: Call) -> RelayKey:
         """The key that sessions are agreed with."""
         return RelayKey(public_key=await self.hsm_bytes(call, PublicKey(MESSAGE_KEY)))
+
+    def parts(self) -> dict[str, Probe]:
+        """The HSM, and the path to a centre that does its own work (F14)."""
+        return super().parts() | {"path": self._probe_path}
+
+    async def _probe_path(self) -> None:
+        envelope = Envelope(
+            name=AskHealth.NAME,
+            operation_id=new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10)),
+            step="health",
+            sender=self.world.name,
+            remaining_ms=PATH_MS,
+            body=encode(AskHealth()),
+        )
+        health = await self.exchange(CENTER, envelope, Health)
+        if not health.ok:
+            raise Unavailable(f"the centre: {', '.join(name for name, part in health.parts.items() if not part.ok)}")
 
     async def forward(self, call: Call) -> Forwarded:
         """Decrypt, admit, pass on to the centre, encrypt the answer."""
