@@ -58,6 +58,10 @@ def doubled_row(rows: list[AuditRow], _seals: list[Seal]) -> None:
     rows.insert(3, rows[3])
 
 
+def doubled_last_sealed_row(rows: list[AuditRow], _seals: list[Seal]) -> None:
+    rows.insert(8, rows[7])
+
+
 def inserted_row(rows: list[AuditRow], _seals: list[Seal]) -> None:
     rows.append(msgspec.structs.replace(rows[2], id=99, transaction=2))
 
@@ -110,6 +114,7 @@ def other_head(_rows: list[AuditRow], seals: list[Seal]) -> None:
         removed_last_sealed_row,
         removed_all_rows,
         doubled_row,
+        doubled_last_sealed_row,
         inserted_row,
         inserted_before_all,
         exchanged_for_another,

@@ -47,7 +47,7 @@ class _Parts(Struct, frozen=True):
 def create_statements(record: type[Record]) -> list[str]:
     """CREATE TABLE, then its UNIQUE constraints, then its indexes; names are not qualified by a schema."""
     table = table_of(record)
-    lines = [_definition(column) for column in table.columns] + [f"PRIMARY KEY ({_names(table.key)})"]
+    lines = [_definition(column) for column in table.columns.values()] + [f"PRIMARY KEY ({_names(table.key)})"]
     return [
         'CREATE TABLE "{}" (\n{}\n)'.format(table.name, ",\n".join(f"  {line}" for line in lines)),
         # deferrable: looked at when the statement ends, so that one change may hand a value from row to row
@@ -91,7 +91,7 @@ def _check_kept(old: _Parts, new: _Parts) -> None:
 
 
 def _added_columns(table: Table, known: list[str]) -> list[str]:
-    added = [column for column in table.columns if _definition(column) not in known]
+    added = [column for column in table.columns.values() if _definition(column) not in known]
     return [f'ALTER TABLE "{table.name}" ADD COLUMN {_definition(column)}{_default(table, column)}' for column in added]
 
 

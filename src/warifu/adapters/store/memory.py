@@ -65,7 +65,7 @@ class _Rows:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.records: dict[_Key, Record] = {}
-        self.paths: dict[tuple[str, ...], dict[_Key, list[_Key]]] = {path: {} for path in table.paths}
+        self.paths: dict[tuple[str, ...], dict[_Key, list[_Key]]] = {path: {} for path in table.paths.values()}
 
     def put(self, record: Record) -> None:
         """Insert or replace."""

@@ -326,6 +326,8 @@ def _records(table: Table, read: Get | Find, found: Any) -> tuple[Record, ...]: 
 
 
 def _record(table: Table, row: Iterable[Any]) -> Record:
-    values: list[Any] = [tuple(value) if type(value) is list else value for value in row]
-    fields: dict[str, Any] = dict(zip(table.names, values, strict=True))
+    fields: dict[str, Any] = dict(zip(table.names, row, strict=True))
+    for name in table.tuples:
+        if fields[name] is not None:
+            fields[name] = tuple(fields[name])
     return table.record(**fields)

@@ -16,7 +16,14 @@ from typing import Final
 from warifu.adapters.store.ddl import added_statements, split_statements
 from warifu.ports.store import Record
 
-NODES: Final[dict[str, tuple[str, ...]]] = {}
+NODES: Final[dict[str, tuple[str, ...]]] = {
+    "authority": ("warifu.nodes.authority",),
+    "center": ("warifu.nodes.center",),
+    "intake": ("warifu.nodes.intake",),
+    "issuance": ("warifu.nodes.issuance",),
+    "numbering": ("warifu.nodes.numbering",),
+    "registry": ("warifu.nodes.registry",),
+}
 """Node kind (its schema's name) → the modules whose ``RECORDS`` live there, in order."""
 
 FROZEN: Final[dict[str, int]] = {}

@@ -48,44 +48,47 @@ class Table(Struct, frozen=True):
 
     record: type[Record]
     name: str
-    columns: tuple[Column, ...]
+    names: tuple[str, ...]
+    """The column names, in the order of the struct's fields."""
+    columns: dict[str, Column]
+    """By name, in the same order."""
     key: tuple[str, ...]
     unique: tuple[tuple[str, ...], ...]
     indexed: tuple[tuple[str, ...], ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The column names, in the order of the struct's fields."""
-        return self.record.__struct_fields__
-
-    @property
-    def paths(self) -> tuple[tuple[str, ...], ...]:
-        """Every set of columns that ``Find`` may name: key prefixes (the empty one lists all), UNIQUE, INDEXED."""
-        prefixes = tuple(self.key[:length] for length in range(len(self.key) + 1))
-        return tuple(dict.fromkeys((*prefixes, *self.unique, *self.indexed)))
-
-    def column(self, name: str) -> Column:
-        """The column of this name; it must exist."""
-        return self.columns[self.names.index(name)]
+    paths: dict[frozenset[str], tuple[str, ...]]
+    """Every set of columns that ``Find`` may name: key prefixes (the empty one lists all), UNIQUE, INDEXED."""
+    tuples: tuple[str, ...]
+    """The columns that hold tuples."""
 
     def key_of(self, record: Record) -> tuple[Any, ...]:
         """The record's primary key."""
-        return tuple(getattr(record, name) for name in self.key)
+        return tuple([getattr(record, name) for name in self.key])
 
     def path_of(self, find: Find) -> tuple[str, ...]:
         """The declared set that ``find.where`` names, in its declared order."""
-        wanted = set(find.where)
-        for path in self.paths:
-            if set(path) == wanted:
-                return path
-        raise Fault(f"{self.name}: no index on ({', '.join(sorted(wanted))})")
+        path = self.paths.get(frozenset(find.where))
+        if path is None:
+            raise Fault(f"{self.name}: no index on ({', '.join(sorted(find.where))})")
+        return path
 
 
 @functools.cache
 def table_of(record: type[Record]) -> Table:
     """Read the class once; raises ``Fault`` for a declaration no store could keep."""
-    columns = tuple(_column(record.TABLE, field) for field in msgspec.structs.fields(record))
-    table = Table(record, record.TABLE, columns, record.KEY, record.UNIQUE, record.INDEXED)
+    columns = {field.name: _column(record.TABLE, field) for field in msgspec.structs.fields(record)}
+    prefixes = tuple(record.KEY[:length] for length in range(len(record.KEY) + 1))
+    table = Table(
+        record=record,
+        name=record.TABLE,
+        names=tuple(columns),
+        columns=columns,
+        key=record.KEY,
+        unique=record.UNIQUE,
+        indexed=record.INDEXED,
+        # where two declarations name one set, the first gives the order
+        paths={frozenset(path): path for path in reversed((*prefixes, *record.UNIQUE, *record.INDEXED))},
+        tuples=tuple(name for name, column in columns.items() if column.kind == "strs"),
+    )
     _check_declaration(table)
     return table
 
@@ -141,7 +144,7 @@ def _check_declaration(table: Table) -> None:
         if not path or len(set(path)) != len(path) or not set(path) <= set(table.names):
             raise Fault(f"{table.name}: ({', '.join(path)}) is no set of columns")
     for name in table.key:
-        if table.column(name).nullable or table.column(name).kind == "strs":
+        if table.columns[name].nullable or table.columns[name].kind == "strs":
             raise Fault(f"{table.name}.{name}: a key column is neither nullable nor a tuple")
 
 
@@ -190,7 +193,7 @@ def check_texts(value: Struct) -> None:
 
 def check_record(table: Table, record: Record) -> None:
     """Every value must fit its column."""
-    for column in table.columns:
+    for column in table.columns.values():
         check_value(table, column, getattr(record, column.name))
 
 
@@ -199,7 +202,7 @@ def check_key(table: Table, key: tuple[Any, ...]) -> None:
     if len(key) != len(table.key):
         raise Fault(f"{table.name}: the key has {len(table.key)} columns, {len(key)} given")
     for name, value in zip(table.key, key, strict=True):
-        check_value(table, table.column(name), value)
+        check_value(table, table.columns[name], value)
 
 
 def check_reads(tables: dict[str, Table], reads: tuple[Get | Find, ...]) -> tuple[Table, ...]:
@@ -222,7 +225,7 @@ def _check_read(table: Table, read: Get | Find) -> Table:
         check_key(table, read.key)
         return table
     for name in table.path_of(read):
-        check_value(table, table.column(name), read.where[name])
+        check_value(table, table.columns[name], read.where[name])
     if not 1 <= read.limit <= MAX_FIND:
         raise Fault(f"{table.name}: a limit of 1 to {MAX_FIND}, not {read.limit}")
     if read.after is not None:

@@ -130,7 +130,7 @@ class Statements:
             return f"({rows} WHERE {self._equal(table, table.key, (), places)})"
         where = [self._equal(table, shape.path, shape.nulls, places)] if shape.path else []
         if shape.after:
-            last = ", ".join(places.take(SQL_TYPES[table.column(name).kind]) for name in table.key)
+            last = ", ".join(places.take(SQL_TYPES[table.columns[name].kind]) for name in table.key)
             where.append(f"({_columns(table.key)}) > ({last})")
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         return f"ARRAY({rows}{condition} ORDER BY {_columns(table.key)} LIMIT {places.take('bigint')})"
@@ -139,7 +139,7 @@ class Statements:
         return " AND ".join(
             f't."{name}" IS NULL'
             if name in nulls
-            else f't."{name}" = {places.take(SQL_TYPES[table.column(name).kind])}'
+            else f't."{name}" = {places.take(SQL_TYPES[table.columns[name].kind])}'
             for name in path
         )
 
@@ -166,14 +166,14 @@ class Statements:
                 return self._modifying(name, f"DELETE FROM {self._in(table.name)} AS t WHERE {where} RETURNING 1")
             # FOR SHARE: nobody changes the record between this check and our commit
             return "", f"EXISTS (SELECT 1 FROM {self._in(table.name)} AS t WHERE {where} FOR SHARE)"
-        values = {column: places.take(SQL_TYPES[table.column(column).kind]) for column in _values_of(table)}
+        values = {column: places.take(SQL_TYPES[table.columns[column].kind]) for column in _values_of(table)}
         sets = [f'"{column}" = {place}' for column, place in values.items() if column not in table.key]
         where = self._key_and_version(table, values, places)
         update = f"UPDATE {self._in(table.name)} AS t SET {', '.join((*sets, 'version = t.version + 1'))} WHERE {where}"
         return self._modifying(name, f"{update} RETURNING 1")
 
     def _key_and_version(self, table: Table, values: dict[str, str], places: _Places) -> str:
-        keys = [(name, values.get(name) or places.take(SQL_TYPES[table.column(name).kind])) for name in table.key]
+        keys = [(name, values.get(name) or places.take(SQL_TYPES[table.columns[name].kind])) for name in table.key]
         return " AND ".join(f't."{name}" = {place}' for name, place in (*keys, ("version", places.take("bigint"))))
 
     def _modifying(self, name: str, statement: str) -> tuple[str, str]:
@@ -183,7 +183,7 @@ class Statements:
         """The CTEs that only insert."""
         for record, count in shape.inserts:
             table = self._by_record[record]
-            columns = tuple((name, SQL_TYPES[table.column(name).kind]) for name in _values_of(table))
+            columns = tuple((name, SQL_TYPES[table.columns[name].kind]) for name in _values_of(table))
             yield self._insert(table.name, columns, ("version", "1"), count, places)
         instant = ("at_ms", "$1::bigint")
         rest = (
