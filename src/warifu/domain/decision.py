@@ -1,5 +1,7 @@
 """What a pure rule returns: everything to write, and the answer. The node commits it whole."""
 
+import hashlib
+
 from msgspec import Struct
 
 from warifu.contract.codec import encode
@@ -40,8 +42,9 @@ class Asked(Struct, frozen=True):
 
     def outbox(self, destination: str, request: Request, order_key: str = "") -> OutboxMessage:
         """A message to another node; its identity follows from this step, so that repeating the step repeats it."""
+        origin = hashlib.sha256(f"{self.operation_id}|{self.step}|{request.NAME}".encode()).hexdigest()
         return OutboxMessage(
-            message_id=f"{self.step}:{request.NAME}",
+            message_id=f"outbox.{origin[:32]}",
             destination=destination,
             name=request.NAME,
             body=encode(request),

@@ -9,6 +9,7 @@ cancelled, killed or repeated at any await and its effect still happens once.
 """
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -40,10 +41,10 @@ from warifu.ports.transport import Transport
 
 MAX_DECISIONS = 20
 """How often a step decides again because a record moved; then ``Stale`` goes to the caller, who may try again."""
-OUTBOX_BATCH = 64
+OUTBOX_BATCH = 256
 OUTBOX_IDLE_S = 0.5
 OUTBOX_CALL_MS = 15_000
-OUTBOX_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+OUTBOX_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 PROBE_S = 2.0
 
 A = TypeVar("A", bound=Answer)
@@ -56,6 +57,8 @@ class Call(Struct, frozen=True):
     envelope: Envelope
     request: Request
     now_ms: int
+    deadline: float
+    """When its time is up, by the loop's clock: the wall clock may jump."""
 
     @property
     def operation_id(self) -> str:
@@ -114,7 +117,9 @@ class Node:
             raise NotAllowed(f"{self.KIND} does not answer {envelope.name}")
         if not may_ask(envelope.sender, envelope.name):
             raise NotAllowed(f"{envelope.sender} may not ask {envelope.name}")
-        call = Call(envelope, decode_request(envelope.name, envelope.body), self.world.clock.now_ms())
+        deadline = asyncio.get_running_loop().time() + envelope.remaining_ms / 1000
+        request = decode_request(envelope.name, envelope.body)
+        call = Call(envelope, request, self.world.clock.now_ms(), deadline)
         return Reply(body=encode(await handler(call)))
 
     @staticmethod
@@ -161,7 +166,7 @@ class Node:
 
     def remaining_ms(self, call: Call) -> int:
         """Time left for a call now. ``DeadlinePassed`` when there is none."""
-        left = call.envelope.remaining_ms - (self.world.clock.now_ms() - call.now_ms)
+        left = int((call.deadline - asyncio.get_running_loop().time()) * 1000)
         if left <= 0:
             raise DeadlinePassed(call.envelope.name)
         return left
@@ -279,38 +284,51 @@ class KeepingNode(Node):
         self._outbox_kick.set()
 
     async def run_outbox(self) -> None:
-        """Send what commits left in the outbox, in order, until each message is answered; for ever."""
-        failures = 0
-        while True:
-            self._outbox_kick.clear()
-            try:
-                waiting = await self.store.pending(OUTBOX_BATCH)
-                sent = await self._send_batch(waiting) if waiting else 0
-            except TryAgain as error:
-                self._outbox_troubles["outbox"] = error.code
-                waiting, sent = (), 0
-            else:
-                self._outbox_troubles.pop("outbox", None)
-            if waiting and sent == len(waiting):
-                failures = 0
-                continue
-            failures = failures + 1 if waiting or self._outbox_troubles else 0
-            await self._outbox_pause(failures)
+        """Send what commits left in the outbox, in order, until each message is answered; for ever.
 
-    async def _outbox_pause(self, failures: int) -> None:
-        idle = OUTBOX_BACKOFF_S[min(failures, len(OUTBOX_BACKOFF_S)) - 1] if failures else OUTBOX_IDLE_S
-        try:
-            async with asyncio.timeout(idle):
-                await self._outbox_kick.wait()
-        except TimeoutError:
-            return
-
-    async def _send_batch(self, waiting: Sequence[Pending]) -> int:
+        Each message is sent by a task of its own, so a receiver that does not answer holds up its own messages only.
+        """
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._send(pending)) for pending in waiting]
-        return sum(task.result() for task in tasks)
+            under_way: set[int] = set()
+            while True:
+                self._outbox_kick.clear()
+                for pending in await self._waiting():
+                    if pending.sequence not in under_way:
+                        under_way.add(pending.sequence)
+                        group.create_task(self._deliver(pending, under_way))
+                try:
+                    async with asyncio.timeout(OUTBOX_IDLE_S):
+                        await self._outbox_kick.wait()
+                except TimeoutError:
+                    continue
 
-    async def _send(self, pending: Pending) -> bool:
+    async def _waiting(self) -> Sequence[Pending]:
+        try:
+            waiting = await self.store.pending(OUTBOX_BATCH)
+        except TryAgain as error:
+            self._outbox_troubles["outbox"] = error.code
+            return ()
+        self._outbox_troubles.pop("outbox", None)
+        return waiting
+
+    async def _deliver(self, pending: Pending, under_way: set[int]) -> None:
+        """Send one message until it is answered. It is kept whatever the reason: a message is never dropped."""
+        for attempt in itertools.count():
+            try:
+                await self._send(pending)
+                break
+            except WarifuError as error:
+                self._outbox_troubles[pending.message.message_id] = f"{pending.message.name}: {error.code}"
+                if not isinstance(error, TryAgain):
+                    # A refusal is somebody's fault: it shows in the log and in health until a person has mended it.
+                    operation_id = pending.message.operation_id
+                    self.world.log.trouble("outbox.refused", operation_id=operation_id, code=error.code)
+                await asyncio.sleep(OUTBOX_BACKOFF_S[min(attempt, len(OUTBOX_BACKOFF_S) - 1)])
+        self._outbox_troubles.pop(pending.message.message_id, None)
+        under_way.discard(pending.sequence)
+        self._outbox_kick.set()  # the next of its order key may go
+
+    async def _send(self, pending: Pending) -> None:
         message = pending.message
         envelope = Envelope(
             name=message.name,
@@ -321,17 +339,8 @@ class KeepingNode(Node):
             remaining_ms=OUTBOX_CALL_MS,
             body=message.body,
         )
-        try:
-            open_reply(await self.world.transport.call(message.destination, envelope), Answer)
-            await self.store.sent(pending.sequence)
-        except WarifuError as error:
-            # Kept, whatever the reason: a message is never dropped. A refusal is somebody's fault and shows in health.
-            self._outbox_troubles[message.message_id] = error.code
-            if not isinstance(error, TryAgain):
-                self.world.log.trouble("outbox.refused", operation_id=message.operation_id, code=error.code)
-            return False
-        self._outbox_troubles.pop(message.message_id, None)
-        return True
+        open_reply(await self.world.transport.call(message.destination, envelope), Answer)
+        await self.store.sent(pending.sequence)
 
     def parts(self) -> dict[str, Probe]:
         """The store, and whether the outbox gets through."""

@@ -80,9 +80,10 @@ class CommunicationServer(Node):
         if self.waiting >= MAX_WAITING:
             raise ConnectionExcess("the CS is full", retry_after_ms=1000, place_in_line=self.waiting)
         self.waiting += 1
+        deadline = _now() + envelope.remaining_ms / 1000
         try:
-            async with asyncio.timeout(envelope.remaining_ms / 1000), self.lane(envelope.ordering_key):
-                return await self._carry(self._stamped(envelope), self.world.clock.now_ms() + envelope.remaining_ms)
+            async with asyncio.timeout_at(deadline), self.lane(envelope.ordering_key):
+                return await self._carry(self._stamped(envelope), deadline)
         except TimeoutError:
             raise DeadlinePassed(envelope.name) from None
         finally:
@@ -112,34 +113,34 @@ class CommunicationServer(Node):
             else:
                 self._lanes[key] = (lock, users - 1)
 
-    async def _carry(self, envelope: Envelope, deadline_ms: int) -> Reply:
+    async def _carry(self, envelope: Envelope, deadline: float) -> Reply:
         attempt = 0
         while True:
             try:
-                reply = await self._send(envelope, deadline_ms)
+                reply = await self._send(envelope, deadline)
             except TryAgain as error:
                 attempt += 1
-                await self._before_retry(error, attempt, deadline_ms)
+                await self._before_retry(error, attempt, deadline)
                 continue
             if reply.error is not None and reply.error.kind == "try_again":
                 attempt += 1
-                await self._before_retry(_as_error(reply), attempt, deadline_ms)
+                await self._before_retry(_as_error(reply), attempt, deadline)
                 continue
             self.budget = self.budget.earn()
             return reply
 
-    async def _before_retry(self, error: TryAgain, attempt: int, deadline_ms: int) -> None:
+    async def _before_retry(self, error: TryAgain, attempt: int, deadline: float) -> None:
         """Wait before another try; raise the error when there is no time or no budget for it."""
         jitter = self.world.entropy.random_bytes(1)[0]
         wait_ms = delay_ms(attempt, getattr(error, "retry_after_ms", 0), jitter)
         budget = self.budget.spend()
-        if budget is None or self.world.clock.now_ms() + wait_ms + RESERVE_MS >= deadline_ms:
+        if budget is None or _now() + (wait_ms + RESERVE_MS) / 1000 >= deadline:
             raise error
         self.budget = budget
         await asyncio.sleep(wait_ms / 1000)
 
-    async def _send(self, envelope: Envelope, deadline_ms: int) -> Reply:
-        left = deadline_ms - self.world.clock.now_ms() - RESERVE_MS
+    async def _send(self, envelope: Envelope, deadline: float) -> Reply:
+        left = int((deadline - _now()) * 1000) - RESERVE_MS
         if left <= 0:
             raise DeadlinePassed(envelope.name)
         session = await self._agreed()
@@ -196,6 +197,11 @@ class CommunicationServer(Node):
 
     async def _probe_path(self) -> None:
         await self._relay_key()
+
+
+def _now() -> float:
+    """The loop's clock: deadlines do not move when the wall clock does."""
+    return asyncio.get_running_loop().time()
 
 
 def _as_error(reply: Reply) -> TryAgain:
