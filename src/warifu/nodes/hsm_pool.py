@@ -30,11 +30,12 @@ _ENOUGH_SAMPLES: Final = 16
 _UNANSWERED_MS: Final = -1.0
 _TAG_BYTES: Final = 16
 _WRAP_BYTES: Final = 12 + _TAG_BYTES
+_POINT_BYTES: Final = 65
 _LENGTHS: Final[dict[type, int]] = {
     hsm.Sign: 256,
     hsm.SignDigestInfo: 256,
     hsm.Mac: 16,
-    hsm.DeriveCardKeys: 3 * 16 + _WRAP_BYTES,
+    hsm.DeriveCardKeys: _POINT_BYTES + 3 * 16 + _TAG_BYTES,
 }
 _GROWTH: Final[dict[type, int]] = {
     hsm.Wrap: _WRAP_BYTES,
