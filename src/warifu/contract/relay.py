@@ -42,5 +42,5 @@ class Forward(Request, frozen=True, kw_only=True):
 
     session: SessionId
     encapsulation: bytes
-    counter: Annotated[int, Meta(ge=0, lt=1 << 63)]
+    counter: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
     ciphertext: Annotated[bytes, Meta(max_length=1 << 20)]
