@@ -269,7 +269,7 @@ _KINDS = {"frames": (_frames_server, _frames_caller), "bare": (_bare_server, _ba
 
 
 def _tls(folder: Path, name: str) -> NodeTls:
-    return NodeTls(folder / f"{name}.pem", folder / f"{name}.key", folder / "authority.pem")
+    return NodeTls(folder / f"{name}.pem", folder / f"{name}.key", folder / "node-ca.pem")
 
 
 async def _serve_child(kind: str, folder: Path, next_port: int) -> None:

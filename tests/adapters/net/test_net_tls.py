@@ -13,7 +13,7 @@ from warifu.kernel.errors import Fault, NotAllowed
 def test_private_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     make_authority(tmp_path)
     tls = issue_node_certificate(tmp_path, "center-1")
-    for key in (tmp_path / "authority.key", tls.key):
+    for key in (tmp_path / "node-ca.key", tls.key):
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
@@ -35,7 +35,7 @@ def test_an_authority_is_made_once(tmp_path: Path) -> None:
 def test_an_authority_whose_key_is_another_signs_nothing(tmp_path: Path) -> None:
     make_authority(tmp_path / "a")
     make_authority(tmp_path / "b")
-    (tmp_path / "a" / "authority.key").write_bytes((tmp_path / "b" / "authority.key").read_bytes())
+    (tmp_path / "a" / "node-ca.key").write_bytes((tmp_path / "b" / "node-ca.key").read_bytes())
     with pytest.raises(Fault):
         issue_node_certificate(tmp_path / "a", "center-1")
 

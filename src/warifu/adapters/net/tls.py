@@ -58,12 +58,12 @@ def node_name(certificate: object) -> str:
 
 
 def make_authority(folder: Path) -> Path:
-    """Make ``authority.pem`` and ``authority.key`` (P-256) in the folder, unless they are there.
+    """Make ``node-ca.pem`` and ``node-ca.key`` (P-256) in the folder, unless they are there.
 
     Returns:
         The authority's certificate.
     """
-    certificate, key_file = folder / "authority.pem", folder / "authority.key"
+    certificate, key_file = folder / "node-ca.pem", folder / "node-ca.key"
     if certificate.exists() and key_file.exists():
         return certificate
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def issue_node_certificate(folder: Path, name: str, hosts: Iterable[str] = ()) -
     builder = builder.add_extension(_alternatives(name, hosts), critical=False)
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     builder = builder.add_extension(issuer, critical=False)
-    tls = NodeTls(folder / f"{name}.pem", folder / f"{name}.key", folder / "authority.pem")
+    tls = NodeTls(folder / f"{name}.pem", folder / f"{name}.key", folder / "node-ca.pem")
     _write_key(tls.key, key)
     _write(tls.certificate, builder.sign(authority_key, hashes.SHA256()).public_bytes(Encoding.PEM), 0o644)
     return tls
@@ -114,8 +114,8 @@ def _context(protocol: int, tls: NodeTls) -> ssl.SSLContext:
 
 
 def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    certificate = x509.load_pem_x509_certificate((folder / "authority.pem").read_bytes())
-    key = load_pem_private_key((folder / "authority.key").read_bytes(), password=None)
+    certificate = x509.load_pem_x509_certificate((folder / "node-ca.pem").read_bytes())
+    key = load_pem_private_key((folder / "node-ca.key").read_bytes(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise Fault("the node authority's key and certificate do not belong together")
     return certificate, key
