@@ -1,0 +1,167 @@
+"""The only place that injects: builds each kind of node from its configuration and the real adapters."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from warifu.adapters.artwork import PillowArtwork
+from warifu.adapters.clock import SystemClock
+from warifu.adapters.crypto import SystemCrypto
+from warifu.adapters.entropy import SystemEntropy
+from warifu.adapters.hsm.process import ProcessHsmFactory
+from warifu.adapters.net.client import NetTransport
+from warifu.adapters.reader.files import FileChipFactory, FileReader
+from warifu.adapters.store.postgres import open_postgres
+from warifu.domain.admission.rules import Limits
+from warifu.domain.pki.profile import Profile
+from warifu.nodes import center, intake, issuance, numbering, registry
+from warifu.nodes.authority import node as authority
+from warifu.nodes.base import Node, World
+from warifu.nodes.center.scripts import SIGNING_KEY
+from warifu.nodes.cs import CommunicationServer
+from warifu.nodes.hsm_pool import Dump, HsmPool
+from warifu.nodes.relay import Relay
+from warifu.nodes.responder import Responder
+from warifu.nodes.terminal import Terminal
+from warifu.ports.log import Log
+from warifu.ports.reader import Reader
+from warifu.ports.store import Record, Store
+from warifu.stack import keys
+from warifu.stack.config import NodeConfig
+from warifu.stack.errors import ConfigInvalid
+from warifu.stack.home import Home
+from warifu.stack.links import destinations, tls_of
+
+CENTER = "center"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a builder builds from. What it opens is closed when the node ends."""
+
+    home: Home
+    config: NodeConfig
+    world: World
+    crypto: SystemCrypto
+    resources: AsyncExitStack
+
+    async def store(self, records: Sequence[type[Record]], schema: str = "") -> Store:
+        """The node kind's own schema, or that of another kind (the responder reads the authority's)."""
+        opening = open_postgres(self.config.database_url, schema or self.config.node.kind, records)
+        return await self.resources.enter_async_context(opening)
+
+    def hsm(self) -> HsmPool:
+        """The node's pool of workers; each worker that is fenced is told in the log."""
+        node = self.config.node
+        factory = ProcessHsmFactory(keys.device(self.home, node))
+        size = node.hsm.workers if node.hsm else 0
+        return HsmPool(factory, f"{node.name}/hsm", size, on_fence=lambda dump: _tell(self.world.log, dump))
+
+    def reader(self) -> Reader:
+        """The terminal's card reader: the cards of this home."""
+        return FileReader(self.home.cards)
+
+
+def _tell(log: Log, dump: Dump) -> None:
+    """What a fenced worker did last (F1, F10); bounded by the pool."""
+    commands = " ".join(f"{one.kind}:{one.label}:{one.took_ms:.0f}" for one in dump.commands[-16:])
+    log.trouble("hsm.fenced", worker=dump.worker, pid=dump.pid, reason=dump.reason, commands=commands)
+
+
+Builder = Callable[[Context], Awaitable[Node]]
+
+
+async def _registry(context: Context) -> Node:
+    return registry.Registry(context.world, await context.store(registry.RECORDS))
+
+
+async def _numbering(context: Context) -> Node:
+    return numbering.Numbering(context.world, await context.store(numbering.RECORDS), context.hsm())
+
+
+async def _intake(context: Context) -> Node:
+    return intake.Intake(context.world, await context.store(intake.RECORDS), PillowArtwork())
+
+
+async def _center(context: Context) -> Node:
+    return center.Center(context.world, await context.store(center.RECORDS), context.hsm(), PillowArtwork())
+
+
+async def _authority(context: Context) -> Node:
+    return authority.Authority(
+        context.world,
+        await context.store(authority.RECORDS),
+        context.hsm(),
+        context.crypto,
+        profile=Profile(),
+        key_pairs=context.config.node.policies.key_pairs,
+    )
+
+
+async def _responder(context: Context) -> Node:
+    register = await context.store(authority.RECORDS, authority.Authority.KIND)
+    return Responder(context.world, register, context.hsm(), Profile())
+
+
+async def _issuance(context: Context) -> Node:
+    return issuance.Issuance(
+        context.world,
+        await context.store(issuance.RECORDS),
+        context.hsm(),
+        artwork=PillowArtwork(),
+        chips=FileChipFactory(context.home.cards),
+        reader=context.reader(),
+    )
+
+
+async def _relay(context: Context) -> Node:
+    policies = context.config.node.policies
+    limits = Limits(policies.total, policies.setup_and_bulk, policies.change_reserve)
+    return Relay(context.world, context.hsm(), limits)
+
+
+async def _cs(context: Context) -> Node:
+    return CommunicationServer(context.world, context.crypto, context.config.node.municipality)
+
+
+async def _terminal(context: Context) -> Node:
+    here = context.config.node.municipality
+    cs = next(node for node in context.config.topology.node if node.kind == "cs" and node.municipality == here)
+    management = next(node for node in context.config.topology.node if node.kind == CENTER)
+    certifying = keys.public_key(context.home, management.token_name, SIGNING_KEY)
+    return Terminal(context.world, context.reader(), cs.service_name, certifying)
+
+
+BUILDERS: dict[str, Builder] = {
+    "registry": _registry,
+    "numbering": _numbering,
+    "intake": _intake,
+    "center": _center,
+    "authority": _authority,
+    "issuance": _issuance,
+    "responder": _responder,
+    "relay": _relay,
+    "cs": _cs,
+    "terminal": _terminal,
+}
+"""By kind of node."""
+
+
+async def build(home: Home, config: NodeConfig, log: Log, resources: AsyncExitStack) -> Node:
+    """The node, ready to be served and run.
+
+    Args:
+        home: where the stack lives.
+        config: the node's.
+        log: its log.
+        resources: takes what must be closed when the node ends.
+    """
+    builder = BUILDERS.get(config.node.kind)
+    if builder is None:
+        raise ConfigInvalid(f"node {config.name!r}: there is no program for kind {config.node.kind!r} yet")
+    transport = NetTransport(destinations(config.topology, config.book), tls_of(home, config.name))
+    resources.push_async_callback(transport.aclose)
+    crypto = SystemCrypto()
+    resources.callback(crypto.close)
+    world = World(name=config.name, transport=transport, clock=SystemClock(), entropy=SystemEntropy(), log=log)
+    return await builder(Context(home, config, world, crypto, resources))

@@ -1,0 +1,61 @@
+"""HTTP faces of nodes. Only the responder has one yet: relying parties speak HTTP (RFC 6960 appendix A, RFC 5280).
+
+==========================================  =========================================================
+``POST /ocsp``                              OCSP request, DER
+``GET /ocsp/{base64}``                      the same in the path
+``GET /crl/{ca}.crl``                       the full list of ``signature`` or ``authentication``, DER
+``GET /crl/{ca}/{municipality}.crl``        one municipality's list
+``GET /ca/{ca}.cer``                        the newest CA certificate, DER
+==========================================  =========================================================
+"""
+
+import base64
+import binascii
+import re
+from typing import Final, cast
+
+from warifu.adapters.net.http import HttpHandler, HttpRequest, HttpResponse
+from warifu.contract.values import CertificateKind
+from warifu.kernel.errors import Malformed, NotFound
+from warifu.kernel.municipalities import municipality
+from warifu.nodes.responder import Responder
+
+_LIST: Final = re.compile(r"^/crl/(signature|authentication)(?:/([0-9]{6}))?\.crl$")
+_ROOT: Final = re.compile(r"^/ca/(signature|authentication)\.cer$")
+_OCSP: Final = "/ocsp"
+_FRESH: Final = {"cache-control": "no-cache"}
+"""A list or answer that somebody else keeps would hide a revocation: each request asks us."""
+
+
+def responder_edge(responder: Responder) -> HttpHandler:
+    """Answers relying parties."""
+
+    async def handle(request: HttpRequest) -> HttpResponse:
+        if request.path == _OCSP or request.path.startswith(f"{_OCSP}/"):
+            return _answer("application/ocsp-response", await responder.answer(_ocsp_request(request)))
+        if found := _LIST.match(request.path):
+            ca, code = cast("CertificateKind", found[1]), found[2] or ""
+            if code:
+                municipality(code)  # an unknown one is not found, not an empty list
+            return _answer("application/pkix-crl", await responder.list(ca, code))
+        if found := _ROOT.match(request.path):
+            return _answer("application/pkix-cert", await responder.root(cast("CertificateKind", found[1])))
+        raise NotFound(request.path[:60])
+
+    return handle
+
+
+def _ocsp_request(request: HttpRequest) -> bytes:
+    if request.method == "POST" and request.path == _OCSP:
+        return request.body
+    text = request.path.removeprefix(_OCSP).removeprefix("/")
+    if request.method == "POST" or not text:
+        raise Malformed("an OCSP request is POSTed to /ocsp, or stands behind /ocsp/ in base64")
+    try:
+        return base64.b64decode(text.replace(" ", "+"), validate=True)
+    except binascii.Error:
+        raise Malformed("not base64") from None
+
+
+def _answer(kind: str, body: bytes) -> HttpResponse:
+    return HttpResponse(headers={"content-type": kind} | _FRESH, body=body)

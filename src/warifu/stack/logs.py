@@ -1,0 +1,134 @@
+"""Logs: JSON lines of bounded size, in files of bounded size.
+
+A record is one object: ``time`` (UTC), ``process``, ``level``, ``event`` and the event's own fields. What a child
+writes that is not such an object (PostgreSQL's lines, a crash dump) becomes the ``text`` of one.
+"""
+
+import datetime
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from warifu.stack.errors import disk_errors
+
+MAX_RECORD_BYTES = 4096
+"""A longer line is cut (F3: records never grow)."""
+MAX_FILE_BYTES = 8 << 20
+KEPT_FILES = 3
+_MAX_VALUE = 1000
+
+
+class RotatingLog:
+    """One process's log file and its predecessors (``name.jsonl``, ``name.1.jsonl`` ...).
+
+    A full disk must not end the supervisor: lines that cannot be written are counted in ``dropped``.
+    """
+
+    def __init__(self, folder: Path, process: str, *, max_bytes: int = MAX_FILE_BYTES, kept: int = KEPT_FILES) -> None:
+        self.dropped = 0
+        self.last_text = ""
+        self._folder = folder
+        self._process = process
+        self._max_bytes = max_bytes
+        self._kept = kept
+        with disk_errors(folder):
+            self._file: BinaryIO = self._open()
+
+    @property
+    def path(self) -> Path:
+        """The file written now."""
+        return self._path(0)
+
+    def write_line(self, line: bytes) -> None:
+        """Keep one line of a child's output."""
+        text = line.decode("utf-8", "replace").rstrip()
+        if not text:
+            return
+        if text.startswith("{") and text.endswith("}") and len(line) <= MAX_RECORD_BYTES:
+            self._write(line.rstrip() + b"\n")
+            return
+        self.last_text = text[:400]
+        self.event("output", text=text[: MAX_RECORD_BYTES // 2])
+
+    def event(self, event: str, *, level: str = "info", **fields: Any) -> None:  # noqa: ANN401 - JSON values
+        """Write a record of the supervisor's own."""
+        record = {"time": _now(), "process": self._process, "level": level, "event": event, **fields}
+        self._write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _path(self, age: int) -> Path:
+        return self._folder / (f"{self._process}.{age}.jsonl" if age else f"{self._process}.jsonl")
+
+    def _open(self) -> BinaryIO:
+        return self.path.open("ab", buffering=0)
+
+    def _write(self, record: bytes) -> None:
+        try:
+            if self._file.tell() + len(record) > self._max_bytes:
+                self._rotate()
+            self._file.write(record)
+        except OSError:
+            self.dropped += 1
+
+    def _rotate(self) -> None:
+        self._file.close()
+        for age in range(self._kept - 1, 0, -1):
+            if self._path(age - 1).exists():
+                self._path(age - 1).replace(self._path(age))
+        self._file = self._open()
+
+
+class JsonLog:
+    """A node's own log (``ports.log.Log``): records on standard output, which the supervisor keeps.
+
+    Values are cut, so that a record stays below ``MAX_RECORD_BYTES`` whatever is given.
+    """
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def info(self, event: str, **fields: str | float) -> None:
+        """Something worth knowing happened."""
+        self._write("info", event, fields)
+
+    def trouble(self, event: str, **fields: str | float) -> None:
+        """Something went wrong that a person should look at."""
+        self._write("error", event, fields)
+
+    def _write(self, level: str, event: str, fields: Mapping[str, str | float]) -> None:
+        record = {"time": _now(), "process": self._process, "level": level, "event": event}
+        cut = {name: value[:_MAX_VALUE] if isinstance(value, str) else value for name, value in fields.items()}
+        line = json.dumps(record | cut, ensure_ascii=False).encode()
+        if len(line) >= MAX_RECORD_BYTES:
+            line = json.dumps(record | {"cut": True}).encode()
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+
+
+class LineSplitter:
+    """Cuts a stream of bytes into lines; a line without an end is cut at ``MAX_RECORD_BYTES``."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that are complete now."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_RECORD_BYTES:
+            lines.append(self._rest)
+            self._rest = b""
+        return lines
+
+    def end(self) -> bytes:
+        """What was left when the stream ended."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,110 @@
+"""The program that every node runs in: ``python -m warifu.stack.node NAME --home DIR``.
+
+SIGTERM ends it gracefully: no new connections, what is in hand is finished, then the timers end. Exit status 0 after
+that; 78 when starting it again would not help; 1 otherwise, with one line on stderr.
+"""
+
+import argparse
+import asyncio
+import faulthandler
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import uvloop
+
+from warifu.adapters.net.handling import Peer
+from warifu.adapters.net.http import HttpServer, serve_http
+from warifu.adapters.net.server import serve
+from warifu.contract.callers import may_ask
+from warifu.contract.envelope import Envelope, Reply
+from warifu.kernel.errors import NotAllowed, WarifuError
+from warifu.nodes.base import Node
+from warifu.nodes.responder import Responder
+from warifu.stack import compose, config
+from warifu.stack.addresses import Address
+from warifu.stack.edges import responder_edge
+from warifu.stack.errors import ConfigInvalid, HomeUnusable, PortTaken, error_line, first_error
+from warifu.stack.home import Home
+from warifu.stack.keeper import PERMANENT_STATUS
+from warifu.stack.links import tls_of
+from warifu.stack.logs import JsonLog
+
+GRACE_S = 3.0
+"""For what is in hand when the end is asked for; the supervisor's own patience is longer."""
+_PERMANENT = (ConfigInvalid, HomeUnusable)
+
+
+async def run(home: Home, name: str) -> None:
+    """Serve one node until SIGTERM or SIGINT."""
+    own = config.read(home, name)
+    log = JsonLog(name)
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ending.set)
+    async with AsyncExitStack() as resources:
+        node = await compose.build(home, own, log, resources)
+        await _serve(home, own, node, log, ending)
+
+
+async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, ending: asyncio.Event) -> None:
+    async def handle(envelope: Envelope, peer: Peer) -> Reply:
+        if not may_ask(peer.name, envelope.name):
+            raise NotAllowed(f"{peer.name} may not ask {envelope.name}")
+        return await node.handle(envelope)
+
+    listen = own.listen
+    async with asyncio.TaskGroup() as group:
+        timers = group.create_task(node.run(), name="timers")
+        with _taken(own.name, listen):
+            server = await serve(handle, listen.host, listen.port, tls_of(home, own.name), log=log)
+        edge = await _serve_edge(own, node, log)
+        log.info("node.serving", port=listen.port)
+        try:
+            await ending.wait()
+        finally:
+            if edge is not None:
+                await edge.stop(GRACE_S)
+            await server.stop(GRACE_S)
+            timers.cancel()
+    log.info("node.ended")
+
+
+async def _serve_edge(own: config.NodeConfig, node: Node, log: JsonLog) -> HttpServer | None:
+    """The node's HTTP face, if it has one."""
+    if own.http is None or not isinstance(node, Responder):
+        return None
+    with _taken(own.name, own.http):
+        return await serve_http(responder_edge(node), own.http.host, own.http.port, log=log)
+
+
+@contextmanager
+def _taken(name: str, address: Address) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PortTaken(f"{name}: cannot listen on {address}: {error.strerror or error}") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program; its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m warifu.stack.node")
+    parser.add_argument("name")
+    parser.add_argument("--home", required=True, type=Path)
+    chosen = parser.parse_args(arguments)
+    faulthandler.enable()
+    try:
+        uvloop.run(run(Home(chosen.home), chosen.name))
+    except (WarifuError, OSError, BaseExceptionGroup) as error:
+        cause = first_error(error)
+        if not isinstance(cause, WarifuError | OSError):
+            raise
+        sys.stderr.write(error_line(cause) + "\n")
+        return PERMANENT_STATUS if isinstance(cause, _PERMANENT) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

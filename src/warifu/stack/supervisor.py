@@ -1,0 +1,302 @@
+"""Starts a stack in order, keeps every process of it alive, tells what is so, and ends it in order."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from warifu.adapters.store.migrate import migrate
+from warifu.contract.health import Health
+from warifu.stack import addresses, balancer, config, keys, links, postgres, status
+from warifu.stack.errors import DiskFull, StartFailed, error_line, first_error
+from warifu.stack.home import Home, write_file
+from warifu.stack.keeper import Keeper, Probe, Report
+from warifu.stack.logs import RotatingLog
+from warifu.stack.processes import ProcessSpec
+from warifu.stack.topology import Node, Topology
+
+STATUS_EVERY_S = 0.2
+STOP_ORDER = (("terminal",), ("cs",), ("balancer",), ("relay",), ("center", "issuance", "intake"))
+"""From the counters inwards, then everything else, the database last: what is being worked on can still finish."""
+
+Program = Callable[[Home, Node], ProcessSpec]
+"""How a node is run."""
+Probing = Callable[[Home, Topology, addresses.Addresses], AbstractAsyncContextManager[Mapping[str, Probe]]]
+"""How nodes are asked for their health."""
+Preparation = Callable[[Home, Topology], Awaitable[None]]
+
+
+def node_program(home: Home, node: Node) -> ProcessSpec:
+    """The real program of a node."""
+    return ProcessSpec(
+        name=node.name,
+        argv=(sys.executable, "-P", "-m", "warifu.stack.node", node.name, "--home", str(home.root)),
+        cwd=home.run,
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a supervisor is made of; tests put small programs in the place of nodes."""
+
+    program: Program = node_program
+    probing: Probing = links.probing
+    certify: Callable[[Home, Topology], None] = links.make_certificates
+    make_keys: Preparation = keys.make_keys
+    migrate: Callable[[str, Callable[[str], None]], Awaitable[None]] = migrate
+
+
+class Supervisor:
+    """One stack in one home, which the caller holds (``Home.held``)."""
+
+    def __init__(self, home: Home, topology: Topology, report: Report, parts: Parts | None = None) -> None:
+        self._home = home
+        self._topology = topology
+        self._screen = report
+        self._parts = parts or Parts()
+        self._log = RotatingLog(home.logs, "supervisor")
+        self._stop = asyncio.Event()
+        self._started_ms = time.time_ns() // 1_000_000
+        self._state: status.StackState = "starting"
+        self._notes: list[str] = []
+        self._balancer = ""
+        self._urls: dict[str, str] = {}
+        self._addresses = addresses.Addresses({})
+        self._keepers: dict[str, Keeper] = {}
+        self._kinds: dict[str, str] = {}
+        self._external_database: status.MemberStatus | None = None
+        self._resources = contextlib.AsyncExitStack()
+        self._published: bytes = b""
+
+    # ---- from outside --------------------------------------------------------------------------------------------
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Start everything, call ``ready`` once every part does its work, serve until ``request_stop``, end in order.
+
+        Raises:
+            WarifuError: why it did not start; by then everything that had started has been ended.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                publishing = group.create_task(self._publish_for_ever(), name="status")
+                try:
+                    await self._serve(group, ready)
+                finally:
+                    await self._end()
+                    publishing.cancel()
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from errors
+        finally:
+            self._log.close()
+
+    def request_stop(self) -> None:
+        """End in order; asking twice changes nothing."""
+        self._stop.set()
+
+    # ---- starting ------------------------------------------------------------------------------------------------
+
+    async def _serve(self, group: asyncio.TaskGroup, ready: Callable[[], None]) -> None:
+        await self._unless_stopped(self._start(group))
+        if not self._stop.is_set():
+            self._state = "running"
+            self._publish()
+            self._report("stack.running", f"{len(self._keepers)} processes do their work")
+            ready()
+        await self._stop.wait()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, but leave it as soon as a stop is asked for."""
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set():
+                working.result()
+        finally:
+            stopping.cancel()
+            working.cancel()
+            await asyncio.wait({working})
+            if self._stop.is_set() and not working.cancelled() and (error := working.exception()):
+                self._log.event("start.abandoned", error=error_line(first_error(error)))
+
+    async def _start(self, group: asyncio.TaskGroup) -> None:
+        program = balancer.find_program(self._topology.balancer)
+        self._addresses = addresses.assign(self._topology, self._home)
+        self._report("start.certificates", "certificates")
+        await asyncio.to_thread(self._parts.certify, self._home, self._topology)
+        self._report("start.database", "PostgreSQL")
+        url = await self._start_database(group)
+        self._report("start.schema", "schema")
+        await self._parts.migrate(url, lambda line: self._log.event("schema.applied", text=line))
+        config.write(self._home, self._topology, self._addresses, url, balanced=program is not None)
+        await self._start_balancer(group, program)
+        self._report("start.keys", "HSM keys")
+        await self._parts.make_keys(self._home, self._topology)
+        for node in self._topology.node:
+            if node.has_http:
+                self._urls[node.name] = f"http://{self._addresses.of(addresses.http_name(node.name))}"
+        probing = self._parts.probing(self._home, self._topology, self._addresses)
+        probes = await self._resources.enter_async_context(probing)
+        for node in self._topology.node:
+            self._keep(group, node.kind, self._parts.program(self._home, node), probes[node.name])
+        await self._all_healthy()
+
+    async def _start_database(self, group: asyncio.TaskGroup) -> str:
+        """The URL of a database that answers."""
+        settings = self._topology.database
+        if settings.url:
+            await postgres.check(settings.url)
+            self._external_database = postgres.external_status(settings.url)
+            return settings.url
+        port = self._addresses.of(addresses.DATABASE).port
+        server, notes = await postgres.prepare(self._home, port, settings)
+        self._notes.extend(notes)
+        probe = postgres.DatabaseProbe(server.url("postgres"))
+        self._resources.callback(probe.close)
+        keeper = self._keep(group, "database", server.spec(), probe)
+        keeper.prepare = lambda: postgres.end_orphan(server.data)
+        await self._healthy(keeper)
+        await postgres.ensure_database(server)
+        self._urls["database"] = f"postgresql://{postgres.ROLE}@{addresses.HOST}:{port}/{postgres.DATABASE_NAME}"
+        return server.url()
+
+    async def _start_balancer(self, group: asyncio.TaskGroup, program: str | None) -> None:
+        service = self._topology.balancer.service
+        if program is None:
+            self._balancer = f"none: each cs balances over the nodes of {service} itself"
+            return
+        agent = await balancer.serve_agent(self._does_its_work)
+        self._resources.callback(agent.close)
+        host, port = agent.sockets[0].getsockname()[:2]
+        servers = {node.name: self._addresses.of(node.name) for node in self._topology.serving(service)}
+        listen = self._addresses.of(addresses.BALANCER)
+        text = balancer.configuration(listen, servers, addresses.Address(host, port))
+        await balancer.write_configuration(program, self._home.run, text)
+        self._balancer = f"HAProxy on {listen} before {', '.join(servers)}"
+        self._keep(group, "balancer", balancer.spec(program, self._home.run), balancer.probe(listen))
+
+    def _keep(self, group: asyncio.TaskGroup, kind: str, spec: ProcessSpec, probe: Probe) -> Keeper:
+        log = RotatingLog(self._home.logs, spec.name)
+        keeper = Keeper(spec, log, self._topology.supervision, probe, self._report)
+        self._keepers[spec.name] = keeper
+        self._kinds[spec.name] = kind
+        group.create_task(keeper.run(), name=f"keeper of {spec.name}")
+        return keeper
+
+    async def _all_healthy(self) -> None:
+        healthy: list[str] = []
+
+        async def count_in(keeper: Keeper) -> None:
+            await self._healthy(keeper)
+            healthy.append(keeper.spec.name)
+            self._report("start.nodes", f"{len(healthy)} of {len(self._keepers)} processes")
+
+        async with asyncio.TaskGroup() as group:
+            for keeper in self._keepers.values():
+                group.create_task(count_in(keeper))
+
+    async def _healthy(self, keeper: Keeper) -> None:
+        try:
+            await keeper.until_healthy()
+        except StartFailed as error:
+            if postgres.NO_SPACE in str(error):
+                raise DiskFull(f"no space left for {keeper.spec.name} in {self._home.root}: free some") from error
+            raise
+
+    def _does_its_work(self, name: str) -> bool:
+        keeper = self._keepers.get(name)
+        return keeper is not None and keeper.healthy
+
+    # ---- ending --------------------------------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        self._stop.set()
+        self._state = "stopping"
+        self._report("stack.stopping", "ending every process")
+        rest = set(self._keepers)
+        for kinds in STOP_ORDER:
+            names = {name for name in rest if self._kinds[name] in kinds}
+            await self._end_these(names)
+            rest -= names
+        await self._end_these({name for name in rest if self._kinds[name] != "database"})
+        await self._end_these({name for name in rest if self._kinds[name] == "database"})
+        await self._resources.aclose()
+        self._home.status.unlink(missing_ok=True)
+
+    async def _end_these(self, names: set[str]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(self._keepers[name].stop())
+
+    # ---- telling -------------------------------------------------------------------------------------------------
+
+    def _report(self, event: str, text: str) -> None:
+        self._log.event(event, text=text)
+        self._screen(event, text)
+
+    async def _publish_for_ever(self) -> None:
+        while True:
+            self._publish()
+            await asyncio.sleep(STATUS_EVERY_S)
+
+    def _publish(self) -> None:
+        content = msgspec.json.encode(self.snapshot())
+        if content == self._published:
+            return
+        try:
+            write_file(self._home.status, content)
+        except OSError as error:  # a full disk: the stack goes on, the next change tries again
+            self._log.event("status.not_written", level="error", error=error.strerror)
+        else:
+            self._published = content
+
+    def snapshot(self) -> status.StackStatus:
+        """What is so now."""
+        members = [self._member(name) for name in self._keepers]
+        if self._external_database is not None:
+            members.insert(0, self._external_database)
+        return status.StackStatus(
+            state=self._state,
+            topology=self._topology.name,
+            home=str(self._home.root),
+            started_ms=self._started_ms,
+            balancer=self._balancer,
+            notes=tuple(self._notes),
+            nodes=tuple(members),
+            processes=_processes(members),
+            urls=self._urls,
+            log_lines_dropped=self._log.dropped + sum(keeper.log.dropped for keeper in self._keepers.values()),
+        )
+
+    def _member(self, name: str) -> status.MemberStatus:
+        keeper = self._keepers[name]
+        where = self._addresses.of(name)
+        health = keeper.health or Health(ok=False)
+        return status.MemberStatus(
+            name=name,
+            kind=self._kinds[name],
+            state=keeper.state,
+            pid=keeper.pid,
+            host=where.host,
+            port=where.port,
+            restarts=keeper.restarts,
+            last_error=keeper.last_error,
+            parts=health.parts,
+            processes=health.processes,
+        )
+
+
+def _processes(members: list[status.MemberStatus]) -> tuple[status.ProcessStatus, ...]:
+    found = [status.ProcessStatus(name="supervisor", kind="supervisor", pid=os.getpid())]
+    for member in members:
+        if member.pid:
+            found.append(status.ProcessStatus(name=member.name, kind=member.kind, pid=member.pid))
+            found.extend(status.ProcessStatus(name=one.name, kind="hsm", pid=one.pid) for one in member.processes)
+    return tuple(found)

@@ -1,0 +1,42 @@
+"""Logs: records and files of bounded size."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+from warifu.stack.logs import MAX_RECORD_BYTES, LineSplitter, RotatingLog
+
+
+def test_a_record_passes_as_it_is_and_a_plain_line_becomes_one(tmp_path: Path) -> None:
+    with closing(RotatingLog(tmp_path, "center")) as log:
+        log.write_line(b'{"event":"step","operation_id":"01ARZ3NDEKTSV4RRFFQ69G5FAV"}')
+        log.write_line("Fatal Python error: 落ちた".encode())
+    first, second = [json.loads(line) for line in log.path.read_text("utf-8").splitlines()]
+    assert first == {"event": "step", "operation_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}
+    assert (second["process"], second["event"], second["text"]) == ("center", "output", "Fatal Python error: 落ちた")
+    assert log.last_text == "Fatal Python error: 落ちた"
+
+
+def test_files_rotate_and_the_oldest_goes(tmp_path: Path) -> None:
+    with closing(RotatingLog(tmp_path, "cs", max_bytes=2000, kept=3)) as log:
+        for number in range(100):
+            log.event("tick", number=number)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cs.1.jsonl", "cs.2.jsonl", "cs.jsonl"]
+    assert all(path.stat().st_size <= 2000 for path in tmp_path.iterdir())
+    assert json.loads(log.path.read_text("utf-8").splitlines()[-1])["number"] == 99
+
+
+def test_a_line_without_end_is_cut() -> None:
+    splitter = LineSplitter()
+    assert splitter.feed(b"one\ntw") == [b"one"]
+    assert splitter.feed(b"o\n") == [b"two"]
+    assert splitter.feed(b"x" * (MAX_RECORD_BYTES + 1)) == [b"x" * (MAX_RECORD_BYTES + 1)]
+    assert splitter.feed(b"rest") == []
+    assert splitter.end() == b"rest"
+
+
+def test_a_full_disk_loses_lines_and_counts_them(tmp_path: Path) -> None:
+    (tmp_path / "relay-1.jsonl").symlink_to("/dev/full")
+    with closing(RotatingLog(tmp_path, "relay-1")) as log:
+        log.event("tick")
+        assert log.dropped == 1
