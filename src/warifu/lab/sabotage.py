@@ -55,6 +55,10 @@ class _Through:
         """See ``Store.reserve``."""
         return await self._inner.reserve(sequence, count)
 
+    async def seal(self, now_ms: int) -> object | None:
+        """See ``Store.seal``."""
+        return await self._inner.seal(now_ms)
+
     async def probe(self) -> None:
         """See ``Store.probe``."""
         await self._inner.probe()

@@ -104,6 +104,10 @@ class StoreView:
         """See ``Store.reserve``."""
         return await self._ask(lambda: self._inner.reserve(sequence, count))
 
+    async def seal(self, now_ms: int) -> object | None:
+        """See ``Store.seal``."""
+        return await self._ask(lambda: self._inner.seal(now_ms))
+
     async def probe(self) -> None:
         """See ``Store.probe``."""
         await self._ask(self._inner.probe)

@@ -43,6 +43,7 @@ MAX_DECISIONS = 20
 """How often a step decides again because a record moved; then ``Stale`` goes to the caller, who may try again."""
 OUTBOX_BATCH = 256
 OUTBOX_IDLE_S = 0.5
+SEAL_EVERY_S = 1.0
 OUTBOX_CALL_MS = 15_000
 OUTBOX_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 PROBE_S = 2.0
@@ -276,8 +277,19 @@ class KeepingNode(Node):
         )
 
     async def run(self) -> None:
-        """The outbox, until cancelled."""
-        await self.run_outbox()
+        """The outbox and the sealing of the audit trail, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.run_outbox())
+            group.create_task(self.run_sealer())
+
+    async def run_sealer(self) -> None:
+        """Chain what the audit trail gained, each second, so that no row can be changed unseen; for ever."""
+        while True:
+            try:
+                await self.store.seal(self.world.clock.now_ms())
+            except TryAgain as error:
+                self.world.log.info("audit.waits", code=error.code)
+            await asyncio.sleep(SEAL_EVERY_S)
 
     def kick_outbox(self) -> None:
         """Something was put into the outbox: send it now."""

@@ -209,5 +209,12 @@ class Store(Protocol):
     async def reserve(self, sequence: str, count: int) -> int:
         """Take ``count`` numbers from a named sequence (first one returned; starts at 1); never given out again."""
 
+    async def seal(self, now_ms: int) -> object | None:
+        """Chain the audit rows committed since the last seal; None when there are none. Several sealers may run.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+
     async def probe(self) -> None:
         """Do real work (a write and a read) to show that the store serves; ``Unavailable`` otherwise."""
