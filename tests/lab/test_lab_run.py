@@ -102,7 +102,7 @@ def test_a_failing_run_reads_as_a_story() -> None:
     outcome = first_failing("idempotency")
     lines = timeline(outcome)
     assert lines[-1].endswith(f"FAILED: {outcome.failure.text}" if outcome.failure else "")
-    assert any("registry-1" in line and "→ numbering" in line and "A/outbox." in line for line in lines)
+    assert any("registry-" in line and "→ numbering" in line and "A/assign." in line for line in lines)
 
 
 def test_a_history_survives_as_json_lines() -> None:
