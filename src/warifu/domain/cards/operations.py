@@ -65,6 +65,9 @@ def open_operation(state: State, request: OpenOperation, person: Person, challen
     """Open an operation, or take it up again; settles a pending write first."""
     if state.card is None:
         raise NotFound(f"card {request.card_id}")
+    if state.operation is not None and state.operation.state == "closed":
+        _require_same(state.operation, request, asked)
+        return _done_before(state.card, state.operation, person, asked)
     if state.operation is None:
         settlement, first = _begin(state.card, request, challenge, asked), True
     else:
@@ -75,21 +78,41 @@ def open_operation(state: State, request: OpenOperation, person: Person, challen
     steps = steps_of(operation)
     card = settlement.card
     return Decision(
-        answer=Opened(
-            card_id=card.card_id,
-            resident_id=card.resident_id,
-            kind=request.kind,
-            card_state=cast("CardState", card.state),
-            person=person,
-            plan=steps,
+        answer=_opened(
+            card,
+            operation,
+            person,
             next_step=plans.next_step(steps, operation.writes_done, request.chip.open_windows),
             settled=settlement.result,
-            host_challenge=challenge,
         ),
         writes=(Update(card), Insert(operation) if first else Update(operation), *settlement.writes),
         journal=(asked.journal(f"card:{card.card_id}", "opened", kind=request.kind), *settlement.journal),
         audit=(asked.audit("card.open", card.resident_id, f"operation.{request.kind}"),),
         outbox=settlement.outbox,
+    )
+
+
+def _opened(
+    card: Card, operation: Operation, person: Person, *, next_step: int, settled: Literal["none", "finished", "undone"]
+) -> Opened:
+    return Opened(
+        card_id=card.card_id,
+        resident_id=card.resident_id,
+        kind=cast("OperationKind", operation.kind),
+        card_state=cast("CardState", card.state),
+        person=person,
+        plan=steps_of(operation),
+        next_step=next_step,
+        settled=settled,
+        host_challenge=operation.host_challenge,
+    )
+
+
+def _done_before(card: Card, operation: Operation, person: Person, asked: Asked) -> Decision:
+    """Closed already, but whoever closed it never heard: nothing is left to do, and closing again says so."""
+    return Decision(
+        answer=_opened(card, operation, person, next_step=len(steps_of(operation)), settled="none"),
+        audit=(asked.audit("card.open", card.resident_id, f"operation.{operation.kind}"),),
     )
 
 
@@ -211,7 +234,7 @@ def confirm(state: State, request: ConfirmWrite, challenge: bytes, asked: Asked)
     if operation.pending_write and operation.pending_write != request.write_id:
         raise WriteNotSettled(operation.pending_write)
     if request.chip is None:
-        return _unknown(card, operation)
+        return _unasked(card, operation, request)
     settlement = settle(card, operation, state.write, request.chip, asked)
     operation = msgspec.structs.replace(settlement.operation, host_challenge=challenge)
     finished = settlement.card.write_id == request.write_id
@@ -229,8 +252,11 @@ def confirm(state: State, request: ConfirmWrite, challenge: bytes, asked: Asked)
     )
 
 
-def _unknown(card: Card, operation: Operation) -> Decision:
-    result: Literal["unknown", "finished"] = "unknown" if operation.pending_write else "finished"
+def _unasked(card: Card, operation: Operation, request: ConfirmWrite) -> Decision:
+    """The chip could not be asked: what the record knows of this write, which may have been settled meanwhile."""
+    result: Literal["unknown", "finished", "undone"] = "unknown"
+    if not operation.pending_write:
+        result = "finished" if card.write_id == request.write_id else "undone"
     return Decision(
         answer=Confirmed(
             result=result,
@@ -242,7 +268,9 @@ def _unknown(card: Card, operation: Operation) -> Decision:
 
 
 def close(state: State, chip: ChipStatus, asked: Asked) -> Decision:
-    """Close an operation whose whole plan is done."""
+    """Close an operation whose whole plan is done. Doing it again changes nothing."""
+    if state.card is not None and state.operation is not None and state.operation.state == "closed":
+        return Decision(answer=card_view(state.card))
     card, operation = state.both()
     settlement = settle(card, operation, state.write, chip, asked)
     steps = steps_of(operation)

@@ -39,7 +39,7 @@ def settle(card: Card, operation: Operation, write: CardWrite | None, chip: Chip
     result = tally.outcome(card, write, chip)
     finished = result == "finished"
     return Settlement(
-        card=_after(card, write, asked) if finished else card,
+        card=_after(card, operation, write, asked) if finished else card,
         operation=msgspec.structs.replace(
             operation,
             pending_write="",
@@ -53,17 +53,23 @@ def settle(card: Card, operation: Operation, write: CardWrite | None, chip: Chip
     )
 
 
-def _after(card: Card, write: CardWrite, asked: Asked) -> Card:
+def _after(card: Card, operation: Operation, write: CardWrite, asked: Asked) -> Card:
     # What ended meanwhile (the holder died) stays ended, whatever the chip was told before.
     state = card.state if card.state == "abolished" else plans.STATE_AFTER.get(write.step_name, card.state)
     after = msgspec.structs.replace(card, write_id=write.write_id, state=state, changed_ms=asked.now_ms)
     if write.step_name == "continue":
-        return msgspec.structs.replace(
-            after, municipality=card.continuation_municipality, continuation_municipality="", continuation_due=None
-        )
+        return _continued(after, operation.municipality)
     if write.step_name == "terminate":
         return msgspec.structs.replace(after, live_resident_id=None)
     return after
+
+
+def _continued(card: Card, municipality: str) -> Card:
+    """The card belongs to the municipality that wrote it; a further move since then still waits for its own."""
+    after = msgspec.structs.replace(card, municipality=municipality)
+    if card.continuation_municipality != municipality:
+        return after
+    return msgspec.structs.replace(after, continuation_municipality="", continuation_due=None)
 
 
 def _tell_jpki(card: Card, write: CardWrite, result: tally.Outcome, asked: Asked) -> tuple[OutboxMessage, ...]:
