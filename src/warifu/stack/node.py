@@ -18,9 +18,8 @@ import uvloop
 from warifu.adapters.net.handling import Peer
 from warifu.adapters.net.http import HttpServer, serve_http
 from warifu.adapters.net.server import serve
-from warifu.contract.callers import may_ask
 from warifu.contract.envelope import Envelope, Reply
-from warifu.kernel.errors import NotAllowed, WarifuError
+from warifu.kernel.errors import WarifuError
 from warifu.nodes.base import Node
 from warifu.nodes.responder import Responder
 from warifu.stack import compose, config
@@ -50,9 +49,8 @@ async def run(home: Home, name: str) -> None:
 
 
 async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, ending: asyncio.Event) -> None:
-    async def handle(envelope: Envelope, peer: Peer) -> Reply:
-        if not may_ask(peer.name, envelope.name):
-            raise NotAllowed(f"{peer.name} may not ask {envelope.name}")
+    async def handle(envelope: Envelope, _peer: Peer) -> Reply:
+        # The server holds the sender against the peer's certificate; the node holds the message against the sender.
         return await node.handle(envelope)
 
     listen = own.listen
