@@ -16,6 +16,7 @@ from warifu.adapters.net.http import (
     HttpResponse,
     HttpServer,
     RequestReader,
+    _HttpConnection,
     render,
     serve_http,
 )
@@ -168,6 +169,33 @@ async def test_a_request_that_is_begun_and_not_finished_is_refused(begun: bytes)
 async def test_a_connection_without_requests_is_closed() -> None:
     async with edge(limits=HttpLimits(keep_alive_ms=40)) as server, browsing(server) as browser:
         assert await browser.ended()
+
+
+class SlowTransport(asyncio.Transport):
+    """Asks for a pause at each write."""
+
+    def __init__(self, protocol: _HttpConnection) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.written: list[int] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(len(data))
+        self.protocol.pause_writing()
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_a_long_body_is_written_as_fast_as_it_is_read() -> None:
+    connection = _HttpConnection(HttpServer(echo, RecordingLog(), HttpLimits()))
+    connection._transport = transport = SlowTransport(connection)
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(connection._write(HttpResponse(body=bytes(1 << 20)), with_body=True))
+        for pieces in range(1, 5):
+            await asyncio.wait({writing}, timeout=0.01)
+            assert len(transport.written) == pieces
+            connection.resume_writing()
 
 
 async def test_a_client_that_does_not_read_is_cut_off() -> None:

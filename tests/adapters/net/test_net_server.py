@@ -152,6 +152,21 @@ async def test_requests_above_the_limit_wait_unread_and_none_is_lost(
     assert sorted(frame.request_id for frame in replies if frame) == list(range(1, 11))
 
 
+async def test_above_the_limit_the_server_stops_reading(certificates: Certificates, log: RecordingLog) -> None:
+    gate = Gate()
+    async with (
+        serving(gate, certificates.relay, log, Limits(max_in_flight=1)) as server,
+        raw_client(server.port, certificates.cs) as peer,
+    ):
+        for number in range(1, 49):
+            peer.ask(number, request(bytes(1 << 20)))
+        await gate.entered.acquire()
+        (connection,) = server._connections
+        await asyncio.wait({connection.closed}, timeout=0.3)
+        assert connection._parser._have < 4 << 20  # of 47 MiB
+        gate.opened.set()
+
+
 async def test_handlers_above_the_servers_limit_are_refused_unhandled(
     certificates: Certificates, log: RecordingLog
 ) -> None:

@@ -1,7 +1,6 @@
 """``NetTransport``: over real connections, against servers that fail."""
 
 import asyncio
-from collections import Counter
 from contextlib import AsyncExitStack
 
 import pytest
@@ -128,30 +127,26 @@ async def test_an_address_that_refuses_is_passed_over(certificates: Certificates
 
 
 async def test_several_addresses_share_the_load(certificates: Certificates, log: RecordingLog) -> None:
-    counts: Counter[int] = Counter()
-    entered, opened = asyncio.Semaphore(0), asyncio.Event()
-
-    async with AsyncExitStack() as stack:
-        ports = []
-        for number in range(2):
-
-            async def count(envelope: Envelope, peer: Peer, number: int = number) -> Reply:
-                counts[number] += 1
-                entered.release()
-                await opened.wait()
-                return await echo(envelope, peer)
-
-            ports.append((await stack.enter_async_context(serving(count, certificates.relay, log))).port)
-        transport = await stack.enter_async_context(
-            calling(*ports, tls=certificates.cs, limits=Limits(max_in_flight=10))
-        )
+    gates = [Gate(), Gate()]
+    async with (
+        serving(gates[0], certificates.relay, log) as first,
+        serving(gates[1], certificates.relay, log) as second,
+        calling(first.port, second.port, tls=certificates.cs) as transport,
+    ):
+        for gate in gates:
+            gate.opened.set()
+        while len(first._connections) + len(second._connections) < 4:
+            await asyncio.gather(*(transport.call("relay", request()) for _ in range(4)))
+        for gate in gates:
+            gate.begun = 0
+            gate.opened.clear()
         async with asyncio.TaskGroup() as group:
-            for _ in range(40):
-                group.create_task(transport.call("relay", request()))
-            for _ in range(40):
-                await entered.acquire()
-            opened.set()
-    assert counts == {0: 20, 1: 20}
+            calls = [group.create_task(transport.call("relay", request())) for _ in range(40)]
+            while sum(gate.begun for gate in gates) < 40:
+                await asyncio.wait(calls, timeout=0.01)
+            assert [gate.begun for gate in gates] == [20, 20]
+            for gate in gates:
+                gate.opened.set()
 
 
 async def test_when_every_address_refuses_calls_fail_at_once_until_the_backoff_is_over(
@@ -413,6 +408,48 @@ async def opened_by(gate: Gate, call: "asyncio.Task[bool]") -> None:
     await turn
     gate.opened.set()
     await asyncio.wait({call})
+
+
+async def test_callers_who_give_up_waiting_leave_no_place_in_the_line(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    gate, limits = Gate(), Limits(max_in_flight=1)
+    async with (
+        serving(gate, certificates.relay, log, limits) as server,
+        calling(server.port, tls=certificates.cs, limits=limits, connections=1) as transport,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(transport.call("relay", request()))
+        await gate.entered.acquire()
+        waiting = [group.create_task(transport.call("relay", request())) for _ in range(5)]
+        await asyncio.wait(waiting, timeout=0.01)
+        for call in waiting:
+            call.cancel()
+        await asyncio.wait(waiting)
+        assert in_flight(transport) == 1
+        gate.opened.set()
+
+
+async def test_the_room_meant_for_a_caller_who_is_cancelled_goes_to_the_next(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    """The cancellation comes between the reply that makes room and the turn of the caller it wakes."""
+    gate, limits = Gate(), Limits(max_in_flight=1)
+    async with (
+        serving(gate, certificates.relay, log, limits) as server,
+        calling(server.port, tls=certificates.cs, limits=limits, connections=1) as transport,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(transport.call("relay", request()))
+        await gate.entered.acquire()
+        next_one, last = (group.create_task(transport.call("relay", request())) for _ in range(2))
+        await asyncio.wait({next_one, last}, timeout=0.01)
+        (connection,) = [slot.connection for slot in transport._routes["relay"]._slots if slot.connection]
+        (reply,) = connection._pending.values()
+        reply.add_done_callback(lambda _: next_one.cancel())
+        gate.opened.set()
+        assert (await last).body == b"body"
+        assert next_one.cancelled()
 
 
 async def test_a_closed_transport_ends_its_calls_and_takes_no_more(
