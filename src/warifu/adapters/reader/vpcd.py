@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from warifu.adapters.reader.files import FileConnection
 from warifu.kernel.errors import Unavailable, Unreachable
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -21,12 +20,29 @@ _RETRY_S: Final = 0.2
 _TCP_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 
+class PoweredCard(Protocol):
+    """What the reader needs of a card: a ``FileConnection``, or something around one."""
+
+    @property
+    def atr(self) -> bytes:
+        """The answer to reset."""
+
+    async def transmit(self, command: bytes) -> bytes:
+        """One command. ``CardGone`` when the card was pulled."""
+
+    async def reset(self) -> None:
+        """Power down and up. ``CardGone`` likewise."""
+
+    def check_present(self) -> None:
+        """``CardGone`` when the card was pulled or given back."""
+
+
 class SlotClosedError(Exception):
     """vpcd closed the connection: pcscd ended or restarted."""
 
 
 async def hold_card(
-    card: FileConnection,
+    card: PoweredCard,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
@@ -86,7 +102,7 @@ async def _connect(host: str, port: int, patience_s: float | None) -> socket.soc
         raise Unreachable(f"no vpcd listens on port {port}: is pcscd running?") from error
 
 
-async def _greet(link: socket.socket, card: FileConnection, patience_s: float, inserted: Callable[[], None]) -> None:
+async def _greet(link: socket.socket, card: PoweredCard, patience_s: float, inserted: Callable[[], None]) -> None:
     """Serve until vpcd has asked for the answer to reset."""
     async with asyncio.timeout(patience_s):
         while await _serve_one(link, card) != GET_ATR:
@@ -94,12 +110,12 @@ async def _greet(link: socket.socket, card: FileConnection, patience_s: float, i
     inserted()
 
 
-async def _serve(link: socket.socket, card: FileConnection) -> None:
+async def _serve(link: socket.socket, card: PoweredCard) -> None:
     while True:
         await _serve_one(link, card)
 
 
-async def _serve_one(link: socket.socket, card: FileConnection) -> int | None:
+async def _serve_one(link: socket.socket, card: PoweredCard) -> int | None:
     """One message; the control byte, or None for a command."""
     message = await _receive(link)
     if len(message) != 1:
