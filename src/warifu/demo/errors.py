@@ -25,3 +25,9 @@ class NoResponder(Refused):
     """The running stack has no responder that speaks HTTP."""
 
     code = "demo.no_responder"
+
+
+class WrongStack(Refused):
+    """The running stack has not what is needed."""
+
+    code = "demo.wrong_stack"

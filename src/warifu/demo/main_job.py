@@ -2,36 +2,26 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from typing import Protocol
 
 from msgspec import Struct
 
 from warifu.adapters.clock import SystemClock
 from warifu.adapters.entropy import SystemEntropy
-from warifu.adapters.net.client import NetTransport
 from warifu.adapters.reader.files import FileReader
 from warifu.demo import web
-from warifu.demo.asking import Asker
 from warifu.demo.checker import Sources, Subject, check
+from warifu.demo.connection import any_config, connected, database_urls
 from warifu.demo.driver import Driver
-from warifu.demo.facts import SCHEMAS
+from warifu.demo.errors import WrongStack
 from warifu.demo.judging import Expected
 from warifu.demo.people import PLACES, Holder, choose
 from warifu.demo.tally import STEPS, Screen, StepTally, Tally
 from warifu.kernel.calendar import jst_date
-from warifu.kernel.errors import Refused
-from warifu.stack import config, links
 from warifu.stack.config import NodeConfig
 from warifu.stack.home import Home
 from warifu.stack.status import StackStatus
 from warifu.stack.topology import LOCAL_KINDS
-
-
-class WrongStack(Refused):
-    """The running stack has not what the demonstration needs."""
-
-    code = "demo.wrong_stack"
 
 
 class CheckScreen(Screen, Protocol):
@@ -74,7 +64,7 @@ async def run_main_job(home: Home, status: StackStatus, residents: int, screen: 
         WrongStack, NoResponder: the stack cannot do it.
     """
     began = time.monotonic()
-    own = _any_config(home, status)
+    own = any_config(home, status)
     _require_places(own)
     clock, entropy = SystemClock(), SystemEntropy()
     today = jst_date(clock.now_ms())
@@ -83,14 +73,11 @@ async def run_main_job(home: Home, status: StackStatus, residents: int, screen: 
     for name, count in expected_counts(holders, lambda holder: holder.may_sign(today)).items():
         screen.expect(name, count)
     face = web.Web(web.base_url(status))
-    async with AsyncExitStack() as resources:
-        transport = NetTransport(links.destinations(own.topology, own.book), links.tls_of(home, links.DRIVER))
-        resources.push_async_callback(transport.aclose)
-        asker = Asker(transport, clock, entropy)
+    async with connected(home, own) as asker:
         tally = Tally(screen)
         await Driver(asker, FileReader(home.cards), face, tally, today).run(holders)
     subjects = [_subject(holder, may_sign=holder.may_sign(today)) for holder in holders if not holder.failed]
-    sources = Sources(_database_urls(home, own), FileReader(home.cards), face, clock, entropy)
+    sources = Sources(database_urls(home, own), FileReader(home.cards), face, clock, entropy)
     found = await check(subjects, sources, lambda count: screen.checked(count, len(subjects)))
     return Report(
         residents=len(holders),
@@ -134,25 +121,8 @@ def _subject(holder: Holder, *, may_sign: bool) -> Subject:
     return Subject(expected, holder.pins)
 
 
-def _any_config(home: Home, status: StackStatus) -> NodeConfig:
-    """The configuration of one of the stack's nodes: topology, addresses, database."""
-    name = next((node.name for node in status.nodes if node.kind == "registry"), None)
-    if name is None:
-        raise WrongStack("the running stack has no registry: `warifu down`, then run this again")
-    return config.read(home, name)
-
-
 def _require_places(own: NodeConfig) -> None:
     for place in PLACES:
         here = {node.kind for node in own.topology.node if node.municipality == place}
         if here < LOCAL_KINDS or own.topology.find(f"terminal-{place}") is None:
             raise WrongStack(f"the running stack has no cs and terminal-{place} of municipality {place}")
-
-
-def _database_urls(home: Home, own: NodeConfig) -> dict[str, str]:
-    """By schema. Secret."""
-    urls = {}
-    for schema in SCHEMAS:
-        node = next((node for node in own.topology.node if node.kind == schema), None)
-        urls[schema] = config.read(home, node.name).database_url if node else own.database_url
-    return urls

@@ -1,0 +1,66 @@
+"""``warifu pki export``: what outsiders need to check our certificates."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from warifu.demo import web
+from warifu.demo.connection import any_config, connected
+from warifu.demo.export import Exported, export_pki, openssl_commands
+from warifu.stack import status
+from warifu.stack.home import Home, default_home
+from warifu.stack.status import StackStatus
+
+_EPILOG = """\
+example:
+  warifu pki export pki     ca/ crl/ certificates/, DER and PEM; prints openssl commands to try
+"""
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
+    """Add the command."""
+    summary = "certificates and revocation lists for outsiders"
+    parser = subparsers.add_parser("pki", help=summary, description=summary)
+    what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    export = what.add_parser(
+        "export",
+        help="write CA certificates (every generation), current lists (full, and one for each municipality)",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument("folder", type=Path, metavar="DIR", help="made when missing; files are replaced")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``pki export``; 0 when everything was written."""
+    home = default_home()
+    now = status.read(home)
+    folder: Path = args.folder.absolute()
+    exported = asyncio.run(_export(home, now, folder))
+    sys.stdout.write(
+        f"{exported.authorities} CA certificates, {exported.lists} revocation lists and "
+        f"{len(exported.certificates)} certificates in {folder}\n"
+    )
+    for line in openssl_commands(folder, web.base_url(now), exported.certificates):
+        sys.stdout.write(f"{line}\n")
+    return 0
+
+
+async def _export(home: Home, now: StackStatus, folder: Path) -> Exported:
+    own = any_config(home, now)
+    face = web.Web(web.base_url(now))
+    places = sorted({node.municipality for node in own.topology.node if node.municipality})
+    with Console(stderr=True).status("fetching") as spinner:
+        async with connected(home, own) as asker:
+            return await export_pki(
+                folder,
+                asker,
+                face,
+                municipalities=places,
+                cards=home.cards,
+                report=lambda what: spinner.update(f"fetching {what}"),
+            )
