@@ -17,6 +17,13 @@ def test_a_record_passes_as_it_is_and_a_plain_line_becomes_one(tmp_path: Path) -
     assert log.last_text == "Fatal Python error: 落ちた"
 
 
+def test_the_last_words_are_those_that_say_what_went_wrong(tmp_path: Path) -> None:
+    with closing(RotatingLog(tmp_path, "postgres")) as log:
+        log.write_line(b'FATAL:  could not write lock file "postmaster.pid": No space left on device')
+        log.write_line(b"LOG:  database system is shut down")
+        assert log.last_text.endswith("No space left on device")
+
+
 def test_files_rotate_and_the_oldest_goes(tmp_path: Path) -> None:
     with closing(RotatingLog(tmp_path, "cs", max_bytes=2000, kept=3)) as log:
         for number in range(100):

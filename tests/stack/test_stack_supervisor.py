@@ -95,7 +95,7 @@ def test_ctrl_c_ends_cleanly(home: Home) -> None:
     with running(home) as supervisor:
         before = pids(home)
         supervisor.send_signal(signal.SIGINT)
-        assert supervisor.wait(15) == 0
+        assert supervisor.wait(15) == 0, supervisor.stderr and supervisor.stderr.read().decode()
     assert all(gone(pid) for pid in before.values())
 
 
@@ -159,3 +159,15 @@ def test_a_stop_while_starting_ends_what_has_begun(home: Home) -> None:
         supervisor.terminate()
         assert supervisor.wait(20) == 0, supervisor.stderr and supervisor.stderr.read().decode()
     assert not (home.root / "postgres" / "postmaster.pid").exists()
+
+
+def test_the_last_words_of_a_killed_supervisor_are_not_taken_for_its_successors(home: Home) -> None:
+    with running(home) as supervisor:
+        stale, before = home.status.read_bytes(), pids(home)
+        supervisor.kill()
+        supervisor.wait()
+        until(lambda: all(gone(pid) for pid in before.values()))
+    with home.held():
+        home.status.write_bytes(stale)
+        with pytest.raises(NotRunning, match="only just starting"):
+            status.read(home)

@@ -54,13 +54,15 @@ class _Screen:
     def __init__(self, spinner: Status, home: Home) -> None:
         self._spinner = spinner
         self._home = home
+        self._running = False
 
     def __call__(self, event: str, text: str) -> None:
         """One event."""
-        if event.startswith("start."):
-            self._spinner.update(f"starting: {text}")
-            return
         if event == "stack.running":
+            self._running = True
             self._spinner.stop()
             text = f"{text} in {self._home.root}; `warifu status` shows them, Ctrl-C ends them"
+        if not self._running:  # should it fail, the one line of the error says why
+            self._spinner.update(f"starting: {text}")
+            return
         self._spinner.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from warifu.kernel.errors import WarifuError
 from warifu.stack import status, topology
 from warifu.stack.errors import NotRunning, StartFailed, StopTimedOut, disk_errors, error_line
-from warifu.stack.home import Home
+from warifu.stack.home import Home, write_file
 from warifu.stack.keeper import Report
 from warifu.stack.processes import leash
 from warifu.stack.supervisor import Parts, Supervisor
@@ -35,6 +35,7 @@ def run(home: Home, wanted: Topology, report: Report, parts: Parts | None = None
     """
     home.prepare()
     with home.held():
+        home.status.unlink(missing_ok=True)  # of one that was killed
         asyncio.run(_supervise(home, wanted, report, parts))
 
 
@@ -109,6 +110,10 @@ def _await_running(
 def _last_words(home: Home) -> StartFailed:
     """The error a supervisor in the background ended with, under its own code."""
     lines = (home.logs / "up.txt").read_text("utf-8", "replace").splitlines()
+    if not lines:  # not even room for that?
+        with disk_errors(home.run):
+            write_file(home.run / "room", bytes(1 << 16))
+            (home.run / "room").unlink()
     match = re.fullmatch(r"warifu: ([a-z_.]+): (.*)", lines[-1]) if lines else None
     if match is None:
         return StartFailed(f"the supervisor ended: {lines[-1] if lines else 'without a word'}")

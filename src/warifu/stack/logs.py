@@ -18,6 +18,8 @@ MAX_RECORD_BYTES = 4096
 MAX_FILE_BYTES = 8 << 20
 KEPT_FILES = 3
 _MAX_VALUE = 1000
+_REMARKS = ("LOG:", "DETAIL:", "HINT:", "CONTEXT:")
+"""How PostgreSQL begins lines that do not say what went wrong."""
 
 
 class RotatingLog:
@@ -29,6 +31,7 @@ class RotatingLog:
     def __init__(self, folder: Path, process: str, *, max_bytes: int = MAX_FILE_BYTES, kept: int = KEPT_FILES) -> None:
         self.dropped = 0
         self.last_text = ""
+        """The last plain line that may say what went wrong."""
         self._folder = folder
         self._process = process
         self._max_bytes = max_bytes
@@ -49,7 +52,8 @@ class RotatingLog:
         if text.startswith("{") and text.endswith("}") and len(line) <= MAX_RECORD_BYTES:
             self._write(line.rstrip() + b"\n")
             return
-        self.last_text = text[:400]
+        if not text.startswith(_REMARKS):
+            self.last_text = text[:400]
         self.event("output", text=text[: MAX_RECORD_BYTES // 2])
 
     def event(self, event: str, *, level: str = "info", **fields: Any) -> None:  # noqa: ANN401 - JSON values

@@ -41,9 +41,18 @@ INITDB_WITHIN_S = 120.0
 CONNECT_WITHIN_S = 2.0
 READY_WITHIN_S = 60.0
 ORPHAN_WITHIN_S = 15.0
+STOP_WITHIN_S = 30.0
+"""Its last checkpoint may have much to write."""
 SHARED_PLACE = Path("/var/lib/warifu")
 """Where root keeps what PostgreSQL's user cannot reach inside WARIFU_HOME (say, below /root)."""
 NO_SPACE = "No space left on device"
+_DRIVER_ERRORS = (
+    OSError,  # TimeoutError too
+    ValueError,  # a URL that is none
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # when the server goes between two messages of one query
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ class Embedded:
             user=self.user,
             stop_signal=signal.SIGINT,  # "fast shutdown": sessions are ended, data is written
             death_signal=signal.SIGINT,
+            patience_s=STOP_WITHIN_S,
         )
 
     def _settings(self) -> tuple[str, ...]:
@@ -348,7 +358,7 @@ class DatabaseProbe:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(self._url)
                 await self._connection.fetchval("select 1")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except _DRIVER_ERRORS as error:
             self.close()
             raise _unreachable(self._url, error) from None
         return Health(ok=True, parts={"query": Part(ok=True)})
@@ -379,7 +389,7 @@ async def ensure_database(server: Embedded) -> None:
                     await connection.execute(f"create database {DATABASE_NAME}")
             finally:
                 await connection.close()
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except _DRIVER_ERRORS as error:
         raise _unreachable(server.url(), error) from None
 
 

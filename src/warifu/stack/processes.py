@@ -45,6 +45,8 @@ class ProcessSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
     """What the kernel sends when the supervisor dies."""
+    patience_s: float = 0.0
+    """How long its end is waited for at least, before it is killed."""
 
 
 def leash(death_signal: signal.Signals) -> Callable[[], None]:
@@ -110,6 +112,7 @@ class Child:
 
     async def stop(self, within_s: float) -> int:
         """Ask it to end; kill it when it has not after ``within_s`` seconds. The exit status."""
+        within_s = max(within_s, self.spec.patience_s)
         self.send(self.spec.stop_signal)
         try:
             async with asyncio.timeout(within_s):

@@ -67,9 +67,13 @@ class StackStatus(Struct, frozen=True, kw_only=True):
 
 def read(home: Home) -> StackStatus:
     """What the stack in this home says now. ``NotRunning`` when there is none, or it has only just begun."""
-    if home.holder() is None:
+    holder = home.holder()
+    if holder is None:
         raise NotRunning(f"no stack runs in {home.root}: `warifu up` starts one")
     try:
-        return msgspec.json.decode(home.status.read_bytes(), type=StackStatus)
+        found = msgspec.json.decode(home.status.read_bytes(), type=StackStatus)
     except (OSError, msgspec.DecodeError) as error:
         raise NotRunning(f"the stack in {home.root} is only just starting: ask again") from error
+    if holder not in {process.pid for process in found.processes if process.kind == "supervisor"}:
+        raise NotRunning(f"the stack in {home.root} is only just starting: ask again")  # a killed one's last words
+    return found
