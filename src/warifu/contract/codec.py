@@ -52,7 +52,13 @@ def decode(kind: type[T], data: bytes) -> T:
     try:
         return decoder.decode(data)  # type: ignore[return-value]  # the decoder was made for this kind
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"{kind.__name__}: {str(error)[:200]}") from None
+        raise Malformed(f"{kind.__name__}: {_where(error)}") from None
+
+
+def _where(error: Exception) -> str:
+    """The field that is wrong. The library's own text may quote what stands in it."""
+    _, separator, path = str(error).rpartition(" - at ")
+    return f"wrong at {path[:100]}" if separator else "not a message"
 
 
 def decode_request(name: str, body: bytes) -> Request:

@@ -1,11 +1,11 @@
 """Errors on their way between nodes: rendered in one place, opened in one place."""
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from warifu.contract.codec import decode
 from warifu.contract.envelope import ErrorBody, Reply
 from warifu.contract.message import Answer
-from warifu.kernel.errors import Fault, Refused, TryAgain, WarifuError
+from warifu.kernel.errors import ConnectionExcess, Fault, Refused, TryAgain, WarifuError
 
 A = TypeVar("A", bound=Answer)
 
@@ -52,24 +52,32 @@ def open_reply(reply: Reply, answer: type[A]) -> A:
 
 def error_from(body: ErrorBody) -> WarifuError:
     """The error that a body describes: its own class where this side knows the code, else that of its branch."""
-    known = _known_codes().get(body.code)
-    if known is not None:
-        error = known(body.text)
-    else:
-        branch: dict[str, type[WarifuError]] = {"refused": RemoteRefusal, "try_again": RemoteTryAgain}
-        error = branch.get(body.kind, RemoteFault)(body.text)
+    known = _class_of(body.code)
+    if known is None:
+        error = _BRANCHES[body.kind](body.text)
         error.code = body.code  # type: ignore[misc]  # of this instance only
-    for field in ("retry_after_ms", "place_in_line"):
-        if hasattr(error, field):
-            setattr(error, field, getattr(body, field))
+        return error
+    # Made without its constructor, which may want what did not travel.
+    error = known.__new__(known, body.text)
+    if isinstance(error, ConnectionExcess):
+        error.retry_after_ms, error.place_in_line = body.retry_after_ms, body.place_in_line
     return error
 
 
-def _known_codes() -> dict[str, type[WarifuError]]:
-    found: dict[str, type[WarifuError]] = {}
-    waiting: list[type[WarifuError]] = [WarifuError]
-    while waiting:
-        kind = waiting.pop()
-        found.setdefault(kind.code, kind)
-        waiting.extend(kind.__subclasses__())
-    return found
+_BRANCHES: Final[dict[str, type[WarifuError]]] = {
+    "refused": RemoteRefusal,
+    "try_again": RemoteTryAgain,
+    "fault": RemoteFault,
+}
+_classes: dict[str, type[WarifuError]] = {}
+
+
+def _class_of(code: str) -> type[WarifuError] | None:
+    """The class with this code; the tree is walked again when an unknown one comes (rooms are imported as needed)."""
+    if code not in _classes:
+        waiting: list[type[WarifuError]] = [WarifuError]
+        while waiting:
+            kind = waiting.pop()
+            _classes.setdefault(kind.code, kind)
+            waiting.extend(kind.__subclasses__())
+    return _classes.get(code)
