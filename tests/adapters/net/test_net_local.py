@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 from net_kit import Certificates, Gate, RecordingLog, calling, echo, request, serving
 
-from warifu.adapters.net.handling import Handler, Peer
+from warifu.adapters.net.handling import Handler, Peer, answer
 from warifu.adapters.net.local import LocalTransport
 from warifu.contract.envelope import Envelope, Reply
-from warifu.kernel.errors import DeadlinePassed, Malformed, NotFound, Unreachable
+from warifu.kernel.errors import DeadlinePassed, Malformed, NotFound, Unavailable, Unreachable
 from warifu.ports.transport import Transport
 
 Open = Callable[[Handler], AbstractAsyncContextManager[Transport]]
@@ -92,3 +92,12 @@ async def test_what_was_begun_is_ended_when_the_caller_goes_away(opening: Open) 
         gate.opened.set()
         await transport.call("relay", request())
     assert (gate.begun, gate.ended) == (2, 2)
+
+
+def test_an_error_out_of_a_group_of_tasks_is_that_error() -> None:
+    async def busy(_envelope: Envelope, _peer: Peer) -> Reply:
+        raise ExceptionGroup("tasks", [Unavailable("the store")])
+
+    reply = asyncio.run(answer(busy, request(), Peer("cs-1", "here"), RecordingLog()))
+    assert reply.error is not None
+    assert reply.error.code == "part.unavailable"

@@ -49,11 +49,21 @@ async def answer(handler: Handler, envelope: Envelope, peer: Peer, log: Log) -> 
         if isinstance(error, Fault):
             _log_fault(log, envelope, error)
         return refusal(error)
-    except Exception as error:  # noqa: BLE001 - the edge: whatever a handler does, the caller gets a reply
+    except Exception as raised:  # noqa: BLE001 - the edge: whatever a handler does, the caller gets a reply
+        error = _first(raised)
         if isinstance(error, TimeoutError) and deadline.expired():
             return refusal(DeadlinePassed(f"{envelope.name} was not done in time"))
+        if isinstance(error, WarifuError) and not isinstance(error, Fault):
+            return refusal(error)
         _log_fault(log, envelope, error)
         return refusal(Fault("internal fault"))
+
+
+def _first(error: Exception) -> Exception:
+    """What really happened, when tasks of a group raised it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _log_fault(log: Log, envelope: Envelope, error: Exception) -> None:
