@@ -78,12 +78,14 @@ class ListLog:
     def __init__(self) -> None:
         self.records: list[tuple[str, dict[str, str | float]]] = []
         self.troubles: list[tuple[str, dict[str, str | float]]] = []
+        self.troubled = asyncio.Event()
 
     def info(self, event: str, **fields: str | float) -> None:
         self.records.append((event, fields))
 
     def trouble(self, event: str, **fields: str | float) -> None:
         self.troubles.append((event, fields))
+        self.troubled.set()
 
 
 # ---- HSM ---------------------------------------------------------------------------------------------------------

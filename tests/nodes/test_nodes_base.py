@@ -1,0 +1,348 @@
+"""Every node's steps: idempotent under their key, decided again when records move, once in effect whatever breaks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+from nodes_house import MOVED, PERSON
+from nodes_parts import ListLog, LoopClock, run
+
+from warifu.adapters.net.handling import Peer
+from warifu.adapters.net.local import LocalTransport
+from warifu.adapters.store.memory import MemoryStore, StoreHooks
+from warifu.contract.codec import UnknownMessage, decode, encode
+from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.errors import error_body
+from warifu.contract.health import AskHealth, Health
+from warifu.contract.message import Done, Request
+from warifu.contract.numbering import RevealNumber
+from warifu.contract.registry import AskIdentity, Changed, ChangeResident, Register, Registered, ResidentChanged
+from warifu.kernel.errors import (
+    DeadlinePassed,
+    KeyReused,
+    Malformed,
+    NotAllowed,
+    Stale,
+    Unavailable,
+    WarifuError,
+)
+from warifu.kernel.ids import new_ulid
+from warifu.lab.keys import SeededEntropy
+from warifu.nodes.base import MAX_DECISIONS, World
+from warifu.nodes.registry import RECORDS, Registry
+from warifu.ports.store import Change
+
+DAY = PERSON.birth_date.replace(year=2026)
+
+
+class Failing(StoreHooks):
+    """Raises the next of its errors before or after a commit of a step."""
+
+    def __init__(self) -> None:
+        self.before: list[WarifuError] = []
+        self.after: list[WarifuError] = []
+
+    async def before_commit(self, change: Change) -> None:
+        if change.request is not None and self.before:
+            raise self.before.pop(0)
+
+    async def after_commit(self, change: Change) -> None:
+        if change.request is not None and self.after:
+            raise self.after.pop(0)
+
+
+class Bench:
+    """A registry alone; what it tells others reaches ``receiver``."""
+
+    def __init__(self) -> None:
+        self.hooks, self.clock, self.log = Failing(), LoopClock(), ListLog()
+        self.store = MemoryStore(RECORDS, hooks=self.hooks)
+        self.entropy = SeededEntropy(2, "bench")
+        self.received: list[Envelope] = []
+        self.refuse: Callable[[Envelope], WarifuError | None] = lambda _: None
+        handlers = dict.fromkeys(("numbering", "center", "authority"), self._receive)
+        transport = LocalTransport(handlers, "registry", self.log)
+        self.node = Registry(World("registry", transport, self.clock, self.entropy, self.log), self.store)
+
+    async def _receive(self, envelope: Envelope, _peer: Peer) -> Reply:
+        self.received.append(envelope)
+        await asyncio.sleep(0)
+        error = self.refuse(envelope)
+        return Reply(error=error_body(error)) if error else Reply(body=encode(Done()))
+
+    def envelope(self, request: Request, *, step: str = "s", sender: str = "driver", operation: str = "") -> Envelope:
+        return Envelope(
+            name=request.NAME,
+            operation_id=operation or new_ulid(self.clock.now_ms(), self.entropy.random_bytes(10)),
+            step=step,
+            sender=sender,
+            remaining_ms=10_000,
+            body=encode(request),
+        )
+
+    def registering(self) -> Envelope:
+        resident = new_ulid(self.clock.now_ms(), self.entropy.random_bytes(10))
+        return self.envelope(Register(resident_id=resident, person=PERSON))
+
+    async def answer(self, envelope: Envelope) -> Registered:
+        reply = await self.node.handle(envelope)
+        assert reply.body is not None
+        return decode(Registered, reply.body)
+
+
+def with_bench(test: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await test(Bench())
+
+    run(main())
+
+
+# ---- idempotency -------------------------------------------------------------------------------------------------
+
+
+def test_the_same_request_again_gets_the_first_answer_and_has_no_second_effect() -> None:
+    async def twice(bench: Bench) -> None:
+        envelope = bench.registering()
+        first = await bench.answer(envelope)
+        assert await bench.answer(envelope) == first
+        assert (len(bench.store.journal()), len(bench.store.outbox())) == (1, 1)
+
+    with_bench(twice)
+
+
+def test_the_same_request_at_the_same_time_has_one_effect_and_one_answer() -> None:
+    async def crowd(bench: Bench) -> None:
+        envelope = bench.registering()
+        answers = await asyncio.gather(*(bench.answer(envelope) for _ in range(10)))
+        assert set(answers) == {answers[0]}
+        assert (len(bench.store.journal()), len(bench.store.outbox())) == (1, 1)
+
+    with_bench(crowd)
+
+
+def test_the_same_key_with_another_request_is_refused() -> None:
+    async def reuse(bench: Bench) -> None:
+        envelope = bench.registering()
+        await bench.answer(envelope)
+        with pytest.raises(KeyReused):
+            await bench.node.handle(msgspec.structs.replace(envelope, body=bench.registering().body))
+
+    with_bench(reuse)
+
+
+def test_one_step_name_under_two_operations_is_two_requests() -> None:
+    async def both(bench: Bench) -> None:
+        await bench.answer(bench.registering())
+        await bench.answer(bench.registering())
+        assert len(bench.store.outbox()) == 2
+
+    with_bench(both)
+
+
+# ---- breaks ------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_that_moved_is_decided_again() -> None:
+    async def moved(bench: Bench) -> None:
+        bench.hooks.before = [Stale("moved")] * (MAX_DECISIONS - 1)
+        await bench.answer(bench.registering())
+        assert len(bench.store.journal()) == 1
+
+    with_bench(moved)
+
+
+def test_records_that_keep_moving_end_the_step_without_effect() -> None:
+    async def moving(bench: Bench) -> None:
+        bench.hooks.before = [Stale("moved")] * MAX_DECISIONS
+        with pytest.raises(Stale):
+            await bench.answer(bench.registering())
+        assert bench.store.journal() == ()
+
+    with_bench(moving)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_store_that_breaks_at_the_commit_leaves_one_effect_once_asked_again(when: str) -> None:
+    async def breaks(bench: Bench) -> None:
+        envelope = bench.registering()
+        setattr(bench.hooks, when, [Unavailable("gone")])
+        with pytest.raises(Unavailable):
+            await bench.answer(envelope)
+        first = await bench.answer(envelope)
+        assert await bench.answer(envelope) == first
+        assert (len(bench.store.journal()), len(bench.store.outbox())) == (1, 1)
+
+    with_bench(breaks)
+
+
+def test_personal_data_leave_only_after_their_audit_entry() -> None:
+    async def look(bench: Bench) -> None:
+        resident = (await bench.answer(bench.registering())).resident_id
+        ask = AskIdentity(resident_id=resident, purpose="test.look")
+        before = len(bench.store.audit())
+        await bench.node.handle(bench.envelope(ask, sender="center"))
+        assert [row.entry.action for row in bench.store.audit()[before:]] == ["resident.look"]
+
+    with_bench(look)
+
+
+# ---- who may ask -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "sender", "error"),
+    [
+        (AskIdentity(resident_id="0" * 26, purpose="p"), "terminal-131016", NotAllowed),
+        (AskIdentity(resident_id="0" * 26, purpose="p"), "driver", NotAllowed),
+        (RevealNumber(resident_id="0" * 26, purpose="p"), "center", NotAllowed),
+    ],
+    ids=["not-a-terminal", "not-a-driver", "another-node's-message"],
+)
+def test_who_may_not_ask_is_refused(request_: Request, sender: str, error: type[WarifuError]) -> None:
+    async def refused(bench: Bench) -> None:
+        with pytest.raises(error):
+            await bench.node.handle(bench.envelope(request_, sender=sender))
+
+    with_bench(refused)
+
+
+def test_a_body_that_does_not_fit_its_name_is_malformed() -> None:
+    async def unfit(bench: Bench) -> None:
+        envelope = bench.registering()
+        with pytest.raises(Malformed):
+            await bench.node.handle(msgspec.structs.replace(envelope, body=b"\x80"))
+        with pytest.raises((UnknownMessage, NotAllowed)):
+            await bench.node.handle(msgspec.structs.replace(envelope, name="registry.no_such"))
+
+    with_bench(unfit)
+
+
+def test_a_call_whose_time_is_up_asks_nobody() -> None:
+    async def late(bench: Bench) -> None:
+        call_at = asyncio.get_running_loop().time()
+
+        async def slow(call: object) -> Done:
+            loop = asyncio.get_running_loop()
+            done = loop.create_future()
+            loop.call_at(call_at + 11, done.set_result, None)
+            await done
+            bench.node.remaining_ms(call)  # type: ignore[arg-type]
+            return Done()
+
+        bench.node.handlers[Register.NAME] = slow
+        with pytest.raises(DeadlinePassed):
+            await bench.node.handle(bench.registering())
+
+    with_bench(late)
+
+
+# ---- the outbox --------------------------------------------------------------------------------------------------
+
+
+async def changed_three_times(bench: Bench) -> str:
+    resident = (await bench.answer(bench.registering())).resident_id
+    persons = [MOVED, PERSON, MOVED]
+    for number, person in enumerate(persons):
+        change = ChangeResident(resident_id=resident, event="move", person=person, occurred_on=DAY)
+        reply = await bench.node.handle(bench.envelope(change, step=f"change{number}"))
+        assert decode(Changed, reply.body or b"").resident_version == number + 2
+    return resident
+
+
+async def emptied(bench: Bench) -> None:
+    """The outbox at work until nothing waits."""
+    empty = asyncio.Event()
+    sent = bench.store.sent
+
+    async def watched(sequence: int) -> None:
+        await sent(sequence)
+        if not bench.store.outbox():
+            empty.set()
+
+    bench.store.sent = watched  # type: ignore[method-assign]
+    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
+        timers = group.create_task(bench.node.run())
+        await empty.wait()
+        timers.cancel()
+
+
+def versions(bench: Bench) -> list[int]:
+    """What the centre was told, each message once, in the order in which it was first answered."""
+    told: dict[str, int] = {}
+    for envelope in bench.received:
+        if envelope.name == ResidentChanged.NAME and bench.refuse(envelope) is None:
+            told.setdefault(envelope.step, decode(ResidentChanged, envelope.body).resident_version)
+    return list(told.values())
+
+
+def test_messages_of_one_resident_arrive_in_the_order_of_their_commits() -> None:
+    async def in_order(bench: Bench) -> None:
+        await changed_three_times(bench)
+        await emptied(bench)
+        assert versions(bench) == [2, 3, 4]
+
+    with_bench(in_order)
+
+
+def test_a_receiver_that_is_away_gets_everything_in_order_later_and_holds_up_nobody_else() -> None:
+    async def away(bench: Bench) -> None:
+        await changed_three_times(bench)
+        tries = iter(range(8))
+        bench.refuse = lambda e: Unavailable("away") if e.name == ResidentChanged.NAME and any_left(tries) else None
+        await emptied(bench)
+        names = [envelope.name for envelope in bench.received]
+        assert names.index("authority.resident_changed") < 8
+        bench.refuse = lambda _: None
+        assert versions(bench) == [2, 3, 4]
+
+    with_bench(away)
+
+
+def any_left(tries: "object") -> bool:
+    return next(tries, None) is not None  # type: ignore[call-overload]
+
+
+def test_a_message_goes_out_again_under_the_same_key_until_it_is_answered() -> None:
+    async def again(bench: Bench) -> None:
+        await bench.answer(bench.registering())
+        tries = iter(range(3))
+        bench.refuse = lambda _: Unavailable("away") if any_left(tries) else None
+        await emptied(bench)
+        keys = {(e.operation_id, e.step, e.digest()) for e in bench.received}
+        assert (len(bench.received), len(keys)) == (4, 1)
+
+    with_bench(again)
+
+
+def test_a_refused_message_is_kept_and_shows_in_health_until_somebody_mends_it() -> None:
+    async def refused(bench: Bench) -> None:
+        await bench.answer(bench.registering())
+        bench.refuse = lambda _: NotAllowed("no")
+        async with asyncio.TaskGroup() as group:
+            timers = group.create_task(bench.node.run())
+            await bench.log.troubled.wait()
+            health = await bench.node.health()
+            timers.cancel()
+        assert not health.ok
+        assert (health.parts["store"].ok, health.parts["outbox"].ok) == (True, False)
+        assert "numbering.assign" in health.parts["outbox"].detail
+        assert len(bench.store.outbox()) == 1
+        bench.refuse = lambda _: None
+        await emptied(bench)
+        assert (await bench.node.health()).ok
+
+    with_bench(refused)
+
+
+def test_health_is_what_the_store_can_do_now() -> None:
+    async def sick(bench: Bench) -> None:
+        async def gone() -> None:
+            raise Unavailable("no database")
+
+        bench.store.probe = gone  # type: ignore[method-assign]
+        reply = await bench.node.handle(bench.envelope(AskHealth(), sender="supervisor"))
+        health = decode(Health, reply.body or b"")
+        assert (health.ok, health.parts["store"].detail) == (False, "part.unavailable: no database")
+
+    with_bench(sick)
