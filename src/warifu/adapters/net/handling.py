@@ -50,12 +50,12 @@ async def answer(handler: Handler, envelope: Envelope, peer: Peer, log: Log) -> 
             _log_fault(log, envelope, error)
         return refusal(error)
     except Exception as raised:  # noqa: BLE001 - the edge: whatever a handler does, the caller gets a reply
-        error = _first(raised)
-        if isinstance(error, TimeoutError) and deadline.expired():
+        cause = _first(raised)
+        if isinstance(cause, TimeoutError) and deadline.expired():
             return refusal(DeadlinePassed(f"{envelope.name} was not done in time"))
-        if isinstance(error, WarifuError) and not isinstance(error, Fault):
-            return refusal(error)
-        _log_fault(log, envelope, error)
+        if isinstance(cause, WarifuError) and not isinstance(cause, Fault):
+            return refusal(cause)
+        _log_fault(log, envelope, cause)
         return refusal(Fault("internal fault"))
 
 
