@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
@@ -11,6 +12,7 @@ from rich.table import Table
 from warifu.adapters.reader.files import list_cards, read_image
 from warifu.chip import layout
 from warifu.chip.image import Image
+from warifu.cli import _card_make
 from warifu.demo import desk
 from warifu.domain.cards.chip_names import PIN_PLACES
 from warifu.kernel.errors import NotFound
@@ -29,6 +31,7 @@ examples:
   warifu card show WRF000000000001     life state, tries left, certificates
   warifu card insert WRF000000000001   into the reader, until `warifu card eject`; then e.g. `pkcs15-tool --list-keys`
   warifu card eject
+  warifu card make adult               a test card without a running stack; `warifu card personas` lists the kinds
 """
 
 
@@ -52,10 +55,15 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
         one = what.add_parser(name, help=words, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name in {"show", "insert"}:
             one.add_argument("card_id", metavar="ID", help="15 characters, as in `warifu card list`")
+        if name == "insert":
+            one.add_argument("--trace", type=Path, metavar="FILE", help="append what is said as JSON lines, in words")
+    _card_make.add_to(what)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``card list``, ``show``, ``insert`` or ``eject``."""
+    """Run ``card list``, ``show``, ``insert``, ``eject``, or one of ``_card_make``'s words."""
+    if "word" in args:
+        return _card_make.run(args)
     home = default_home()
     if args.what == "list":
         _list(home)
@@ -64,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.what == "insert":
         _image(home, args.card_id)
         with Console(stderr=True).status("inserting"):
-            desk.insert(home, args.card_id)
+            desk.insert(home, args.card_id, None if args.trace is None else args.trace.absolute())
         sys.stdout.write(f"{args.card_id} is in the reader; `warifu card eject` takes it out\n")
     else:
         sys.stdout.write(f"{desk.eject(home)} is out of the reader\n")

@@ -20,10 +20,13 @@ from typing import Final
 
 from msgspec import Struct
 
+from warifu.adapters.clock import SystemClock
 from warifu.adapters.reader.files import FileReader
 from warifu.adapters.reader.pcscd import Pcscd, is_running
 from warifu.adapters.reader.vpcd import hold_card
 from warifu.kernel.errors import NotAllowed, Unavailable, WarifuError
+from warifu.lend.hold import Sink, TracedCard, saved
+from warifu.lend.trace import Trace
 from warifu.stack.errors import disk_errors, error_line
 from warifu.stack.home import Home
 
@@ -79,8 +82,13 @@ def inserted(home: Home) -> Inserted | None:
     return None
 
 
-def insert(home: Home, card_id: str) -> None:
+def insert(home: Home, card_id: str, trace: Path | None = None) -> None:
     """Put a card into the reader; it stays there, in the background, until ``eject``.
+
+    Args:
+        home: whose card.
+        card_id: which.
+        trace: a file that what is said is appended to.
 
     Raises:
         ReaderOccupied: there is one already.
@@ -98,13 +106,17 @@ def insert(home: Home, card_id: str) -> None:
         words = (home.logs / "reader.txt").open("wb")
     with words:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-m", "warifu.demo.desk", str(home.root), card_id],
+            [sys.executable, "-P", "-m", "warifu.demo.desk", str(home.root), card_id, *_traced(trace)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=words,
             start_new_session=True,
         )
     _await_inserted(home, process)
+
+
+def _traced(trace: Path | None) -> list[str]:
+    return [] if trace is None else ["--trace", str(trace)]
 
 
 def _await_inserted(home: Home, process: "subprocess.Popen[bytes]") -> None:
@@ -177,13 +189,14 @@ def _held(home: Home, card_id: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-async def _hold(home: Home, card_id: str) -> None:
+async def _hold(home: Home, card_id: str, sink: Sink | None) -> None:
     async with AsyncExitStack() as resources:
         card = await FileReader(home.cards).connect(card_id)
         resources.push_async_callback(card.close)
         if not is_running():
             await resources.enter_async_context(Pcscd(home.run / "pcscd", enclosed=False))
-        await hold_card(card, inserted=_say_inserted)
+        held = card if sink is None else TracedCard(card, Trace(SystemClock().now_ms, sink))
+        await hold_card(held, inserted=_say_inserted)
 
 
 def _say_inserted() -> None:
@@ -191,8 +204,8 @@ def _say_inserted() -> None:
         os.write(1, f"{_INSERTED}\n".encode())
 
 
-async def _hold_until_signal(home: Home, card_id: str) -> None:
-    task = asyncio.ensure_future(_hold(home, card_id))
+async def _hold_until_signal(home: Home, card_id: str, sink: Sink | None) -> None:
+    task = asyncio.ensure_future(_hold(home, card_id, sink))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
@@ -202,16 +215,27 @@ async def _hold_until_signal(home: Home, card_id: str) -> None:
         return
 
 
+def hold_here(home: Home, card_id: str, sink: Sink | None) -> None:
+    """Hold a card in the reader in this process, until a signal. Raises as ``insert``."""
+    home.run.mkdir(parents=True, exist_ok=True)
+    with _held(home, card_id):
+        asyncio.run(_hold_until_signal(home, card_id, sink))
+
+
 def main() -> int:
     """0 after a signal, 1 after an error."""
     parser = argparse.ArgumentParser(prog="python -m warifu.demo.desk")
     parser.add_argument("home", type=Path)
     parser.add_argument("card_id")
+    parser.add_argument("--trace", type=Path)
     given = parser.parse_args()
     home = Home(given.home)
     try:
-        with _held(home, given.card_id):
-            asyncio.run(_hold_until_signal(home, given.card_id))
+        if given.trace is None:
+            hold_here(home, given.card_id, None)
+        else:
+            with saved(given.trace) as sink:
+                hold_here(home, given.card_id, sink)
     except (WarifuError, OSError) as error:
         sys.stderr.write(error_line(error) + "\n")
         return 1
