@@ -64,9 +64,7 @@ def judge_answer(certificate: Certificate, answer: str) -> Iterator[str]:
 
 def reason_text(flag: x509.ReasonFlags | None) -> str:
     """A reason in the register's words."""
-    if flag is None:
-        return "unspecified"
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in flag.value)
+    return flag.name if flag is not None else "unspecified"
 
 
 class PkiReader:
