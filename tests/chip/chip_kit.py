@@ -83,21 +83,30 @@ def static_keys(aid: bytes, card_id: str = CARD_ID) -> issuer.StaticKeys:
     return issuer.static_keys(lambda data: scp03.cmac(MASTERS[aid], data), card_id)
 
 
+def chip_keys() -> personalise.ChipKeys:
+    """The chip's own RSA keys."""
+    return personalise.ChipKeys(
+        **{name: pkcs8(rsa_key(f"chip {name}")) for name in ("internal", "text", "face", "session")}
+    )
+
+
+@cache
 def blank_image(card_id: str = CARD_ID, entropy: SeededEntropy | None = None) -> bytes:
     key = personalise.new_card_key(entropy or SeededEntropy(card_id.encode()))
-    return personalise.manufacture(
+    image = personalise.manufacture(
         card_id,
         isd_keys=static_keys(layout.ISD, card_id),
         jpki_keys=static_keys(layout.JPKI, card_id),
         card_key=key,
         card_key_signature=sign(rsa_key("management"), personalise.card_key_body(card_id, key)),
     )
+    return personalise.with_chip_keys(image, chip_keys())
 
 
 class Card:
     """A chip in memory that keeps every image it saved."""
 
-    def __init__(self, image: bytes | None = None, *, strict: bool = True) -> None:
+    def __init__(self, image: bytes | None = None, *, strict: bool | None = None) -> None:
         first = image or blank_image()
         self.saved = [first]
         self.chip = Chip(first, self.saved.append, SeededEntropy(), clear_security_on_reselect_same_df=strict)
@@ -165,7 +174,33 @@ class Card:
 
 def face() -> contents.Face:
     png, photo = b"\x89PNG" + bytes(200), b"\x00\x00\x00\x0cjP  " + bytes(range(256)) * 40
-    return contents.Face("19800217", "2", modulus(rsa_key("card-face")), png, png, photo, "20350217", png)
+    return contents.Face("19800217", "2", modulus(rsa_key("chip face")), png, png, photo, "20350217", png)
+
+
+def cv_body(issuer: str = "6000023", subject: str = "6000024", key: str = "management") -> bytes:
+    return contents.cv_certificate_body(contents.key_id(issuer), contents.key_id(subject), modulus(rsa_key(key)))
+
+
+def signed_key_body() -> bytes:
+    return contents.text_signed_key_body(modulus(rsa_key("chip text")))
+
+
+def age_body() -> bytes:
+    return contents.face_age_body("19800217", modulus(rsa_key("chip face")))
+
+
+def number_body() -> bytes:
+    return contents.face_number_body(b"\x89PNG" + bytes(80), modulus(rsa_key("chip face")))
+
+
+def chain() -> contents.CertificateChain:
+    """Root to intermediate, intermediate to the next."""
+    upper, lower = cv_body("6000001", "6000002", "intermediate"), cv_body("6000002", "6000003", "below")
+    return contents.CertificateChain(
+        contents.key_id("6000002"),
+        (upper, sign(rsa_key("root"), upper)),
+        (lower, sign(rsa_key("intermediate"), lower)),
+    )
 
 
 def jpki_part() -> list[issuer.IssuerCommand]:
@@ -192,11 +227,17 @@ def isd_part() -> list[issuer.IssuerCommand]:
         (layout.TEXT, 1): number,
         (layout.TEXT, 2): attributes,
         (layout.TEXT, 3): contents.text_integrity(integrity, sign(signer, integrity)),
+        (layout.TEXT, 4): contents.cv_certificate(cv_body(), sign(signer, cv_body())),
         (layout.TEXT, 5): contents.text_basic_info(contents.key_id("6000024")),
+        (layout.TEXT, 7): contents.text_signed_key(signed_key_body(), sign(signer, signed_key_body())),
+        (layout.FACE, 1): contents.face_age(age_body(), sign(signer, age_body())),
         (layout.FACE, 2): contents.face_record(face(), sign(signer, contents.face_digest_info(face()))),
+        (layout.FACE, 3): contents.face_basic_info(contents.key_id("6000024"), "13221", contents.key_id("6000025")),
+        (layout.FACE, 4): contents.cv_certificate(cv_body(), sign(signer, cv_body())),
+        (layout.FACE, 5): contents.face_number(number_body(), sign(signer, number_body())),
         (layout.COMMON, 1): contents.common_record(CARD_ID, "13221", "20350217"),
     }
-    objects = contents.data_objects(CARD_ID, "13221", "20350217", contents.key_id("6000024"))
+    objects = contents.data_objects(CARD_ID, "13221", "20350217", contents.key_id("6000024"), chain())
     return [
         *(c for (aid, fid), content in files.items() for c in issuer.put_ef(aid, fid, content)),
         *(c for tag, content in objects.items() for c in issuer.put_ef(layout.ISD, tag, content)),
@@ -217,6 +258,6 @@ def _handed_over() -> bytes:
     return card.saved[-1]
 
 
-def card_in_use(*, strict: bool = True) -> Card:
+def card_in_use(*, strict: bool | None = None) -> Card:
     """A card as its holder carries it."""
     return Card(_handed_over(), strict=strict)

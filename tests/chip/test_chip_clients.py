@@ -197,7 +197,11 @@ def test_get_data_of_the_default_state() -> None:
     card = card_in_use()
     assert bytes.fromhex(card.send("00CA004500")[:-4]).decode() == CARD_ID
     assert card.send("00CA00F000") == b"13221".hex() + "9000"
-    assert card.send("00CA00F700") == "6A88"
+    assert card.send("00CA00F700").startswith(b"6000002".hex())
+    assert card.send("00CA00F800") == "6700"
+    for tag in ("00F8", "7F21"):
+        assert card.send(f"00CA{tag}000000").startswith("5F4E820129")
+    assert card.send("00CA00F300") == "6A88"
     assert card.send("00CADF6000") == "6700"
     assert card.send("00CADF60000000")[-4:] == "9000"
     card.select(layout.JPKI)
@@ -242,3 +246,5 @@ def test_get_challenge() -> None:
     assert len(card.send("0084000008")) == 20
     assert len(card.send("0084000000")) == 2 * 258
     assert card.send("00840000") == "6700"
+    assert card.send("00840000000101") == "6985"
+    assert card.send("00840001" + "08") == "6A86"

@@ -51,7 +51,7 @@ def test_face_has_ten_children_in_order_and_a_signature_over_three_digests() -> 
     groups = (children[1:4], children[4:6], children[6:7])
     digests = b"".join(hashlib.sha256(b"".join(child.raw for child in group)).digest() for group in groups)
     assert info.endswith(digests)
-    assert children[3].value == contents.rsa_public_key(modulus(rsa_key("card-face")))
+    assert children[3].value == contents.rsa_public_key(modulus(rsa_key("chip face")))
 
 
 def test_token_info_is_a_ck_token_info() -> None:
@@ -64,7 +64,7 @@ def test_token_info_is_a_ck_token_info() -> None:
 
 
 def test_a_number_image_is_signed_with_its_key() -> None:
-    body = contents.face_number_body(b"\x89PNG", modulus(rsa_key("card-face")))
+    body = contents.face_number_body(b"\x89PNG", modulus(rsa_key("chip face")))
     file = tlv.fields(contents.face_number(body, sign(rsa_key("management"), body)))[0xFF40]
     objects = list(tlv.parse(file))
     key = rsa_key("management").public_key()

@@ -168,12 +168,12 @@ def test_the_owner_knows_the_chips_own_answers() -> None:
 
 def test_issuer_commands_need_a_channel() -> None:
     card = Card()
-    for ins in ("E0", "E2", "E4", "E6", "D8", "D4", "D6", "F0", "DA", "D2", "DC"):
+    for ins in ("E0", "E2", "E4", "E6", "D8", "DE", "46", "D4", "D6", "F0", "DA", "D2", "DC", "C2", "C4", "52", "54"):
         assert card.send(f"80{ins}000001AA") == "6982"
         assert card.send(f"84{ins}000001AA") == "6982"
     assert card.send("8050300008" + "00" * 8 + "00")[-4:] == "9000"
     card.select(layout.TEXT)
-    assert card.send("8050300008" + "00" * 8 + "00") == "6985"
+    assert card.send("8050300008" + "00" * 8 + "00") == "6982"
     assert card.chip.card_id == CARD_ID
 
 

@@ -13,7 +13,13 @@ SECURITY_STATUS: Final = 0x6982
 BLOCKED: Final = 0x6984
 CONDITIONS: Final = 0x6985
 NO_CURRENT_EF: Final = 0x6986
+NOT_SET_UP: Final = 0x66F1
+"""JICSAP: the security environment itself is faulty."""
+SECURE_MESSAGING_UNKNOWN: Final = 0x6882
+SECURE_MESSAGING_MISSING: Final = 0x6987
 SECURE_MESSAGING: Final = 0x6988
+NO_SESSION: Final = 0x69FC
+FAILED: Final = 0x6F00
 DIGEST_DIFFERS: Final = 0x69F1
 """Our own: COMMIT named another digest than the chip's."""
 OTHER_WRITE_OPEN: Final = 0x69F2

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from warifu.chip import apdu, channel, layout, pins, reading, signing, staging
+from warifu.chip import apdu, channel, keys, locking, pins, reading, sessions, signing, staging, terminal_keys
 from warifu.chip.apdu import Command, StatusError
 from warifu.chip.image import Image, decode
+from warifu.chip.layout import answer_to_reset
 from warifu.chip.state import ChipState, RandomBytes
 
 _Handler = Callable[[ChipState, Command], bytes]
@@ -25,7 +26,13 @@ _PLAIN: Final[Mapping[tuple[int, int], _Handler]] = MappingProxyType(
         (0x80, 0x2C): pins.set_pin,
         (0x80, 0x2A): signing.compute_signature,
         (0x00, 0x88): signing.internal_authenticate,
+        (0x80, 0xA2): terminal_keys.set_public_ic_key,
+        (0x80, 0xAE): sessions.set_session_key,
         (0x80, 0x50): channel.initialize_update,
+        (0x80, locking.UNLOCK_DF): locking.issuer_only,
+        (0x80, locking.UNLOCK_KEY): locking.issuer_only,
+        (0x80, locking.MANAGE_ATTRIBUTES): locking.issuer_only,
+        (0x80, 0xFC): reading.last_command,
         (0x84, 0x82): channel.external_authenticate,
     }
 )
@@ -36,9 +43,15 @@ _SECURED: Final[Mapping[int, _Handler]] = MappingProxyType(
         staging.ROLLBACK: staging.rollback,
         0xCA: reading.get_data,
         **dict.fromkeys(staging.STAGED, staging.stage),
+        staging.GENERATE_KEY_PAIR: staging.generate_key_pair,
     }
 )
-_KNOWN_CLASSES: Final = (0x00, 0x80, channel.SECURE)
+_MESSAGE_CLASSES: Final = (sessions.SECURED, sessions.SECURED_WITH_HEADER)
+_KNOWN_CLASSES: Final = (0x00, 0x80, channel.SECURE, *_MESSAGE_CLASSES)
+_WHEN_LOCKED: Final = frozenset(
+    {reading.select, reading.get_data, reading.get_challenge, channel.initialize_update, channel.external_authenticate}
+)
+"""What an applet that LOCK DF locked still does, and the issuer's commands."""
 
 
 class Chip:
@@ -49,9 +62,11 @@ class Chip:
         save: called with the new image for each durable change; when it returns, the change is on disk. When it raises,
             that is a power cut: the change did not become visible, the chip is reset, and the error goes on.
         entropy: randomness for GET CHALLENGE.
-        atr: the answer to reset.
-        clear_security_on_reselect_same_df: whether SELECT of the current applet forgets its verified PINs. Real cards
-            do, and OpenSC's logout relies on it; pyjpki needs it off.
+        atr: the answer to reset, when another one is wanted than the image names.
+        clear_security_on_reselect_same_df: whether SELECT of the current applet forgets its verified PINs, when
+            something else is wanted than the image says. Real cards do, and OpenSC's logout relies on it; pyjpki needs
+            it off.
+        make_key: makes RSA-2048 keys (PKCS#8 DER) for GENERATE KEY PAIR.
 
     Raises:
         ImageDamaged: the image is not whole.
@@ -63,15 +78,20 @@ class Chip:
         save: Callable[[bytes], None],
         entropy: RandomBytes,
         *,
-        atr: bytes = layout.CONTACT_ATR,
-        clear_security_on_reselect_same_df: bool = True,
+        atr: bytes | None = None,
+        clear_security_on_reselect_same_df: bool | None = None,
+        make_key: Callable[[], bytes] = keys.generate_private_key,
     ) -> None:
-        self._state = ChipState(decode(image), save, entropy, atr, clear_security_on_reselect_same_df)
+        self._atr = atr
+        first = decode(image)
+        clears = clear_security_on_reselect_same_df
+        self._state = ChipState(first, save, entropy, make_key, first.clear_on_reselect if clears is None else clears)
 
     @property
     def atr(self) -> bytes:
         """The answer to reset."""
-        return self._state.atr
+        image = self._state.image
+        return answer_to_reset(image.interface, image.contact_atr) if self._atr is None else self._atr
 
     @property
     def card_id(self) -> str:
@@ -102,14 +122,22 @@ class Chip:
     def _run(self, command: Command) -> bytes:
         if command.cla not in _KNOWN_CLASSES:
             raise StatusError(apdu.UNKNOWN_CLA)
+        if command.cla in _MESSAGE_CLASSES:
+            self._check_unlocked(sessions.secured)
+            return sessions.secured(self._state, command)
         handler = _PLAIN.get((command.cla, command.ins))
         if handler is not None:
+            self._check_unlocked(handler)
             return handler(self._state, command)
         if command.cla == channel.SECURE:
             return self._run_secured(command)
         if command.ins in _SECURED:
             raise StatusError(apdu.SECURITY_STATUS)
         raise StatusError(apdu.UNKNOWN_INS)
+
+    def _check_unlocked(self, handler: _Handler) -> None:
+        if handler not in _WHEN_LOCKED and self._state.applet.locked:
+            raise StatusError(apdu.CONDITIONS)
 
     def _run_secured(self, command: Command) -> bytes:
         plain = channel.unwrap(self._state, command)

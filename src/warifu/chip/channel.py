@@ -1,6 +1,7 @@
 """The chip's end of SCP03: INITIALIZE UPDATE, EXTERNAL AUTHENTICATE, unwrapping and wrapping.
 
-80 50 is also JICSAP's LOCK DF; in the issuer domains GlobalPlatform's meaning wins, and there is no LOCK DF here.
+80 50 is also JICSAP's LOCK DF: in an applet with a security domain of its own GlobalPlatform's meaning wins, elsewhere
+it is LOCK DF without the issuer's authority, 6982.
 """
 
 from typing import Final
@@ -26,7 +27,7 @@ def initialize_update(state: ChipState, command: Command) -> bytes:
     """
     domain = state.image.domain(state.volatile.aid)
     if domain is None:
-        raise StatusError(apdu.CONDITIONS)
+        raise StatusError(apdu.SECURITY_STATUS)
     if command.p1 not in (0, scp03.KEY_VERSION) or command.p2:
         raise StatusError(apdu.NO_REFERENCE)
     if len(command.data) != scp03.CHALLENGE_LENGTH:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from warifu.chip import apdu, reading, tlv
 from warifu.chip.errors import BadCardAnswer, CardCertificateInvalid, CardRefused, PinBlocked, WrongPin
 from warifu.chip.image import LastWrite, LifeState
-from warifu.chip.layout import COMMON, COMMON_CARD_CERTIFICATE, ISD, JPKI, KEY_OF_SLOT, Slot
+from warifu.chip.layout import COMMON, COMMON_CARD_CERTIFICATE, COMMON_CARD_KEY, ISD, JPKI, KEY_OF_SLOT, Slot
 from warifu.chip.pins import encode_point, window_cipher, window_context
 from warifu.chip.signing import INTERNAL_AUTHENTICATE_LABEL
 from warifu.chip.state import RandomBytes
@@ -286,13 +286,13 @@ async def sign_digest(transmit: Transmit, slot: Slot, digest_info: bytes) -> byt
 
 
 async def prove_card(transmit: Transmit, card_key: CardKey, challenge: bytes) -> None:
-    """INTERNAL AUTHENTICATE: that the chip has the private half of ``card_key``.
+    """INTERNAL AUTHENTICATE with the card key: that the chip has the private half of ``card_key``.
 
     Raises:
         CardCertificateInvalid: it has not.
     """
     await select_applet(transmit, COMMON)
-    signature = await call(transmit, apdu.build(0x00, 0x88, 0x00, 0x99, challenge, apdu.SHORT_LE_MAX))
+    signature = await call(transmit, apdu.build(0x00, 0x88, 0x00, 0x80 | COMMON_CARD_KEY, challenge, apdu.SHORT_LE_MAX))
     key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), card_key.point)
     try:
         key.verify(signature, INTERNAL_AUTHENTICATE_LABEL + challenge, ec.ECDSA(SHA256()))

@@ -55,14 +55,19 @@ def _with_offsets(outer: int, table: int, items: Sequence[bytes]) -> bytes:
 
 
 def cv_certificate_body(issuer_key_id: bytes, subject_key_id: bytes, modulus: bytes) -> bytes:
-    """The 5F4E object of a card-verifiable certificate: the bytes to be signed. Inferred: with tag and length."""
+    """What stands in a card-verifiable certificate's 5F4E object: 297 bytes, signed without tag and length."""
     ids = _exactly(KEY_ID_LENGTH, issuer_key_id) + _exactly(KEY_ID_LENGTH, subject_key_id)
-    return tlv.encode(0x5F4E, ids + rsa_public_key(modulus))
+    return ids + rsa_public_key(modulus)
 
 
 def cv_certificate(body: bytes, signature: bytes) -> bytes:
-    """7F21 {5F4E, 5F37}: 568 bytes."""
-    return tlv.encode(0x7F21, body + tlv.encode(0x5F37, _exactly(SIGNATURE_LENGTH, signature)))
+    """7F21 {5F4E, 5F37}: 568 bytes. The signature is RSASSA-PKCS1-v1_5 with SHA-256 over ``body``."""
+    return tlv.encode(0x7F21, cv_certificate_objects(body, signature))
+
+
+def cv_certificate_objects(body: bytes, signature: bytes) -> bytes:
+    """The same without its 7F21 header: what GET DATA 00F8 and 7F21 answer."""
+    return tlv.encode(0x5F4E, body) + tlv.encode(0x5F37, _exactly(SIGNATURE_LENGTH, signature))
 
 
 def card_key_body(card_id: str, point: bytes) -> bytes:
@@ -119,6 +124,21 @@ def text_basic_info(subject_key_id: bytes, opaque: bytes = b"\xff" * 128) -> byt
     info = tlv.encode(0xDF41, bytes.fromhex("01030E01"))
     key = tlv.encode(0xDF42, _exactly(KEY_ID_LENGTH, subject_key_id))
     return tlv.encode(0xFF40, info + key + tlv.encode(0xDF43, _exactly(128, opaque))).ljust(_BASIC_INFO_LENGTH, b"\xff")
+
+
+def text_session_key(modulus: bytes) -> bytes:
+    """EF 0006: A1 with the public key that session keys are encrypted to."""
+    return tlv.encode(0xA1, rsa_public_key(modulus))
+
+
+def text_signed_key_body(modulus: bytes) -> bytes:
+    """The to-be-signed part of EF 0007: the public half of the key that signs without a PIN (0013)."""
+    return tlv.encode(0xDF51, rsa_public_key(modulus))
+
+
+def text_signed_key(body: bytes, signature: bytes) -> bytes:
+    """EF 0007: FF50. RSASSA-PKCS1-v1_5 with SHA-256 over ``body``, by the key that EF 0004 certifies."""
+    return tlv.encode(0xFF50, body + tlv.encode(0xDF52, _exactly(SIGNATURE_LENGTH, signature)))
 
 
 # --- face applet --------------------------------------------------------------------------------------------------
@@ -223,14 +243,28 @@ def token_info(serial: str, *, manufacturer: str = "Warifu", model: str = "WARIF
     return text + b"".join(number.to_bytes(4, "big") for number in numbers) + b"03" + b"01" + b"9" * 16
 
 
-def data_objects(card_id: str, municipality: str, expiry: str, issuer_key_id: bytes) -> dict[int, bytes]:
+def data_objects(
+    card_id: str, municipality: str, expiry: str, issuer_key_id: bytes, chain: "CertificateChain | None" = None
+) -> dict[int, bytes]:
     """What GET DATA answers in the default state: tag to content. Files of the issuer domain, to be put like EFs."""
     oid = tlv.encode(0x06, bytes.fromhex("2A864886FC6B01"))
     scp = tlv.encode(0x64, tlv.encode(0x06, bytes.fromhex("2A864886FC6B040330")))
-    return {
+    found = {
         0x0042: _exactly(KEY_ID_LENGTH, issuer_key_id),
         0x0045: _exactly(15, card_id.encode("ascii")),
         0x0066: tlv.encode(0x66, tlv.encode(0x73, oid + scp)),
         0x00F0: _exactly(5, municipality.encode("ascii")),
         0x00F2: _exactly(8, expiry.encode("ascii")),
     }
+    if chain is None:
+        return found
+    upper, lower = cv_certificate_objects(*chain.upper), cv_certificate_objects(*chain.lower)
+    return found | {0x00F7: _exactly(KEY_ID_LENGTH, chain.intermediate_key_id), 0x00F8: upper, 0x7F21: lower}
+
+
+class CertificateChain(Struct, frozen=True):
+    """The card-verifiable certificates of the default state, root to intermediate and on, each (body, signature)."""
+
+    intermediate_key_id: bytes
+    upper: tuple[bytes, bytes]
+    lower: tuple[bytes, bytes]

@@ -17,6 +17,8 @@ from warifu.chip.scp03 import StaticKeys
 LifeState = Literal["made", "set_up", "in_use", "suspended", "terminated"]
 PinKind = Literal["four_digits", "signature_password", "birth_digits", "number_a", "number_b"]
 PinChange = Literal["reference_data", "change_key", "never"]
+KeyUse = Literal["signature", "default", "internal", "session", "terminal_ca", "reserved"]
+Interface = Literal["contact", "contactless"]
 
 _MAGIC: Final = b"WRFC"
 _VERSION: Final = 1
@@ -60,11 +62,18 @@ class Pin(Struct, frozen=True):
 
 
 class Key(Struct, frozen=True):
-    """A slot for an RSA-2048 private key (PKCS#8 DER, empty when there is none), used after ``pin`` was verified."""
+    """An internal EF: a slot for an RSA-2048 key, empty when there is none.
+
+    ``private_key`` is PKCS#8 DER, used after ``pin`` was verified (0: no PIN is needed). ``use``: ``signature`` by its
+    number, ``default`` by P2 00, ``internal`` authentication, receiving a ``session`` key, ``terminal_ca`` (only then
+    ``public_key``: key id (16) and 90/91 objects), or ``reserved``: known to be there on real cards and not what for.
+    """
 
     fid: int
-    pin: int
+    pin: int = 0
     private_key: bytes = b""
+    use: KeyUse = "signature"
+    public_key: bytes = b""
 
     def __repr__(self) -> str:
         """Without the key."""
@@ -72,13 +81,21 @@ class Key(Struct, frozen=True):
 
 
 class Applet(Struct, frozen=True):
-    """An on-card application; ``domain`` is the AID of the security domain whose owner writes it."""
+    """An on-card application; ``domain`` is the AID of the security domain whose owner writes it.
+
+    ``locked``: it can be selected and asked for tries left, and nothing else.
+    """
 
     aid: bytes
     domain: bytes
     efs: tuple[Ef, ...] = ()
     pins: tuple[Pin, ...] = ()
     keys: tuple[Key, ...] = ()
+    locked: bool = False
+
+    def has(self, fid: int) -> bool:
+        """Whether an EF, PIN or key has this file id."""
+        return self.ef(fid) is not None or self.pin(fid) is not None or self.key(fid) is not None
 
     def ef(self, fid: int) -> Ef | None:
         """The EF, or None."""
@@ -124,7 +141,11 @@ class LastWrite(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True):
-    """Everything durable. ``card_key`` is a P-256 private scalar (32)."""
+    """Everything durable. ``card_key`` is a P-256 private scalar (32).
+
+    ``contact_atr`` is what the contacts answer to reset; over ``interface`` contactless the reader makes up another
+    one. ``clear_on_reselect``: SELECT of the current applet forgets its verified PINs, as on real cards.
+    """
 
     card_id: str
     life: LifeState
@@ -132,6 +153,9 @@ class Image(Struct, frozen=True):
     applets: tuple[Applet, ...]
     domains: tuple[Domain, ...]
     last_write: LastWrite | None = None
+    interface: Interface = "contact"
+    contact_atr: bytes = bytes.fromhex("3BE000FF8131FE4514")
+    clear_on_reselect: bool = True
 
     def __repr__(self) -> str:
         """Without keys and contents."""
@@ -148,6 +172,17 @@ class Image(Struct, frozen=True):
     def with_applet(self, new: Applet) -> "Image":
         """The same with ``new`` in place of its namesake."""
         return msgspec.structs.replace(self, applets=tuple(new if old.aid == new.aid else old for old in self.applets))
+
+    def with_new_applet(self, new: Applet, domain: Domain | None) -> "Image":
+        """The same with one applet more, and its own security domain when it has one."""
+        domains = self.domains if domain is None else (*self.domains, domain)
+        return msgspec.structs.replace(self, applets=(*self.applets, new), domains=domains)
+
+    def without_applet(self, aid: bytes) -> "Image":
+        """The same without this applet and the security domain of its name."""
+        applets = tuple(applet for applet in self.applets if applet.aid != aid)
+        domains = tuple(domain for domain in self.domains if domain.aid != aid)
+        return msgspec.structs.replace(self, applets=applets, domains=domains)
 
     def with_domain(self, new: Domain) -> "Image":
         """The same with ``new`` in place of its namesake."""

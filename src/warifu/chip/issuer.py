@@ -20,8 +20,12 @@ from msgspec import Struct
 from warifu.chip import apdu, scp03, tlv
 from warifu.chip.channel import EXTERNAL_AUTHENTICATE, SECURE
 from warifu.chip.errors import BadCardAnswer, CardNotAuthentic, CardRefused
-from warifu.chip.image import Access, LifeState
-from warifu.chip.layout import COMMON, FACE, ISD, JPKI, JUKI, KEY_OF_SLOT, TEXT, Slot, domain_of
+from warifu.chip.image import Access, Applet, LifeState
+from warifu.chip.key_changes import PUBLIC_KEY_TAG
+from warifu.chip.keys import MODULUS_LENGTH, public_objects
+from warifu.chip.layout import COMMON, FACE, ISD, JPKI, JUKI, KEY_OF_SLOT, TERMINAL_CA_KEY, TEXT, Slot, domain_of
+from warifu.chip.loading import DELETE_APPLET, INSTALL_APPLET, describe
+from warifu.chip.locking import LOCK_DF, MANAGE_ATTRIBUTES, UNLOCK_DF, UNLOCK_KEY
 from warifu.chip.reading import LIFE_STATES
 from warifu.chip.scp03 import SessionKeys, StaticKeys, session_keys, static_keys
 from warifu.chip.staging import (
@@ -32,15 +36,18 @@ from warifu.chip.staging import (
     CLOSE_PIN_WINDOWS,
     COMMIT,
     FID_TAG,
+    GENERATE_KEY_PAIR,
     NOBODY,
     OPEN_PIN_WINDOW,
     PUT_EF,
+    PUT_KEY,
     PUT_KEY_PAIR,
     ROLLBACK,
     SET_CERTIFICATE_AVAILABILITY,
     SET_LIFE_STATE,
     SET_VERIFICATION_NUMBER,
     STAGED,
+    UNDER_DEK,
     VALUE_TAG,
     next_digest,
     start_digest,
@@ -63,19 +70,29 @@ __all__ = [
     "begin",
     "close_pin_windows",
     "commit",
+    "delete_applet",
+    "generate_key_pair",
     "initialize_update",
+    "install_applet",
+    "lock_applet",
     "open_pin_window",
     "parse_initialize_update",
     "put_ef",
+    "put_key",
     "put_key_pair",
+    "put_terminal_ca_key",
+    "read_generated_key",
     "rollback",
     "running_digest",
     "session_keys",
+    "set_access",
     "set_certificate_availability",
     "set_life_state",
     "set_verification_number",
     "start_digest",
     "static_keys",
+    "unlock_applet",
+    "unlock_pin",
 ]
 
 CHUNK: Final = 2000
@@ -101,21 +118,28 @@ class IssuerCommand(Struct, frozen=True):
 # --- builders -----------------------------------------------------------------------------------------------------
 
 
-def begin(aid: bytes, write_id: bytes) -> IssuerCommand:
+def begin(aid: bytes, write_id: bytes, *, domain: bytes | None = None) -> IssuerCommand:
     """Open or join the card write ``write_id`` (16 bytes) from the domain of ``aid``."""
-    return IssuerCommand(domain_of(aid), BEGIN, 0, 0, write_id)
+    return IssuerCommand(domain or domain_of(aid), BEGIN, 0, 0, write_id)
 
 
 def put_ef(
-    aid: bytes, fid: int, content: bytes, *, read: Access | None = None, chunk: int = CHUNK
+    aid: bytes, fid: int, content: bytes, *, read: Access | None = None, chunk: int = CHUNK, domain: bytes | None = None
 ) -> tuple[IssuerCommand, ...]:
-    """Replace the content of an EF; with ``read``, also its access rule, which creates the EF when it is not there."""
-    target = tlv.encode(APPLET_TAG, aid) + tlv.encode(FID_TAG, fid.to_bytes(2, "big"))
+    """Replace the content of an EF; with ``read``, also its access rule, which creates the EF when it is not there.
+
+    ``domain``: of a loaded applet that has a security domain of its own; its AID.
+    """
+    target = _target(aid, fid)
     rule = b"" if read is None else tlv.encode(ACCESS_TAG, _access_field(read))
     pieces = [content[at : at + chunk] for at in range(0, len(content), chunk)] or [b""]
     return tuple(
         IssuerCommand(
-            domain_of(aid), PUT_EF, int(n > 0), 0, target + (b"" if n else rule) + tlv.encode(VALUE_TAG, piece)
+            domain or domain_of(aid),
+            PUT_EF,
+            int(n > 0),
+            0,
+            target + (b"" if n else rule) + tlv.encode(VALUE_TAG, piece),
         )
         for n, piece in enumerate(pieces)
     )
@@ -132,9 +156,78 @@ def put_key_pair(slot: Slot, pkcs8: bytes) -> IssuerCommand:
     return IssuerCommand(JPKI, PUT_KEY_PAIR, 0, KEY_OF_SLOT[slot], pkcs8)
 
 
-def open_pin_window(aid: bytes, ref: int, *, unblock: bool = True) -> IssuerCommand:
+def put_key(aid: bytes, fid: int, pkcs8: bytes, *, domain: bytes | None = None) -> IssuerCommand:
+    """Put an RSA-2048 private key (PKCS#8 DER) into any applet's slot, encrypted like ``put_key_pair``."""
+    return IssuerCommand(domain or domain_of(aid), PUT_KEY, 0, 0, _target(aid, fid) + tlv.encode(VALUE_TAG, pkcs8))
+
+
+def put_terminal_ca_key(key_id: bytes, modulus: bytes) -> IssuerCommand:
+    """The key (id of 16 bytes, modulus of 256) that terminals' certificates are checked against in the JPKI applet."""
+    value = key_id + public_objects(modulus)
+    return IssuerCommand(JPKI, PUT_KEY, 0, 0, _target(JPKI, TERMINAL_CA_KEY) + tlv.encode(VALUE_TAG, value))
+
+
+def generate_key_pair(slot: Slot) -> IssuerCommand:
+    """Make an RSA-2048 key pair on the chip, staged; its answer, read by ``read_generated_key``, is the public half."""
+    return IssuerCommand(JPKI, GENERATE_KEY_PAIR, 0, KEY_OF_SLOT[slot], b"")
+
+
+def read_generated_key(answer: bytes) -> bytes:
+    """The modulus (256 bytes; the exponent is 65537) in the answer to GENERATE KEY PAIR, its R-MAC checked before.
+
+    Raises:
+        BadCardAnswer: not such an answer.
+    """
+    try:
+        modulus = tlv.fields(tlv.fields(answer)[PUBLIC_KEY_TAG])[0x81]
+    except (tlv.TlvError, KeyError) as error:
+        raise BadCardAnswer("not a public key") from error
+    if len(modulus) != MODULUS_LENGTH:
+        raise BadCardAnswer("not an RSA-2048 public key")
+    return modulus
+
+
+def _target(aid: bytes, fid: int) -> bytes:
+    return tlv.encode(APPLET_TAG, aid) + tlv.encode(FID_TAG, fid.to_bytes(2, "big"))
+
+
+def install_applet(applet: Applet, domain_keys: StaticKeys | None = None) -> IssuerCommand:
+    """Load an applet (its files, PINs and keys; contents come later) into the free area.
+
+    With ``domain_keys`` it gets a security domain of its own, named like it: only that domain's channel writes it.
+    """
+    return IssuerCommand(ISD, INSTALL_APPLET, 0, 0, describe(applet, domain_keys))
+
+
+def delete_applet(aid: bytes) -> IssuerCommand:
+    """Take a loaded applet, its contents and its security domain off the card."""
+    return IssuerCommand(ISD, DELETE_APPLET, 0, 0, tlv.encode(APPLET_TAG, aid))
+
+
+def lock_applet(aid: bytes, *, domain: bytes | None = None) -> IssuerCommand:
+    """LOCK DF: the applet can be selected and nothing else, until ``unlock_applet``."""
+    return IssuerCommand(domain or domain_of(aid), LOCK_DF, 0, 0, tlv.encode(APPLET_TAG, aid))
+
+
+def unlock_applet(aid: bytes, *, domain: bytes | None = None) -> IssuerCommand:
+    """UNLOCK DF."""
+    return IssuerCommand(domain or domain_of(aid), UNLOCK_DF, 0, 0, tlv.encode(APPLET_TAG, aid))
+
+
+def unlock_pin(aid: bytes, ref: int, *, domain: bytes | None = None) -> IssuerCommand:
+    """UNLOCK KEY: full tries again for a PIN whose value its holder still knows."""
+    return IssuerCommand(domain or domain_of(aid), UNLOCK_KEY, 0, ref, tlv.encode(APPLET_TAG, aid))
+
+
+def set_access(aid: bytes, fid: int, read: Access, *, domain: bytes | None = None) -> IssuerCommand:
+    """MANAGE ATTRIBUTES: who reads an EF from now on."""
+    data = _target(aid, fid) + tlv.encode(ACCESS_TAG, _access_field(read))
+    return IssuerCommand(domain or domain_of(aid), MANAGE_ATTRIBUTES, 0x22, 0, data)
+
+
+def open_pin_window(aid: bytes, ref: int, *, unblock: bool = True, domain: bytes | None = None) -> IssuerCommand:
     """Let the PIN ``ref`` of applet ``aid`` be set once without the old one; ``unblock``: also when it is blocked."""
-    return IssuerCommand(domain_of(aid), OPEN_PIN_WINDOW, int(unblock), ref, tlv.encode(APPLET_TAG, aid))
+    return IssuerCommand(domain or domain_of(aid), OPEN_PIN_WINDOW, int(unblock), ref, tlv.encode(APPLET_TAG, aid))
 
 
 def close_pin_windows(aid: bytes) -> IssuerCommand:
@@ -273,14 +366,16 @@ class HostChannel:
     def _wrap(self, command: IssuerCommand) -> bytes:
         if command.aid != self._aid:
             raise ValueError("the command belongs to another domain")
-        data = scp03.encrypt_key(self._keys.dek, command.data) if command.ins == PUT_KEY_PAIR else command.data
+        data = scp03.encrypt_key(self._keys.dek, command.data) if command.ins in UNDER_DEK else command.data
         self._counter += 1
         sealed = scp03.encrypt_command(self._keys.enc, self._counter, data)
-        return self._seal(command.ins, command.p1, command.p2, sealed, apdu.SHORT_LE_MAX)
+        expected = apdu.EXTENDED_LE_MAX if command.ins == GENERATE_KEY_PAIR else apdu.SHORT_LE_MAX
+        return self._seal(command.ins, command.p1, command.p2, sealed, expected)
 
     def _seal(self, ins: int, p1: int, p2: int, data: bytes, expected: int | None) -> bytes:
         count = len(data) + scp03.MAC_LENGTH
-        length = bytes((count,)) if count <= apdu.SHORT_DATA_MAX else b"\x00" + count.to_bytes(2, "big")
+        short = count <= apdu.SHORT_DATA_MAX and (expected or 0) <= apdu.SHORT_LE_MAX
+        length = bytes((count,)) if short else b"\x00" + count.to_bytes(2, "big")
         mac = scp03.command_mac(self._keys.mac, self._chaining, bytes((SECURE, ins, p1, p2)) + length + data)
         self._chaining = mac
         self._sent.append((ins, mac))

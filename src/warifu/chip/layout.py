@@ -5,7 +5,7 @@ Numbers as public clients use them; what is our own, because no public source na
 
 from typing import Final, Literal
 
-from warifu.chip.image import Access, Applet, Ef, Key, Pin
+from warifu.chip.image import Access, Applet, Ef, Interface, Key, Pin
 
 ISD: Final = bytes.fromhex("A0000001510000")
 JPKI: Final = bytes.fromhex("D392F000260100000001")
@@ -20,6 +20,8 @@ TOKEN_INFO: Final = 0x0006
 CERTIFICATE_AVAILABILITY: Final = 0x0008
 AUTHENTICATION_CERTIFICATE: Final = 0x000A
 AUTHENTICATION_CA_CERTIFICATE: Final = 0x000B
+TERMINAL_CA_KEY: Final = 0x0016
+"""The key that terminals' certificates are checked against."""
 AUTHENTICATION_KEY: Final = 0x0017
 AUTHENTICATION_PIN: Final = 0x0018
 SIGNATURE_KEY: Final = 0x001A
@@ -27,18 +29,28 @@ SIGNATURE_PIN: Final = 0x001B
 
 TEXT_PIN: Final = 0x0011
 TEXT_BLOCKED: Final = 0x0012
+TEXT_DEFAULT_KEY: Final = 0x0013
+"""Signs challenges without a PIN, by P2 00; its public half is in EF 0007."""
+TEXT_SESSION_KEY: Final = 0x0010
+"""Receives session keys; its public half is in EF 0006. Inferred: no source names the file it is in."""
+TEXT_SESSION_PUBLIC_KEY: Final = 0x0006
+TEXT_SIGNED_PUBLIC_KEY: Final = 0x0007
 TEXT_NUMBER_A: Final = 0x0014
 TEXT_NUMBER_B: Final = 0x0015
 
 FACE_BIRTH: Final = 0x0011
 FACE_NUMBER_B: Final = 0x0012
 FACE_NUMBER_A: Final = 0x0013
+FACE_DEFAULT_KEY: Final = 0x001A
+"""Signs challenges without a PIN, by P2 00. Inferred: that it is there is known, its number is not."""
 
 COMMON_RECORD: Final = 0x0001
 COMMON_CARD_CERTIFICATE: Final = 0x0005
 """Our own: the card key's certificate."""
-COMMON_CARD_KEY: Final = 0x0019
-"""INTERNAL AUTHENTICATE only. Real cards keep an RSA key here; ours is the P-256 card key, outside the slot."""
+COMMON_INTERNAL_KEY: Final = 0x0019
+"""INTERNAL AUTHENTICATE with RSA, as on real cards."""
+COMMON_CARD_KEY: Final = 0x001D
+"""Our own: INTERNAL AUTHENTICATE with the certified P-256 card key, which is no file."""
 COMMON_PIN: Final = 0x001C
 JUKI_PIN: Final = 0x001C
 JUKI_RESIDENT_CODE: Final = 0x0003
@@ -64,10 +76,19 @@ DATA_OBJECTS: Final = (0x0042, 0x0045, 0x0066, 0x00F0, 0x00F2, 0x00F7, 0x00F8, 0
 
 CONTACT_ATR: Final = bytes.fromhex("3BE000FF8131FE4514")
 CONTACTLESS_ATR: Final = bytes.fromhex("3B888001000005E0B381A1007F")
+CONTACT_ATRS: Final = (
+    CONTACT_ATR,
+    bytes.fromhex("3BDA13FF8131FB468012392F31C173C601C03B"),
+    bytes.fromhex("3BC5FF8131FB458073C6010000"),
+)
+"""Contact answers to reset seen on cards: the one OpenSC knows by heart, and newer cards'."""
 
 NUMBER_TRIES: Final = 10
 """Tries of the verification numbers. Inferred: public sources say 3 or 10, none is official."""
 CARD_ID_LENGTH: Final = 15
+LOADED_MAX: Final = 4
+"""Applets that the free area takes."""
+_FILLER: Final = b"\xff" * 16
 
 _FREE: Final = Access(free=True)
 _NOBODY: Final = Access()
@@ -76,6 +97,15 @@ _NOBODY: Final = Access()
 def domain_of(aid: bytes) -> bytes:
     """The security domain whose owner writes this applet: JPKI its own, card management all others."""
     return JPKI if aid == JPKI else ISD
+
+
+BUILT_IN: Final = frozenset((ISD, JPKI, FACE, TEXT, JUKI, COMMON))
+"""Applets every card has; the others are loaded and can be deleted."""
+
+
+def answer_to_reset(interface: Interface, contact_atr: bytes) -> bytes:
+    """What a reader reports: the card's own over the contacts, else one the reader makes up from the radio protocol."""
+    return contact_atr if interface == "contact" else CONTACTLESS_ATR
 
 
 def factory_applets() -> tuple[Applet, ...]:
@@ -91,13 +121,19 @@ def _isd() -> Applet:
     return Applet(ISD, ISD, efs=tuple(Ef(tag, _FREE) for tag in DATA_OBJECTS))
 
 
+def _reserved(*fids: int) -> tuple[Key, ...]:
+    """Internal EFs that public sources list and cannot explain: they can be selected."""
+    return tuple(Key(fid, use="reserved") for fid in fids)
+
+
 def _jpki() -> Applet:
     efs = (
         Ef(SIGNATURE_CERTIFICATE, _after(SIGNATURE_PIN)),
         Ef(SIGNATURE_CA_CERTIFICATE, _FREE),
+        Ef(0x0005, _NOBODY, _FILLER),
         Ef(TOKEN_INFO, _FREE),
         Ef(CERTIFICATE_AVAILABILITY, _FREE),
-        Ef(0x0009, _NOBODY, b"\xff" * 16),
+        Ef(0x0009, _NOBODY, _FILLER),
         Ef(AUTHENTICATION_CERTIFICATE, _FREE),
         Ef(AUTHENTICATION_CA_CERTIFICATE, _FREE),
     )
@@ -105,7 +141,12 @@ def _jpki() -> Applet:
         Pin(AUTHENTICATION_PIN, "four_digits", 3, "reference_data"),
         Pin(SIGNATURE_PIN, "signature_password", 5, "reference_data"),
     )
-    keys = (Key(AUTHENTICATION_KEY, AUTHENTICATION_PIN), Key(SIGNATURE_KEY, SIGNATURE_PIN))
+    keys = (
+        Key(AUTHENTICATION_KEY, AUTHENTICATION_PIN),
+        Key(SIGNATURE_KEY, SIGNATURE_PIN),
+        Key(TERMINAL_CA_KEY, use="terminal_ca"),
+        *_reserved(0x0010, 0x0019, 0x001C, 0x001E),
+    )
     return Applet(JPKI, JPKI, efs=efs, pins=pins, keys=keys)
 
 
@@ -116,8 +157,9 @@ def _text() -> Applet:
         Ef(0x0003, _after(TEXT_PIN, TEXT_NUMBER_A, TEXT_NUMBER_B)),
         Ef(0x0004, _FREE),
         Ef(0x0005, _FREE),
-        Ef(0x0006, _after(TEXT_PIN, TEXT_NUMBER_A)),
-        Ef(0x0007, _after(TEXT_PIN, TEXT_NUMBER_A)),
+        Ef(TEXT_SESSION_PUBLIC_KEY, _after(TEXT_PIN, TEXT_NUMBER_A)),
+        Ef(TEXT_SIGNED_PUBLIC_KEY, _after(TEXT_PIN, TEXT_NUMBER_A)),
+        Ef(0x0008, _after(TEXT_PIN, TEXT_NUMBER_A, TEXT_NUMBER_B), _FILLER),
     )
     pins = (
         Pin(TEXT_PIN, "four_digits", 3, "reference_data"),
@@ -125,7 +167,12 @@ def _text() -> Applet:
         Pin(TEXT_NUMBER_A, "number_a", NUMBER_TRIES),
         Pin(TEXT_NUMBER_B, "number_b", NUMBER_TRIES),
     )
-    return Applet(TEXT, ISD, efs=efs, pins=pins)
+    keys = (
+        Key(TEXT_DEFAULT_KEY, use="default"),
+        Key(TEXT_SESSION_KEY, TEXT_PIN, use="session"),
+        *_reserved(0x001C, 0x001E),
+    )
+    return Applet(TEXT, ISD, efs=efs, pins=pins, keys=keys)
 
 
 def _face() -> Applet:
@@ -135,13 +182,15 @@ def _face() -> Applet:
         Ef(0x0003, _FREE),
         Ef(0x0004, _FREE),
         Ef(0x0005, _after(FACE_NUMBER_A)),
+        Ef(0x0006, _after(FACE_NUMBER_A, FACE_NUMBER_B), _FILLER),
     )
     pins = (
         Pin(FACE_BIRTH, "birth_digits", NUMBER_TRIES),
         Pin(FACE_NUMBER_B, "number_b", NUMBER_TRIES),
         Pin(FACE_NUMBER_A, "number_a", NUMBER_TRIES),
     )
-    return Applet(FACE, ISD, efs=efs, pins=pins)
+    keys = (Key(FACE_DEFAULT_KEY, use="default"), *_reserved(0x001C, 0x001E))
+    return Applet(FACE, ISD, efs=efs, pins=pins, keys=keys)
 
 
 def _juki() -> Applet:
@@ -160,4 +209,5 @@ def _common() -> Applet:
         Ef(COMMON_CARD_CERTIFICATE, _FREE),
     )
     pins = (Pin(COMMON_PIN, "four_digits", 3, "change_key"),)
-    return Applet(COMMON, ISD, efs=efs, pins=pins, keys=(Key(COMMON_CARD_KEY, COMMON_PIN),))
+    keys = (Key(COMMON_INTERNAL_KEY, use="internal"), *_reserved(COMMON_CARD_KEY, 0x001E))
+    return Applet(COMMON, ISD, efs=efs, pins=pins, keys=keys)

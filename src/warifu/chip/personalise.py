@@ -2,13 +2,30 @@
 
 from typing import Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 
-from warifu.chip import contents
+from warifu.chip import contents, keys
+from warifu.chip.apdu import StatusError
 from warifu.chip.errors import BadContent
-from warifu.chip.image import Domain, Image, encode
-from warifu.chip.layout import CARD_ID_LENGTH, COMMON, COMMON_CARD_CERTIFICATE, ISD, JPKI, factory_applets
+from warifu.chip.image import Domain, Image, Interface, decode, encode
+from warifu.chip.layout import (
+    CARD_ID_LENGTH,
+    COMMON,
+    COMMON_CARD_CERTIFICATE,
+    COMMON_INTERNAL_KEY,
+    CONTACT_ATR,
+    FACE,
+    FACE_DEFAULT_KEY,
+    ISD,
+    JPKI,
+    TEXT,
+    TEXT_DEFAULT_KEY,
+    TEXT_SESSION_KEY,
+    TEXT_SESSION_PUBLIC_KEY,
+    factory_applets,
+)
 from warifu.chip.pins import encode_point
 from warifu.chip.scp03 import StaticKeys
 from warifu.chip.state import RandomBytes
@@ -72,12 +89,88 @@ def manufacture(
     if card_key_signature is None:
         return encode(image)
     certificate = contents.card_key_certificate(card_key_body(card_id, card_key), card_key_signature)
-    return encode(_with_certificate(image, certificate))
+    return encode(_with_content(image, COMMON, COMMON_CARD_CERTIFICATE, certificate))
 
 
-def _with_certificate(image: Image, certificate: bytes) -> Image:
-    applet = image.applet(COMMON)
-    ef = None if applet is None else applet.ef(COMMON_CARD_CERTIFICATE)
+class ChipKeys(Struct, frozen=True):
+    """A chip's own RSA-2048 keys (PKCS#8 DER each); they belong to no person and never leave it.
+
+    ``internal`` is for INTERNAL AUTHENTICATE, ``text`` and ``face`` are those applets' default keys, under ``session``
+    session keys are sent.
+    """
+
+    internal: bytes
+    text: bytes
+    face: bytes
+    session: bytes
+
+    def __repr__(self) -> str:
+        """Without the keys."""
+        return "ChipKeys(<hidden>)"
+
+
+def with_chip_keys(image: bytes, chip_keys: ChipKeys) -> bytes:
+    """A new card's image with RSA keys of its own; the public half of ``session`` is written into the text EF 0006.
+
+    A key pair takes 80 ms: a factory makes them ahead. Without them the card works; what needs them answers 6A88.
+
+    Raises:
+        BadContent: one is not an RSA-2048 key.
+        ImageDamaged: not an image.
+    """
+    slots = (
+        (COMMON, COMMON_INTERNAL_KEY, chip_keys.internal),
+        (TEXT, TEXT_DEFAULT_KEY, chip_keys.text),
+        (FACE, FACE_DEFAULT_KEY, chip_keys.face),
+        (TEXT, TEXT_SESSION_KEY, chip_keys.session),
+    )
+    card = decode(image)
+    for aid, fid, key in slots:
+        card = _with_key(card, aid, fid, key)
+    session = contents.text_session_key(keys.modulus_of(chip_keys.session))
+    return encode(_with_content(card, TEXT, TEXT_SESSION_PUBLIC_KEY, session))
+
+
+def with_reset_profile(
+    image: bytes, interface: Interface, *, contact_atr: bytes = CONTACT_ATR, clear_on_reselect: bool = True
+) -> bytes:
+    """The image of the same card, as seen over its contacts or by a contactless reader.
+
+    Args:
+        image: the card.
+        interface: which answer to reset readers report.
+        contact_atr: the card's own, with TS and TCK (``layout.CONTACT_ATRS``); GET DATA 5F51 tells it always.
+        clear_on_reselect: whether SELECT of the current applet forgets verified PINs (pyjpki needs it off).
+
+    Raises:
+        BadContent: ``contact_atr`` is not of direct convention, or its check byte is wrong.
+    """
+    check = 0
+    for byte in contact_atr[1:]:
+        check ^= byte
+    if contact_atr[:1] != b"\x3b" or check:
+        raise BadContent("not an answer to reset with a check byte")
+    changed = msgspec.structs.replace(
+        decode(image), interface=interface, contact_atr=contact_atr, clear_on_reselect=clear_on_reselect
+    )
+    return encode(changed)
+
+
+def _with_key(image: Image, aid: bytes, fid: int, pkcs8: bytes) -> Image:
+    applet = image.applet(aid)
+    slot = None if applet is None else applet.key(fid)
+    if applet is None or slot is None:
+        raise BadContent("the layout has no place for this key")
+    try:
+        keys.check_private_key(pkcs8)
+    except StatusError as error:
+        raise BadContent("not an RSA-2048 private key") from error
+    return image.with_applet(applet.with_key(msgspec.structs.replace(slot, private_key=pkcs8)))
+
+
+def _with_content(image: Image, aid: bytes, fid: int, content: bytes) -> Image:
+    applet = image.applet(aid)
+    ef = None if applet is None else applet.ef(fid)
     if applet is None or ef is None:
-        raise BadContent("the layout has no place for the card certificate")
-    return image.with_applet(applet.with_ef(type(ef)(ef.fid, ef.read, certificate)))
+        raise BadContent("the layout has no place for this file")
+    return image.with_applet(applet.with_ef(msgspec.structs.replace(ef, content=content)))

@@ -22,7 +22,7 @@ def select(state: ChipState, command: Command) -> bytes:
     if command.p1 == 0x04:
         return _select_applet(state, command)
     if command.p1 == 0x02:
-        return _select_ef(state, command)
+        return select_ef(state, command)
     if command.p1 == 0x00:
         return _select_mf(state, command)
     raise StatusError(apdu.WRONG_P1P2)
@@ -36,7 +36,8 @@ def _select_applet(state: ChipState, command: Command) -> bytes:
     if not same or state.clear_security_on_reselect_same_df:
         state.volatile.verified = set()
     state.volatile.aid, state.volatile.fid, state.volatile.moved = applet.aid, None, True
-    state.volatile.channel = None
+    state.volatile.channel = state.volatile.messages = state.volatile.terminal = None
+    state.volatile.offered = b""
     return _fci(applet) if command.p2 == 0x00 else b""
 
 
@@ -54,7 +55,8 @@ def _fci(applet: Applet) -> bytes:
     return tlv.encode(0x6F, tlv.encode(0x84, applet.aid) + proprietary)
 
 
-def _select_ef(state: ChipState, command: Command) -> bytes:
+def select_ef(state: ChipState, command: Command) -> bytes:
+    """SELECT an EF, PIN or key of the current applet by its file id."""
     if command.p2 != 0x0C:
         raise StatusError(apdu.WRONG_P1P2)
     if len(command.data) != 2:
@@ -62,8 +64,7 @@ def _select_ef(state: ChipState, command: Command) -> bytes:
     if state.volatile.aid == ISD:
         raise StatusError(apdu.NO_CURRENT_EF)
     fid = int.from_bytes(command.data, "big")
-    applet = state.applet
-    if applet.ef(fid) is None and applet.pin(fid) is None and applet.key(fid) is None:
+    if not state.applet.has(fid):
         raise StatusError(apdu.NOT_FOUND)
     state.volatile.fid = fid
     return b""
@@ -84,8 +85,7 @@ def _check_read(state: ChipState, access: Access) -> None:
 
 
 def _select_short(state: ChipState, sfi: int) -> None:
-    applet = state.applet
-    if state.volatile.aid == ISD or (applet.ef(sfi) is None and applet.pin(sfi) is None and applet.key(sfi) is None):
+    if state.volatile.aid == ISD or not state.applet.has(sfi):
         raise StatusError(apdu.NOT_FOUND)
     state.volatile.fid = sfi
 
@@ -141,7 +141,10 @@ def split_records(ef: Ef) -> list[bytes]:
 
 
 def get_data(state: ChipState, command: Command) -> bytes:
-    """GET DATA of P1 P2: in the default state what the issuer domain holds, the ATR anywhere, and the card status."""
+    """GET DATA of P1 P2: in the default state what the issuer domain holds, the ATR anywhere, and the card status.
+
+    The ATR is that of the contacts, without TS, over either interface: a contactless reader makes up another one.
+    """
     tag = command.p1 << 8 | command.p2
     value = _data_object(state, tag)
     room = apdu.SHORT_LE_MAX if command.expected is None else command.expected
@@ -152,7 +155,7 @@ def get_data(state: ChipState, command: Command) -> bytes:
 
 def _data_object(state: ChipState, tag: int) -> bytes:
     if tag == ATR_TAG:
-        return state.atr[1:]
+        return state.image.contact_atr[1:]
     if state.volatile.aid == ISD:
         if tag == STATUS_TAG:
             return tlv.encode(STATUS_TAG, _status(state))
@@ -190,9 +193,16 @@ def _pin_status(applet: Applet) -> list[bytes]:
 
 
 def get_challenge(state: ChipState, command: Command) -> bytes:
-    """GET CHALLENGE: Le random bytes, 1 to 256."""
+    """GET CHALLENGE: Le random bytes, 1 to 256. The extended form is refused with 6985, as on real cards."""
     if command.p1 or command.p2:
         raise StatusError(apdu.WRONG_P1P2)
-    if command.data or command.expected is None or command.expected > apdu.SHORT_LE_MAX:
+    if command.extended:
+        raise StatusError(apdu.CONDITIONS)
+    if command.data or command.expected is None:
         raise StatusError(apdu.WRONG_LENGTH)
     return state.entropy.random_bytes(command.expected)
+
+
+def last_command(_state: ChipState, _command: Command) -> bytes:
+    """80 FC, the iPhone's last-command indicator: real cards answer 6700."""
+    raise StatusError(apdu.WRONG_LENGTH)

@@ -22,7 +22,7 @@ _HASHES: Final = (1, 3, 5)
 
 
 def compute_signature(state: ChipState, command: Command) -> bytes:
-    """COMPUTE DIGITAL SIGNATURE with the key of the current EF (P2 80) or of a short identifier (80 + n).
+    """COMPUTE DIGITAL SIGNATURE with the key of the current EF (P2 80), a short identifier (80 + n) or default (00).
 
     P1: 00 the data as given, PKCS#1 v1.5 padded; 01 its SHA-256, likewise bare; 02 a SHA-256 in DigestInfo; 03 hash and
     DigestInfo; 04 a SHA-256, PSS; 05 hash and PSS (salt 32).
@@ -49,29 +49,42 @@ def _sign_pss(private: rsa.RSAPrivateKey, digest: bytes, prehashed: utils.Prehas
 def _usable_key(state: ChipState, command: Command) -> Key:
     if command.p1 > 5:
         raise StatusError(apdu.WRONG_P1P2)
-    if command.p2 == 0x00:
-        # The default key (0013 of the text and face applets on real cards) is not on this card.
-        raise StatusError(apdu.NO_REFERENCE)
-    key = state.applet.key(state.reference(command.p2))
-    if key is None or not key.private_key:
+    key = _default_key(state) if command.p2 == 0x00 else state.applet.key(state.reference(command.p2))
+    if key is None or not key.private_key or key.use not in ("signature", "default"):
         raise StatusError(apdu.NO_REFERENCE)
     if state.image.life != "in_use":
         raise StatusError(apdu.CONDITIONS)
-    if key.pin not in state.volatile.verified:
+    if key.pin and key.pin not in state.volatile.verified:
         raise StatusError(apdu.SECURITY_STATUS)
     return key
 
 
-def internal_authenticate(state: ChipState, command: Command) -> bytes:
-    """INTERNAL AUTHENTICATE in the common applet: ECDSA P-256/SHA-256 over label and challenge (1 to 255 bytes), DER.
+def _default_key(state: ChipState) -> Key | None:
+    """The key that P2 00 names: of the text and the face applet the one that needs no PIN."""
+    return next((key for key in state.applet.keys if key.use == "default"), None)
 
-    Works in every life state: it proves which card this is, not what it may do.
+
+def internal_authenticate(state: ChipState, command: Command) -> bytes:
+    """INTERNAL AUTHENTICATE with a challenge of 1 to 255 bytes, in every life state: which card this is.
+
+    The common applet's 0019 answers with RSA, PKCS#1 v1.5 and SHA-256, over the challenge, as on real cards; our own
+    001D with ECDSA P-256, SHA-256, DER, over label and challenge. Other keys refuse: 6982 behind a PIN, else 6985.
     """
     if command.p1:
         raise StatusError(apdu.WRONG_P1P2)
-    if state.volatile.aid != COMMON or state.reference(command.p2) != COMMON_CARD_KEY:
-        raise StatusError(apdu.NO_REFERENCE)
+    fid = state.reference(command.p2)
     if not 1 <= len(command.data) <= apdu.SHORT_DATA_MAX:
         raise StatusError(apdu.WRONG_LENGTH)
+    if (state.volatile.aid, fid) == (COMMON, COMMON_CARD_KEY):
+        return _sign_with_card_key(state, command.data)
+    key = state.applet.key(fid)
+    if key is None or not key.private_key:
+        raise StatusError(apdu.NO_REFERENCE)
+    if key.use != "internal":
+        raise StatusError(apdu.SECURITY_STATUS if key.pin else apdu.CONDITIONS)
+    return state.rsa_key(key.private_key).sign(command.data, padding.PKCS1v15(), SHA256())
+
+
+def _sign_with_card_key(state: ChipState, challenge: bytes) -> bytes:
     key = ec.derive_private_key(int.from_bytes(state.image.card_key, "big"), ec.SECP256R1())
-    return key.sign(INTERNAL_AUTHENTICATE_LABEL + command.data, ec.ECDSA(SHA256(), deterministic_signing=True))
+    return key.sign(INTERNAL_AUTHENTICATE_LABEL + challenge, ec.ECDSA(SHA256(), deterministic_signing=True))

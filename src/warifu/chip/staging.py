@@ -5,19 +5,29 @@ staged commands of both domains in their order. Only card management's domain co
 """
 
 import hashlib
-import math
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from warifu.chip import apdu, scp03, tlv
+from warifu.chip import apdu, key_changes, loading, locking, scp03, tlv
 from warifu.chip.apdu import Command, StatusError
+from warifu.chip.changing import (
+    ACCESS_TAG,
+    APPLET_TAG,
+    FID_TAG,
+    NOBODY,
+    VALUE_TAG,
+    access,
+    check_records,
+    fields,
+    file_id,
+    management_only,
+    own_applet,
+    pin_of,
+)
 from warifu.chip.channel import open_channel
-from warifu.chip.image import Access, Applet, Change, Ef, Image, LastWrite, LifeState, Pin
+from warifu.chip.image import Access, Applet, Change, Ef, Image, LastWrite, LifeState
 from warifu.chip.layout import (
     CERTIFICATE_AVAILABILITY,
     DATA_OBJECTS,
@@ -25,12 +35,13 @@ from warifu.chip.layout import (
     JPKI,
     JUKI,
     JUKI_PARTICULARS,
-    KEY_OF_SLOT,
     PARTICULARS_MAX,
 )
 from warifu.chip.pins import has_form
 from warifu.chip.reading import LIFE_STATES, split_records
 from warifu.chip.state import ChipState, Staging
+
+__all__ = ["ACCESS_TAG", "APPLET_TAG", "FID_TAG", "NOBODY", "VALUE_TAG"]
 
 BEGIN: Final = 0xE0
 PUT_EF: Final = 0xE2
@@ -44,18 +55,19 @@ SET_CERTIFICATE_AVAILABILITY: Final = 0xDA
 SET_VERIFICATION_NUMBER: Final = 0xD2
 APPEND_PARTICULARS: Final = 0xDC
 
-APPLET_TAG: Final = 0x4F
-FID_TAG: Final = 0x51
-VALUE_TAG: Final = 0x53
-ACCESS_TAG: Final = 0x8C
-NOBODY: Final = 0xFF
-"""In an access field: nobody reads."""
+PUT_KEY: Final = 0xDE
+GENERATE_KEY_PAIR: Final = 0x46
+"""ISO/IEC 7816-8: GENERATE ASYMMETRIC KEY PAIR."""
+UNDER_DEK: Final = frozenset((PUT_KEY_PAIR, PUT_KEY, loading.INSTALL_APPLET))
+"""Commands whose data holds keys: inside the channel it is encrypted once more, under the domain's DEK."""
 
 WRITE_ID_LENGTH: Final = 16
 DIGEST_LENGTH: Final = 32
 STEP_MAX: Final = 32
 EF_MAX: Final = 0x8000
 STAGED_MAX: Final = 0x40000
+COMMANDS_MAX: Final = 2000
+"""Commands in one card write."""
 _RECORD_MAX: Final = 255
 
 _TRANSITIONS: Final[dict[LifeState, tuple[LifeState, ...]]] = {
@@ -103,7 +115,7 @@ def commit(state: ChipState, command: Command) -> bytes:
 
     The same COMMIT again, after it was done, is answered 9000 and changes nothing.
     """
-    _management_only(state)
+    management_only(open_channel(state).domain)
     wanted = _last_write(command.data)
     if wanted == state.image.last_write:
         return b""
@@ -127,7 +139,7 @@ def _last_write(data: bytes) -> LastWrite:
 
 def rollback(state: ChipState, command: Command) -> bytes:
     """ROLLBACK: drops what is staged and remembers durably that this write_id will never be committed."""
-    _management_only(state)
+    management_only(open_channel(state).domain)
     if len(command.data) != WRITE_ID_LENGTH:
         raise StatusError(apdu.WRONG_LENGTH)
     last, staging = state.image.last_write, state.volatile.staging
@@ -140,11 +152,6 @@ def rollback(state: ChipState, command: Command) -> bytes:
     state.keep(msgspec.structs.replace(state.image, last_write=undone))
     state.volatile.staging = None
     return b""
-
-
-def _management_only(state: ChipState) -> None:
-    if open_channel(state).domain != ISD:
-        raise StatusError(apdu.SECURITY_STATUS)
 
 
 def _staging(state: ChipState, write_id: bytes | None = None) -> Staging:
@@ -162,24 +169,44 @@ def _staging(state: ChipState, write_id: bytes | None = None) -> Staging:
 def stage(state: ChipState, command: Command) -> bytes:
     """One staged command: checked against what is staged so far, digested, remembered. Nothing durable happens."""
     domain = open_channel(state).domain
-    staging = _staging(state)
     plain = _plain(state, command)
-    if staging.size + len(plain.data) > STAGED_MAX:
-        raise StatusError(apdu.NO_SPACE)
     try:
-        change = _BUILDERS[plain.ins](plain, domain, staging)
+        change = _BUILDERS[plain.ins](plain, domain, _room(state, plain))
     except tlv.TlvError as error:
         raise StatusError(apdu.WRONG_DATA) from error
+    _take(_staging(state), domain, plain, change)
+    return b""
+
+
+def generate_key_pair(state: ChipState, command: Command) -> bytes:
+    """GENERATE KEY PAIR, staged like the others, but it answers: the public half."""
+    domain = open_channel(state).domain
+    staging = _room(state, command)
+    if domain != JPKI:
+        raise StatusError(apdu.SECURITY_STATUS)
+    change, public = key_changes.generated_key_pair(command, domain, state.make_key)
+    _take(staging, domain, command, change)
+    return public
+
+
+def _room(state: ChipState, plain: Command) -> Staging:
+    """The open staging, if it can take this command: else 6A84."""
+    staging = _staging(state)
+    if staging.size + len(plain.data) > STAGED_MAX or len(staging.changes) >= COMMANDS_MAX:
+        raise StatusError(apdu.NO_SPACE)
+    return staging
+
+
+def _take(staging: Staging, domain: bytes, plain: Command, change: Change) -> None:
     staging.scratch = change(staging.scratch)
     staging.changes.append(change)
     staging.size += len(plain.data)
     staging.digest = next_digest(staging.digest, domain, bytes((plain.ins, plain.p1, plain.p2)), plain.data)
-    return b""
 
 
 def _plain(state: ChipState, command: Command) -> Command:
-    """The command with its data in the clear: a key pair travels under the DEK inside the channel."""
-    if command.ins != PUT_KEY_PAIR:
+    """The command with its data in the clear."""
+    if command.ins not in UNDER_DEK:
         return command
     try:
         data = scp03.decrypt_key(open_channel(state).keys.dek, command.data)
@@ -188,115 +215,42 @@ def _plain(state: ChipState, command: Command) -> Command:
     return msgspec.structs.replace(command, data=data)
 
 
-def _fields(command: Command) -> tuple[bytes, dict[int, bytes]]:
-    """The applet named in the data, and all fields."""
-    fields = tlv.fields(command.data)
-    aid = fields.get(APPLET_TAG)
-    if aid is None:
-        raise StatusError(apdu.WRONG_DATA)
-    return aid, fields
-
-
-def _applet(image: Image, aid: bytes, domain: bytes) -> Applet:
-    applet = image.applet(aid)
-    if applet is None:
-        raise StatusError(apdu.NOT_FOUND)
-    if applet.domain != domain:
-        raise StatusError(apdu.SECURITY_STATUS)
-    return applet
-
-
-def _pin(applet: Applet, ref: int) -> Pin:
-    pin = applet.pin(ref)
-    if pin is None:
-        raise StatusError(apdu.NO_REFERENCE)
-    return pin
-
-
 def _put_ef(command: Command, domain: bytes, _staging: Staging) -> Change:
-    aid, fields = _fields(command)
-    if command.p1 not in (0, 1) or command.p2 or len(fields.get(FID_TAG, b"")) != 2 or VALUE_TAG not in fields:
+    aid, found = fields(command)
+    if command.p1 not in (0, 1) or command.p2 or VALUE_TAG not in found:
         raise StatusError(apdu.WRONG_DATA)
-    fid, value, append = int.from_bytes(fields[FID_TAG], "big"), fields[VALUE_TAG], command.p1 == 1
-    read = _access(fields[ACCESS_TAG]) if ACCESS_TAG in fields else None
+    fid, value, append = file_id(found), found[VALUE_TAG], command.p1 == 1
+    read = access(found[ACCESS_TAG]) if ACCESS_TAG in found else None
 
     def change(image: Image) -> Image:
-        applet = _applet(image, aid, domain)
+        applet = own_applet(image, aid, domain)
         old = applet.ef(fid) or _new_ef(applet, fid, read)
         content = old.content + value if append else value
         if len(content) > EF_MAX:
             raise StatusError(apdu.NO_SPACE)
         new = msgspec.structs.replace(old, content=content, read=read or old.read)
         if new.records:
-            _check_records(new)
+            check_records(new)
         return image.with_applet(applet.with_ef(new))
 
     return change
 
 
-def _access(field: bytes) -> Access:
-    if field == bytes((NOBODY,)):
-        return Access()
-    return Access(refs=tuple(field), free=not field)
-
-
 def _new_ef(applet: Applet, fid: int, read: Access | None) -> Ef:
-    taken = applet.pin(fid) is not None or applet.key(fid) is not None
-    if read is None or taken or (applet.aid == ISD and fid not in DATA_OBJECTS):
+    if read is None or applet.has(fid) or (applet.aid == ISD and fid not in DATA_OBJECTS):
         raise StatusError(apdu.NOT_FOUND)
     return Ef(fid, read)
 
 
-def _check_records(ef: Ef) -> None:
-    try:
-        whole = sum(len(row) for row in split_records(ef)) == len(ef.content)
-        ends = not ef.content or len(split_records(ef)[-1]) == split_records(ef)[-1][1] + 2
-    except IndexError as error:
-        raise StatusError(apdu.WRONG_DATA) from error
-    if not whole or not ends:
-        raise StatusError(apdu.WRONG_DATA)
-
-
-def _put_key_pair(command: Command, domain: bytes, _staging: Staging) -> Change:
-    if command.p1 or command.p2 not in KEY_OF_SLOT.values():
-        raise StatusError(apdu.WRONG_P1P2)
-    _check_private_key(command.data)
-
-    def change(image: Image) -> Image:
-        applet = _applet(image, JPKI, domain)
-        slot = applet.key(command.p2)
-        if slot is None:
-            raise StatusError(apdu.NO_REFERENCE)
-        return image.with_applet(applet.with_key(msgspec.structs.replace(slot, private_key=command.data)))
-
-    return change
-
-
-def _check_private_key(pkcs8: bytes) -> None:
-    try:
-        key = serialization.load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise StatusError(apdu.WRONG_DATA) from error
-    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != 2048 or not _is_consistent(key.private_numbers()):
-        raise StatusError(apdu.WRONG_DATA)
-
-
-def _is_consistent(key: rsa.RSAPrivateNumbers) -> bool:
-    """Whether the numbers belong together. That the primes are prime, which takes 40 ms, is left to who made them."""
-    p, q, n, e = key.p, key.q, key.public_numbers.n, key.public_numbers.e
-    crt = (key.dmp1, key.dmq1, key.iqmp * q % p)
-    return p * q == n and crt == (key.d % (p - 1), key.d % (q - 1), 1) and key.d * e % math.lcm(p - 1, q - 1) == 1
-
-
 def _open_pin_window(command: Command, domain: bytes, staging: Staging) -> Change:
-    aid, _ = _fields(command)
+    aid, _ = fields(command)
     if command.p1 not in (0, 1):
         raise StatusError(apdu.WRONG_P1P2)
     write_id, unblocks = staging.write_id, command.p1 == 1
 
     def change(image: Image) -> Image:
-        applet = _applet(image, aid, domain)
-        pin = _pin(applet, command.p2)
+        applet = own_applet(image, aid, domain)
+        pin = pin_of(applet, command.p2)
         if pin.change == "never":
             raise StatusError(apdu.CONDITIONS)
         opened = msgspec.structs.replace(pin, window=write_id, window_unblocks=unblocks)
@@ -306,10 +260,10 @@ def _open_pin_window(command: Command, domain: bytes, staging: Staging) -> Chang
 
 
 def _close_pin_windows(command: Command, domain: bytes, _staging: Staging) -> Change:
-    aid, _ = _fields(command)
+    aid, _ = fields(command)
 
     def change(image: Image) -> Image:
-        applet = _applet(image, aid, domain)
+        applet = own_applet(image, aid, domain)
         for pin in applet.pins:
             applet = applet.with_pin(msgspec.structs.replace(pin, window=b"", window_unblocks=False))
         return image.with_applet(applet)
@@ -318,8 +272,7 @@ def _close_pin_windows(command: Command, domain: bytes, _staging: Staging) -> Ch
 
 
 def _set_life_state(command: Command, domain: bytes, _staging: Staging) -> Change:
-    if domain != ISD:
-        raise StatusError(apdu.SECURITY_STATUS)
+    management_only(domain)
     if command.p1 or command.p2 >= len(LIFE_STATES):
         raise StatusError(apdu.WRONG_P1P2)
     new: LifeState = LIFE_STATES[command.p2]
@@ -337,7 +290,7 @@ def _set_certificate_availability(command: Command, domain: bytes, _staging: Sta
         raise StatusError(apdu.WRONG_LENGTH)
 
     def change(image: Image) -> Image:
-        applet = _applet(image, JPKI, domain)
+        applet = own_applet(image, JPKI, domain)
         ef = applet.ef(CERTIFICATE_AVAILABILITY)
         if ef is None:
             raise StatusError(apdu.NOT_FOUND)
@@ -347,12 +300,12 @@ def _set_certificate_availability(command: Command, domain: bytes, _staging: Sta
 
 
 def _set_verification_number(command: Command, domain: bytes, _staging: Staging) -> Change:
-    aid, fields = _fields(command)
-    value = fields.get(VALUE_TAG, b"")
+    aid, found = fields(command)
+    value = found.get(VALUE_TAG, b"")
 
     def change(image: Image) -> Image:
-        applet = _applet(image, aid, domain)
-        pin = _pin(applet, command.p2)
+        applet = own_applet(image, aid, domain)
+        pin = pin_of(applet, command.p2)
         if pin.kind not in ("number_a", "number_b", "birth_digits"):
             raise StatusError(apdu.CONDITIONS)
         if not has_form(pin.kind, value):
@@ -368,7 +321,7 @@ def _append_particulars(command: Command, domain: bytes, _staging: Staging) -> C
         raise StatusError(apdu.WRONG_LENGTH)
 
     def change(image: Image) -> Image:
-        applet = _applet(image, JUKI, domain)
+        applet = own_applet(image, JUKI, domain)
         ef = applet.ef(JUKI_PARTICULARS)
         if ef is None:
             raise StatusError(apdu.NOT_FOUND)
@@ -381,15 +334,27 @@ def _append_particulars(command: Command, domain: bytes, _staging: Staging) -> C
     return change
 
 
+def _alone(build: Callable[[Command, bytes], Change]) -> Callable[[Command, bytes, Staging], Change]:
+    """A builder that does not look at what is staged."""
+    return lambda command, domain, _staging: build(command, domain)
+
+
 _BUILDERS: Final[dict[int, Callable[[Command, bytes, Staging], Change]]] = {
     PUT_EF: _put_ef,
-    PUT_KEY_PAIR: _put_key_pair,
+    PUT_KEY_PAIR: _alone(key_changes.put_key_pair),
+    PUT_KEY: _alone(key_changes.put_key),
     OPEN_PIN_WINDOW: _open_pin_window,
     CLOSE_PIN_WINDOWS: _close_pin_windows,
     SET_LIFE_STATE: _set_life_state,
     SET_CERTIFICATE_AVAILABILITY: _set_certificate_availability,
     SET_VERIFICATION_NUMBER: _set_verification_number,
     APPEND_PARTICULARS: _append_particulars,
+    loading.INSTALL_APPLET: _alone(loading.install_applet),
+    loading.DELETE_APPLET: _alone(loading.delete_applet),
+    locking.UNLOCK_KEY: _alone(locking.unlock_key),
+    locking.LOCK_DF: _alone(locking.lock_df),
+    locking.UNLOCK_DF: _alone(locking.unlock_df),
+    locking.MANAGE_ATTRIBUTES: _alone(locking.manage_attributes),
 }
-STAGED: Final = frozenset(_BUILDERS)
+STAGED: Final = frozenset((*_BUILDERS, GENERATE_KEY_PAIR))
 """The INS bytes of staged commands: those the running digest covers."""

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from warifu.chip import apdu, layout
 from warifu.chip.apdu import StatusError
 from warifu.chip.image import Applet, Change, Ef, Image, encode
+from warifu.chip.keys import load_private_key
 from warifu.chip.scp03 import FIRST_CHAINING_VALUE, SessionKeys
 
 
@@ -33,6 +33,26 @@ class Channel:
 
 
 @dataclass
+class Messages:
+    """Secure messaging of the text applet: the key (16) and the number of the next command.
+
+    ``broken``: a command was not as it must be, the key is gone, and every further one is refused.
+    """
+
+    key: bytes
+    counter: int = 1
+    broken: bool = False
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A terminal's public key that the chip found certified: the id (16) in its certificate, and the key."""
+
+    key_id: bytes
+    key: rsa.RSAPublicKey
+
+
+@dataclass
 class Staging:
     """Changes of one card write, held until COMMIT. ``scratch`` is the image with all of them."""
 
@@ -47,7 +67,8 @@ class Staging:
 class Volatile:
     """What a reset forgets. ``moved`` tells that a SELECT by name happened since the reset.
 
-    ``channel`` is open; ``pending`` are those, by domain, that wait for EXTERNAL AUTHENTICATE.
+    ``channel`` is open; ``pending`` are those, by domain, that wait for EXTERNAL AUTHENTICATE. ``offered`` is the body
+    of a terminal's certificate whose signature is still to come.
     """
 
     aid: bytes = layout.ISD
@@ -57,6 +78,9 @@ class Volatile:
     channel: Channel | None = None
     pending: dict[bytes, Channel] = field(default_factory=dict)
     staging: Staging | None = None
+    messages: Messages | None = None
+    offered: bytes = b""
+    terminal: Terminal | None = None
 
 
 @dataclass
@@ -66,7 +90,7 @@ class ChipState:
     image: Image
     save: Callable[[bytes], None]
     entropy: RandomBytes
-    atr: bytes
+    make_key: Callable[[], bytes]
     clear_security_on_reselect_same_df: bool
     volatile: Volatile = field(default_factory=Volatile)
     _rsa: dict[bytes, rsa.RSAPrivateKey] = field(default_factory=dict)
@@ -111,10 +135,7 @@ class ChipState:
     def rsa_key(self, pkcs8: bytes) -> rsa.RSAPrivateKey:
         """A parsed private key, remembered while the chip is powered."""
         if pkcs8 not in self._rsa:
-            key = serialization.load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=True)
-            if not isinstance(key, rsa.RSAPrivateKey):
-                raise StatusError(apdu.NO_REFERENCE)
-            self._rsa[pkcs8] = key
+            self._rsa[pkcs8] = load_private_key(pkcs8)
         return self._rsa[pkcs8]
 
     def reset(self) -> None:

@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 from warifu.adapters.entropy import SystemEntropy
 from warifu.chip.card import Chip
 from warifu.chip.image import Image, decode
-from warifu.chip.layout import CONTACT_ATR
 from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import parse_card_id
 from warifu.ports.entropy import Entropy
@@ -159,8 +158,8 @@ class FileReader:
     Args:
         directory: where the card files are.
         entropy: for the chips' GET CHALLENGE.
-        atr: the chips' answer to reset.
-        clear_security_on_reselect_same_df: see ``Chip``.
+        atr: the chips' answer to reset, when another one is wanted than their images name.
+        clear_security_on_reselect_same_df: the same for this switch; see ``Chip``.
     """
 
     def __init__(
@@ -168,8 +167,8 @@ class FileReader:
         directory: Path,
         entropy: Entropy | None = None,
         *,
-        atr: bytes = CONTACT_ATR,
-        clear_security_on_reselect_same_df: bool = True,
+        atr: bytes | None = None,
+        clear_security_on_reselect_same_df: bool | None = None,
     ) -> None:
         self._directory = directory
         self._entropy = entropy or SystemEntropy()
