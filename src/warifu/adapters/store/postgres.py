@@ -66,6 +66,10 @@ class PostgresLimits(Struct, frozen=True):
     """How long a statement may run, waiting for rows of others included."""
 
 
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the driver raises. Its "internal" error is what a server killed in the middle of an answer looks like."""
+
+
 class PostgresStore:
     """A ``Store`` over a pool of connections; make it with ``open_postgres``."""
 
@@ -224,7 +228,7 @@ class PostgresStore:
                 await self._abandon(connection)
                 raise
             await self._pool.release(connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except _FAILURES as error:
             failure = failure_of(error)
         else:
             return rows
@@ -237,7 +241,7 @@ class PostgresStore:
         A server that still works on it is told to stop; one that does not obey in time loses the connection (asyncpg
         closes it), and what made us give up counts, not this.
         """
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*_FAILURES):
             await self._pool.release(connection, timeout=self._acquire_s)
 
     async def _acquire(self) -> "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]":
@@ -297,7 +301,7 @@ async def _close(pool: "asyncpg.Pool[asyncpg.Record]", timeout_s: float) -> None
         pool.terminate()
 
 
-def failure_of(error: asyncpg.PostgresError | asyncpg.InterfaceError | OSError) -> WarifuError:
+def failure_of(error: Exception) -> WarifuError:
     """The error of our own tree; its text holds the SQLSTATE only."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
