@@ -23,7 +23,7 @@ class DyingPool:
     async def fetch(self, *_: object) -> list[Any]:
         raise self.error
 
-    async def release(self, _connection: object, timeout: float = 0) -> None:  # noqa: ASYNC109 - the pool's own word
+    async def release(self, _connection: object, **_: object) -> None:
         self.given_back += 1
         raise self.error
 
