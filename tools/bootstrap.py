@@ -108,9 +108,10 @@ def run(*command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def last_line(done: "subprocess.CompletedProcess[str]") -> str:
-    """The last thing a failed program said, in one line."""
+    """What a failed program said last about its error, in one line."""
     lines = [line.strip() for line in (done.stderr or done.stdout or "").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else f"exit status {done.returncode}"
+    telling = [line for line in lines if line.lower().startswith(("error", "caused by", "├─▶", "╰─▶"))] or lines
+    return telling[-1][:300] if telling else f"exit status {done.returncode}"
 
 
 def say(text: str) -> None:

@@ -29,6 +29,9 @@ from warifu.stack.topology import Node, Topology
 CREATE_WITHIN_S: Final = 30.0
 """SoftHSM2 takes about half a second for an RSA pair; real devices take longer."""
 
+START_WITHIN_MS: Final = 60_000
+"""A first start on a busy machine begins all workers at once; nobody waits at a counter yet."""
+
 KEYS: Final[dict[str, tuple[tuple[str, Purpose], ...]]] = {
     "numbering": ((WRAP_KEY, "wrap"), (INDEX_KEY, "mac")),
     "center": ((SIGNING_KEY, "sign"), (CARD_MASTER, "card-master"), (CODE_KEY, "mac")),
@@ -111,7 +114,8 @@ async def _make_keys_of(home: Home, node: Node) -> None:
         return
     with disk_errors(home.keys):
         config = await asyncio.to_thread(device, home, node)
-    worker = await ProcessHsmFactory(config).spawn(f"{node.token_name}/keys")
+    factory = ProcessHsmFactory(config, start_deadline_ms=START_WITHIN_MS)
+    worker = await factory.spawn(f"{node.token_name}/keys")
     try:
         made = [await _make(worker, node, label, purpose) for label, purpose in missing]
     finally:

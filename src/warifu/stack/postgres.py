@@ -72,8 +72,8 @@ class Embedded:
         return f"Embedded({self.data}, port {self.port})"
 
     def url(self, database: str = DATABASE_NAME) -> str:
-        """How to reach it."""
-        return f"postgresql://{ROLE}:{self.password}@{HOST}:{self.port}/{database}"
+        """How to reach it. Its build has no TLS; without saying so, drivers look for keys in the user's home."""
+        return f"postgresql://{ROLE}:{self.password}@{HOST}:{self.port}/{database}?sslmode=disable"
 
     def spec(self) -> ProcessSpec:
         """How the postmaster is run."""
