@@ -172,3 +172,22 @@ def test_every_message_of_registration_and_production_is_lost_once(*, replies: b
                 house.assert_tally(card.card_id)
 
     run(lose_everything())
+
+
+def test_a_move_in_the_middle_of_production_does_not_stop_it() -> None:
+    async def moves() -> None:
+        async with House().running() as house:
+            resident = await house.register()
+            await house.apply(resident)
+            house.reader.pull(20, after=False)
+            assert (await house.produce()).made == 0
+            await house.change(resident, "move", MOVED)
+            produced = await house.produce()
+            assert produced.made == 1
+            (card,) = produced.shipments[0].card_ids
+            assert await house.register_says(card) == [
+                ("authentication", "issued"),
+                ("signature", "affiliation_changed"),
+            ]
+
+    run(moves())

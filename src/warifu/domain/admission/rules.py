@@ -53,7 +53,7 @@ def admit(
 def _has_room(service_class: ServiceClass, under_way: dict[ServiceClass, int], limits: Limits) -> bool:
     everyone = sum(under_way.values())
     if service_class == "change":
-        return everyone < limits.total + limits.change_reserve
+        return everyone < limits.total or under_way.get("change", 0) < limits.change_reserve
     if everyone >= limits.total:
         # Deliveries are refused only when deliveries and changes alone fill the relay.
         mine = under_way.get("delivery", 0) + under_way.get("change", 0)

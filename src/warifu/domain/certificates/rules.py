@@ -90,7 +90,8 @@ def _enabled(register: Register, asked: Asked) -> Decision:
 
 def _replaced(register: Register, write: AppletWrite, asked: Asked) -> Decision:
     """New certificates are on the chip: they are valid, those they replace are superseded, key pairs destroyed."""
-    new = [each for each in register.certificates if each.write_id == write.write_id and each.state == "issued"]
+    mine = [each for each in register.certificates if each.write_id == write.write_id]
+    new = [each for each in mine if each.state == "issued"]
     kinds = {each.ca for each in new}
     old = [each for each in register.certificates if each not in new and each.ca in kinds and each.state in LIVE]
     superseded = _revoked(register, [(each, "superseded") for each in old], asked)
@@ -99,7 +100,7 @@ def _replaced(register: Register, write: AppletWrite, asked: Asked) -> Decision:
         writes=(
             *(Update(_with_state(each, "valid", asked)) for each in new),
             *superseded.writes,
-            *_destroyed(register, new, asked),
+            *_destroyed(register, mine, asked),
         ),
         journal=(*(asked.journal(_stream(each), "valid") for each in new), *superseded.journal),
     )

@@ -68,10 +68,10 @@ class Issuer:
         """Issue what the order asks and the holder's age allows; what was issued for it already is found again."""
         for _ in range(MAX_DECISIONS):
             of_card = await self.of_card(order.card_id)
-            mine = [each for each in of_card if each.write_id == order.write_id and each.state != "revoked"]
+            mine = [each for each in of_card if each.write_id == order.write_id]
             missing = [kind for kind in self._allowed(call, order) if kind not in {each.ca for each in mine}]
             if not missing:
-                return tuple([await self._signed(call, each) for each in mine])
+                return tuple([await self._signed(call, each) for each in mine if each.state != "revoked"])
             try:
                 await self._intend(call, order, missing[0], of_card)
             except Stale:
