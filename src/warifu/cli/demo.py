@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +36,12 @@ used and left running. Exit status 0 only if every step ended as it should and d
 """
 
 
+class BadFile(Refused):
+    """Nothing can be written there."""
+
+    code = "demo.bad_file"
+
+
 class BadCount(Refused):
     """A number of residents that makes no sense."""
 
@@ -57,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """Run it; 0 only if everything ended as it should."""
     if not 1 <= args.residents <= MOST_RESIDENTS:
         raise BadCount(f"--residents is between 1 and {MOST_RESIDENTS}")
+    if args.json and not os.access(args.json.absolute().parent, os.W_OK):
+        raise BadFile(f"{args.json}: its folder is not there or cannot be written: name a file in one that can")
     home = default_home()
     console = Console(soft_wrap=True)
     with _stack(home) as started:

@@ -74,7 +74,7 @@ def read(path: Path) -> Export:
     """Read an export. ``BadExport`` when the file is none."""
     try:
         export = msgspec.json.decode(path.read_bytes(), type=Export)
-    except msgspec.DecodeError as error:
+    except (OSError, msgspec.DecodeError) as error:
         raise BadExport(f"{path}: {error}") from error
     if export.version != VERSION:
         raise BadExport(f"{path}: version {export.version}, not {VERSION}")

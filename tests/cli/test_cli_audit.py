@@ -1,0 +1,82 @@
+"""``warifu audit verify``: words and errors; with a database in tests/demo/test_demo_end_to_end.py."""
+
+from pathlib import Path
+
+import pytest
+
+from warifu import cli
+from warifu.adapters.store.audit import AuditRow, next_seal
+from warifu.demo import audit_export
+from warifu.demo.audit_export import Export, Trail
+from warifu.ports.store import AuditEntry
+
+ROWS = tuple(AuditRow(1, number, 1000 + number, AuditEntry("clerk", "look", "x", "op", "window")) for number in (1, 2))
+SEAL = next_seal(None, ROWS, 5000)
+WHOLE = Export(trails={"center": Trail(ROWS, (SEAL,)), "registry": Trail((), ())})
+
+
+def written(tmp_path: Path, export: Export) -> str:
+    path = tmp_path / "trail.json"
+    audit_export.write(path, export)
+    assert path.stat().st_mode & 0o777 == 0o600
+    return str(path)
+
+
+def test_a_whole_export_verifies_without_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, WHOLE)
+    assert cli.main(["audit", "verify", "--file", path, "--head", f"center={SEAL.head.hex()}"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"center: 2 entries under 1 seals are whole; head center={SEAL.head.hex()}"
+    assert second.startswith("registry: 0 entries")
+
+
+def test_what_is_not_sealed_yet_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, Export(trails={"center": Trail(ROWS, ())}))
+    assert cli.main(["audit", "verify", "--file", path]) == 0
+    assert "0 entries under 0 seals are whole, 2 not sealed yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("export", "words"),
+    [
+        (Export(trails={"center": Trail(ROWS[1:], (SEAL,))}), []),
+        (Export(trails={"center": Trail((), ())}), ["--head", f"center={SEAL.head.hex()}"]),
+        (Export(trails={}), ["--head", f"center={SEAL.head.hex()}"]),
+        (WHOLE, ["--head", "center=00"]),
+    ],
+)
+def test_what_was_changed_is_told(
+    export: Export, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["audit", "verify", "--file", written(tmp_path, export), *words]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("warifu: audit.broken: center: ")
+
+
+@pytest.mark.parametrize(("content", "words"), [("{}", []), ("no JSON", []), ('{"version":2,"trails":{}}', [])])
+def test_what_is_no_export_is_told(
+    content: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    assert cli.main(["audit", "verify", "--file", str(path), *words]) == 1
+    assert capsys.readouterr().err.startswith("warifu: audit.bad_export: ")
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audit", "verify", "--file", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.startswith("warifu: audit.bad_export: ")
+
+
+def test_a_head_has_its_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audit", "verify", "--file", written(tmp_path, WHOLE), "--head", "center=xyz"]) == 1
+    assert capsys.readouterr().err.startswith("warifu: audit.bad_head: ")
+
+
+def test_without_a_stack_there_is_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WARIFU_HOME", str(tmp_path))
+    assert cli.main(["audit", "verify"]) == 1
+    assert capsys.readouterr().err.startswith("warifu: stack.not_running: ")

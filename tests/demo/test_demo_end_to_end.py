@@ -1,0 +1,307 @@
+"""The whole thing, and what outsiders say of it: a demonstration, then OpenSC and openssl on what it made.
+
+One stack for the module. The reader's service runs in namespaces of its own, so that nothing of the machine is touched.
+"""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from warifu.adapters.reader.files import read_image
+from warifu.demo.people import PLACES
+from warifu.demo.tally import STEPS
+from warifu.domain.cards.chip_names import PIN_PLACES
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+
+COMMAND_S = 240
+RESIDENTS = 4
+INSIDE = """
+import base64, json, subprocess, sys
+from warifu.adapters.reader import pcscd
+pcscd._private_run_folder()
+pcscd._raise_loopback()
+results = []
+try:
+    for command in json.loads(sys.stdin.read()):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        words = [base64.b64encode(part).decode() for part in (done.stdout, done.stderr)]
+        results.append([done.returncode, *words])
+finally:
+    subprocess.run([sys.executable, "-P", "-m", "warifu.cli", "card", "eject"], capture_output=True, timeout=60)
+print(json.dumps(results))
+"""
+"""Runs commands where /run/pcscd is empty and the network is nobody else's."""
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    out: bytes
+    err: bytes
+
+
+@dataclass(frozen=True)
+class House:
+    """A WARIFU_HOME after a demonstration, its stack running again."""
+
+    root: Path
+    report: dict[str, Any]
+    pki: Path
+    said: str
+
+    def warifu(self, *words: str, status: int = 0) -> str:
+        return warifu(self.root, *words, status=status)
+
+    def pin(self, card_id: str, name: str) -> str:
+        """A PIN as only the chip knows it: the driver forgot it when it ended."""
+        aid, reference = next(places[0] for pin, places in PIN_PLACES.items() if pin == name)
+        applet = read_image(self.root / "cards", card_id).applet(aid)
+        assert applet is not None
+        pin = applet.pin(reference)
+        assert pin is not None
+        return pin.value.decode()
+
+    def certificate(self, card_id: str, fid: int) -> bytes:
+        applet = read_image(self.root / "cards", card_id).applet(PIN_PLACES["signature"][0][0])
+        assert applet is not None
+        file = applet.ef(fid)
+        assert file is not None
+        return file.content
+
+
+def warifu(root: Path, *words: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "warifu.cli", *words],
+        env=os.environ | {"WARIFU_HOME": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_S,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout[-3000:] + done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("end-to-end")
+    root, result = folder / "home", folder / "out.json"
+    warifu(root, "demo", "--residents", str(RESIDENTS), "--exit", "--json", str(result))
+    assert "no stack runs" in warifu(root, "status", status=1)
+    warifu(root, "up", "--detach")
+    try:
+        said = warifu(root, "pki", "export", str(folder / "pki"))
+        yield House(root, json.loads(result.read_bytes()), folder / "pki", said)
+    finally:
+        warifu(root, "down")
+
+
+def test_the_report_has_its_shape(house: House) -> None:
+    report = house.report
+    assert report["residents"] == RESIDENTS
+    assert report["consistent"] is True
+    assert report["problems"] == []
+    assert len(set(report["cards"])) == RESIDENTS
+    assert tuple(report["steps"]) == STEPS
+    for name, figures in report["steps"].items():
+        assert figures["failed"] == 0, name
+        assert 1 <= figures["count"] <= RESIDENTS
+        assert 0 < figures["seconds_p50"] <= figures["seconds_p99"]
+
+
+def test_a_second_run_keeps_the_cards_of_the_first(house: House, tmp_path: Path) -> None:
+    result = tmp_path / "out.json"
+    said = house.warifu("demo", "--residents", "1", "--exit", "--json", str(result))
+    assert "goes on" in said
+    added = json.loads(result.read_bytes())
+    assert added["consistent"] is True
+    assert all(added["steps"][name]["count"] == 1 for name in STEPS)
+    listed = {line.split()[0] for line in house.warifu("card", "list").splitlines()}
+    assert listed == set(house.report["cards"]) | set(added["cards"])
+
+
+def test_a_card_is_shown_without_its_secrets(house: House) -> None:
+    for card_id in house.report["cards"]:
+        shown = house.warifu("card", "show", card_id)
+        assert "authentication" in shown
+        assert "CN=" in shown
+        names = [line.split()[0] for line in shown.splitlines()]
+        assert {"signature", "authentication", "text", "juki"} <= set(names)
+        assert house.pin(card_id, "text") not in shown.replace(card_id, "").split()
+
+
+# ---- openssl -----------------------------------------------------------------------------------------------------
+
+
+def openssl(*words: str | Path) -> Done:
+    done = subprocess.run(["openssl", *map(str, words)], capture_output=True, timeout=60, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def revoked_serials(house: House, kind: str) -> set[int]:
+    crl = x509.load_der_x509_crl((house.pki / "crl" / f"{kind}.crl").read_bytes())
+    return {entry.serial_number for entry in crl}
+
+
+def exported(house: House) -> list[tuple[str, int, Path]]:
+    found = []
+    for path in sorted((house.pki / "certificates").glob("*.pem")):
+        kind, _, serial = path.stem.partition("-")
+        found.append((kind, int(serial), path))
+    return found
+
+
+def test_openssl_agrees_by_list_on_every_certificate(house: House) -> None:
+    seen = set()
+    for kind, serial, path in exported(house):
+        root = house.pki / "ca" / f"{kind}.pem"
+        checked = openssl("verify", "-crl_check", "-CAfile", root, "-CRLfile", house.pki / "crl" / f"{kind}.pem", path)
+        revoked = serial in revoked_serials(house, kind)
+        assert (checked.status != 0) is revoked, checked
+        assert (b"certificate revoked" in checked.err) is revoked
+        assert openssl("verify", "-CAfile", root, path).status == 0
+        seen.add((kind, revoked))
+    assert seen == {(kind, revoked) for kind in ("signature", "authentication") for revoked in (True, False)}
+
+
+def test_openssl_agrees_by_the_municipalitys_list(house: House) -> None:
+    """Exactly one municipality's list covers a certificate, and says what the full one says."""
+    for kind, serial, path in exported(house):
+        verdicts = []
+        for place in PLACES:
+            crl = house.pki / "crl" / f"{kind}-{place}.pem"
+            verdicts.append(
+                openssl("verify", "-crl_check", "-CAfile", house.pki / "ca" / f"{kind}.pem", "-CRLfile", crl, path)
+            )
+        covering = [one for one in verdicts if b"different CRL scope" not in one.err]
+        assert len(covering) == 1
+        assert (b"certificate revoked" in covering[0].err) is (serial in revoked_serials(house, kind))
+
+
+def test_openssl_agrees_by_ocsp_on_every_certificate(house: House) -> None:
+    url = json.loads(house.warifu("status", "--json"))["urls"]["responder"]
+    for kind, serial, path in exported(house):
+        root = house.pki / "ca" / f"{kind}.pem"
+        answer = openssl("ocsp", "-issuer", root, "-CAfile", root, "-cert", path, "-url", f"{url}/ocsp")
+        word = "revoked" if serial in revoked_serials(house, kind) else "good"
+        assert b"Response verify OK" in answer.out + answer.err
+        assert f"{path}: {word}".encode() in answer.out
+
+
+def test_the_commands_that_are_printed_work(house: House) -> None:
+    commands = [line.split() for line in house.said.splitlines() if line.startswith("openssl ")]
+    assert [command[1] for command in commands] == ["verify", "ocsp", "verify", "ocsp"]
+    assert [openssl(*command[1:]).status for command in commands] == [0, 0, 2, 0]
+
+
+# ---- OpenSC ------------------------------------------------------------------------------------------------------
+
+
+def at_the_reader(house: House, *commands: list[str]) -> list[Done]:
+    """Run commands where the reader is; ``card insert`` finds no pcscd there and starts one."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    done = subprocess.run(
+        ["unshare", *user, "--mount", "--net", sys.executable, "-P", "-c", INSIDE],
+        input=json.dumps(commands).encode(),
+        env=os.environ | {"WARIFU_HOME": str(house.root)},
+        capture_output=True,
+        timeout=COMMAND_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [Done(status, base64.b64decode(out), base64.b64decode(err)) for status, out, err in json.loads(done.stdout)]
+
+
+def card(*words: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "warifu.cli", "card", *words]
+
+
+def grown_up(house: House) -> str:
+    """A card in use with both certificates whose PINs are not blocked."""
+    return next(
+        str(card_id)
+        for card_id in house.report["cards"]
+        if read_image(house.root / "cards", card_id).life == "in_use" and house.pin(card_id, "signature")
+    )
+
+
+def test_opensc_reads_a_card_and_verifies_its_pin(house: House) -> None:
+    card_id = grown_up(house)
+    pin = house.pin(card_id, "authentication")
+    wrong = f"{(int(pin) + 1) % 10_000:04}"
+    inserted, name, listing, read, bad, good, again, shown, ejected, gone = at_the_reader(
+        house,
+        card("insert", card_id),
+        ["opensc-tool", "-n"],
+        ["pkcs15-tool", "-c"],
+        ["pkcs15-tool", "--read-certificate", "1"],
+        ["pkcs15-tool", "--verify-pin", "-a", "1", "--pin", wrong],
+        ["pkcs15-tool", "--verify-pin", "-a", "1", "--pin", pin],
+        card("insert", card_id),
+        card("list"),
+        card("eject"),
+        card("eject"),
+    )
+    assert inserted.status == 0, inserted
+    assert name.out == b"jpki\n"
+    assert listing.out.count(b"X.509 Certificate") == 4
+    der = x509.load_pem_x509_certificate(read.out).public_bytes(Encoding.DER)
+    assert der == house.certificate(card_id, 0x000A)
+    assert bad.status != 0
+    assert good.status == 0, good
+    assert again.status == 1
+    assert b"warifu: reader.occupied: " in again.err
+    assert f"{card_id}  in_use  in the reader".encode() in shown.out
+    assert ejected.status == 0
+    assert b"warifu: reader.empty: " in gone.err
+
+
+def test_openssl_verifies_what_opensc_signed(house: House, tmp_path: Path) -> None:
+    card_id = grown_up(house)
+    message, digest = tmp_path / "message", tmp_path / "digest"
+    message.write_bytes(b"two halves of one tally")
+    assert openssl("dgst", "-sha256", "-binary", "-out", digest, message).status == 0
+    signing = [
+        ["pkcs15-crypt", "-s", "-k", number, "--pin", house.pin(card_id, kind), "--pkcs1", "--sha-256", "-R",
+         "-i", str(digest), "-o", str(tmp_path / kind)]
+        for number, kind in (("1", "authentication"), ("2", "signature"))
+    ]  # fmt: skip
+    for done in at_the_reader(house, card("insert", card_id), *signing):
+        assert done.status == 0, done
+    for kind, fid in (("authentication", 0x000A), ("signature", 0x0001)):
+        public = x509.load_der_x509_certificate(house.certificate(card_id, fid)).public_key()
+        pem = tmp_path / f"{kind}.pem"
+        pem.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        verified = openssl("dgst", "-sha256", "-verify", pem, "-signature", tmp_path / kind, message)
+        assert verified.out == b"Verified OK\n"
+
+
+# ---- audit -------------------------------------------------------------------------------------------------------
+
+
+def test_the_audit_trails_are_whole_here_and_elsewhere(house: House, tmp_path: Path) -> None:
+    trail = tmp_path / "trail.json"
+    said = house.warifu("audit", "verify", "--export", str(trail))
+    assert said.count("are whole") == 6
+    head = next(word for word in said.split() if word.startswith("numbering="))
+    assert said == house.warifu("audit", "verify", "--file", str(trail), "--head", head)
+    changed = tmp_path / "changed.json"
+    changed.write_bytes(trail.read_bytes().replace(b"card.personalise", b"card.personalize"))
+    assert "warifu: audit.broken: " in house.warifu("audit", "verify", "--file", str(changed), status=1)
+    cut = json.loads(trail.read_bytes())
+    cut["trails"]["numbering"] = {"rows": [], "seals": []}
+    changed.write_text(json.dumps(cut))
+    house.warifu("audit", "verify", "--file", str(changed))
+    told = house.warifu("audit", "verify", "--file", str(changed), "--head", head, status=1)
+    assert told.startswith("warifu: audit.broken: numbering: ")
