@@ -89,7 +89,7 @@ class PoolLimits(Struct, frozen=True, kw_only=True):
     queue: int = 1_000
     command_deadline_ms: int = 2_000
     creation_deadline_ms: int = 30_000
-    start_deadline_ms: int = 15_000
+    start_deadline_ms: int = 30_000
     self_test_deadline_ms: int = 5_000
     kill_deadline_ms: int = 5_000
     self_test_every_ms: int = 5_000
