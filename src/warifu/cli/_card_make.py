@@ -24,6 +24,7 @@ from warifu.lend.legacy import LegacySetup
 from warifu.lend.maker import CardMaker, MadeCard
 from warifu.lend.personas import PERSONAS, persona_named
 from warifu.lend.service import edge, export
+from warifu.lend.trace import read_line
 from warifu.stack.home import Home, default_home
 from warifu.stack.logs import JsonLog
 
@@ -38,6 +39,7 @@ examples:
   warifu card serve                         OCSP and lists over HTTP, until Ctrl-C
   warifu card revoke ID --event move        revoke what this event revokes
   warifu card trace ID --save trace.jsonl   into the reader; shows what is said, until Ctrl-C
+  warifu card read-trace trace.jsonl        what was saved, in words
   warifu card setup-times                   the set-up of 2016 and ours, run and reckoned
 """
 
@@ -62,6 +64,8 @@ def add_to(what: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
     trace = _word(what, "trace", "put a card into the reader and show what is said, in words", _trace)
     trace.add_argument("card_id", metavar="ID")
     trace.add_argument("--save", type=Path, metavar="FILE", help="append it as JSON lines")
+    read = _word(what, "read-trace", "a saved trace, in words", _read_trace)
+    read.add_argument("file", type=Path, metavar="FILE")
     _word(what, "setup-times", "the set-up as it was in 2016 beside ours: counts, and what a clerk gains", _setup_times)
 
 
@@ -184,6 +188,13 @@ async def _for_ever() -> None:
 def _trace(args: argparse.Namespace, home: Home) -> int:
     with hold.saved(args.save, hold.show) as sink:
         desk.hold_here(home, args.card_id, sink)
+    return 0
+
+
+def _read_trace(args: argparse.Namespace, _home: Home) -> int:
+    with args.file.open("rb") as lines:
+        for line in lines:
+            hold.show(read_line(line))
     return 0
 
 

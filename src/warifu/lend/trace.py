@@ -14,6 +14,7 @@ from warifu.chip import apdu, layout
 from warifu.chip.apdu import Command, StatusError
 from warifu.chip.client import Transmit
 from warifu.chip.reading import LIFE_STATES
+from warifu.kernel.errors import Malformed
 from warifu.lend.words import (
     APPLETS,
     CHANNEL_COMMANDS,
@@ -248,3 +249,11 @@ class Trace:
 def json_line(line: Line) -> bytes:
     """A line of a saved trace."""
     return msgspec.json.encode(line) + b"\n"
+
+
+def read_line(text: bytes) -> Line:
+    """The inverse. ``Malformed`` when it is none."""
+    try:
+        return msgspec.json.decode(text, type=Line)
+    except msgspec.DecodeError as error:
+        raise Malformed("not a line of a saved trace") from error
