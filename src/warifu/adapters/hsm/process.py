@@ -19,7 +19,7 @@ from warifu.adapters.hsm.config import HsmConfig, SoftwareConfig
 from warifu.kernel.errors import Fault, Malformed, Unavailable
 from warifu.ports.hsm import HsmCommand, HsmReply
 
-START_DEADLINE_MS: Final = 10_000
+START_DEADLINE_MS: Final = 30_000
 REAP_DEADLINE_MS: Final = 2_000
 _LONGEST_PAUSE_S: Final = 0.05
 
