@@ -1,6 +1,9 @@
-"""Makes the chip's test kit importable here too."""
+"""Makes the chip's test kit importable here and in the programs that tests start."""
 
+import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "chip"))
+_KIT = str(Path(__file__).parents[2] / "chip")
+sys.path.insert(0, _KIT)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_KIT, os.environ.get("PYTHONPATH"))))

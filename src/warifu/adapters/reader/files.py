@@ -6,26 +6,21 @@ A card file holds private keys and PINs in the clear, as a chip does; it is read
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from warifu.adapters.entropy import SystemEntropy
+from warifu.adapters.reader.connection import ChipConnection, ChipReader, finish
+from warifu.adapters.reader.key_stock import KeyStock
 from warifu.chip.card import Chip
 from warifu.chip.image import Image, decode
+from warifu.chip.personalise import with_chip_keys
 from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import parse_card_id
 from warifu.ports.entropy import Entropy
 from warifu.ports.reader import CardGone
 
-T = TypeVar("T")
-
 _SUFFIX: Final = ".card"
 _MODE: Final = 0o600
-
-
-class PowerCutError(Exception):
-    """Raised out of a save to make the chip lose its power there."""
 
 
 def card_path(directory: Path, card_id: str) -> Path:
@@ -82,77 +77,17 @@ def _lock(directory: Path, card_id: str) -> int:
     return descriptor
 
 
-class FileConnection:
-    """A powered chip whose image is a file (``ports.reader.Connection``)."""
+class FileConnection(ChipConnection):
+    """A powered chip whose image is a file. It computes in a thread: the event loop goes on."""
 
-    def __init__(self, chip: Chip, lock: int, forget: Callable[["FileConnection"], None]) -> None:
-        self._chip = chip
-        self._lock = lock
-        self._forget = forget
-        self._turn = asyncio.Lock()
-        self._gone = False
-        self._closed = False
+    def __init__(self, chip: Chip, reader: "FileReader", card_id: str, lock: int) -> None:
+        async def compute(command: bytes) -> bytes:
+            return await finish(asyncio.to_thread(chip.transmit, command))
 
-    @property
-    def atr(self) -> bytes:
-        """The chip's answer to reset."""
-        return self._chip.atr
-
-    async def transmit(self, command: bytes) -> bytes:
-        """Send one command APDU. The chip computes in a thread: the event loop goes on.
-
-        Raises:
-            CardGone: the card was pulled, before or during the command.
-        """
-        async with self._turn:
-            self.check_present()
-            try:
-                response = await _finish(asyncio.to_thread(self._chip.transmit, command))
-            except PowerCutError as error:
-                self._gone = True
-                raise CardGone("the card was pulled") from error
-            self.check_present()
-            return response
-
-    def check_present(self) -> None:
-        """``CardGone`` when the card was pulled or given back."""
-        if self._gone or self._closed:
-            raise CardGone("the card was pulled")
-
-    async def reset(self) -> None:
-        """Power the chip down and up. ``CardGone`` when it was pulled."""
-        async with self._turn:
-            self.check_present()
-            self._chip.reset()
-
-    def pull(self) -> None:
-        """Take the card out, at this instant. A command under way may or may not have had its effect."""
-        self._gone = True
-
-    async def close(self) -> None:
-        """Power down and give the card back."""
-        async with self._turn:
-            if not self._closed:
-                self._closed = True
-                self._forget(self)
-                os.close(self._lock)
+        super().__init__(chip, compute, lambda: reader.give_back(card_id, lock))
 
 
-async def _finish(work: Coroutine[object, None, T]) -> T:
-    """Await ``work`` to its end even when cancelled, so that no chip computes on after its lock is gone."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                continue
-        raise
-
-
-class FileReader:
+class FileReader(ChipReader):
     """A reader whose cards are files of a directory (``ports.reader.Reader``).
 
     Args:
@@ -170,17 +105,14 @@ class FileReader:
         atr: bytes | None = None,
         clear_security_on_reselect_same_df: bool | None = None,
     ) -> None:
+        super().__init__(entropy, atr=atr, clear_security_on_reselect_same_df=clear_security_on_reselect_same_df)
         self._directory = directory
-        self._entropy = entropy or SystemEntropy()
-        self._atr = atr
-        self._strict = clear_security_on_reselect_same_df
-        self._connected: dict[str, FileConnection] = {}
-        self._cuts: dict[str, tuple[int, bool]] = {}
 
     async def connect(self, card_id: str) -> FileConnection:
         """Power the chip up, alone.
 
         Raises:
+            Malformed: not a card id.
             CardGone: no such card.
             Unavailable: it is in another reader.
         """
@@ -189,52 +121,34 @@ class FileReader:
             raise CardGone("no such card in this directory")
         lock = _lock(self._directory, card_id)
         try:
-            chip = self._power_up(path, card_id)
+            chip = self._power_up(path.read_bytes(), card_id)
         except BaseException:
             os.close(lock)
             raise
-        connection = FileConnection(chip, lock, lambda _: self._forget(card_id))
+        connection = FileConnection(chip, self, card_id, lock)
         self._connected[card_id] = connection
         return connection
 
-    def _power_up(self, path: Path, card_id: str) -> Chip:
-        return Chip(
-            path.read_bytes(),
-            lambda image: self._save(card_id, image),
-            self._entropy,
-            atr=self._atr,
-            clear_security_on_reselect_same_df=self._strict,
-        )
-
-    def _save(self, card_id: str, image: bytes) -> None:
-        count, written = self._cuts.pop(card_id, (0, False))
-        if count > 1:
-            self._cuts[card_id] = (count - 1, written)
-        if count == 1 and not written:
-            raise PowerCutError
-        store_card(self._directory, card_id, image)
-        if count == 1:
-            raise PowerCutError
-
-    def _forget(self, card_id: str) -> None:
+    def give_back(self, card_id: str, lock: int) -> None:
+        """A connection ends: the card is nobody's again."""
         self._connected.pop(card_id, None)
+        os.close(lock)
 
-    def pull(self, card_id: str) -> None:
-        """Take a connected card out now; no error when it is not connected."""
-        connection = self._connected.get(card_id)
-        if connection is not None:
-            connection.pull()
-
-    def pull_at_save(self, card_id: str, count: int, *, written: bool) -> None:
-        """Cut the power at the ``count``-th durable change from now: just after it was ``written``, or just before."""
-        self._cuts[card_id] = (count, written)
+    def _store(self, card_id: str, image: bytes) -> None:
+        store_card(self._directory, card_id, image)
 
 
 class FileChipFactory:
-    """Makes chips as files of a directory (``ports.reader.ChipFactory``)."""
+    """Makes chips as files of a directory (``ports.reader.ChipFactory``).
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: where the card files go.
+        stock: where the chips' own RSA keys come from; None: they have none, and what needs them answers 6A88.
+    """
+
+    def __init__(self, directory: Path, stock: KeyStock | None = None) -> None:
         self._directory = directory
+        self._stock = stock
 
     async def has(self, card_id: str) -> bool:
         """Whether a chip of this card was made."""
@@ -251,6 +165,7 @@ class FileChipFactory:
         lock = _lock(self._directory, card_id)
         try:
             if not await self.has(card_id):
-                await _finish(asyncio.to_thread(store_card, self._directory, card_id, image))
+                whole = image if self._stock is None else with_chip_keys(image, await self._stock.take())
+                await finish(asyncio.to_thread(store_card, self._directory, card_id, whole))
         finally:
             os.close(lock)
