@@ -209,7 +209,7 @@ def test_a_card_pulled_out_of_a_real_reader_in_a_command_is_gone_and_its_try_is_
             pulling = await started(pcscd, sys.executable, here("hold_and_pull.py"), str(tmp_path / "cards"))
             guess = await output(pcscd, sys.executable, here("guess_a_pin.py"))
             assert guess == "card.gone\n"
-            assert await ended(pulling) == 0
+            assert await pulling.wait() == 0
 
     run(main())
     assert reader_contract.tries(read_image(tmp_path / "cards", CARD_ID)) == 2
