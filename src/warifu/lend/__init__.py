@@ -2,6 +2,6 @@
 
 ``personas`` says whom one can ask for, ``authority`` is the test CA of a folder, ``maker`` makes a card file with the
 real issuer commands, ``service`` answers relying parties over HTTP, ``trace`` puts what clients and card say into
-words, ``hold`` keeps a card in a PC/SC reader while that is written down, ``legacy`` runs a set-up
-as it was done in 2016. Beside ``lab``: may import adapters, nodes, domain and all below.
+words, ``hold`` is a card that is written down, ``legacy`` runs a set-up as it was done in 2016. Beside ``lab``: may
+import adapters, nodes, domain and all below.
 """

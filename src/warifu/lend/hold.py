@@ -1,10 +1,5 @@
-"""Hold one card in vpcd's reader and write down what is said: ``python -m warifu.lend.hold FOLDER CARD_ID``.
+"""A card whose every exchange is written down, wherever it is held; and what a command needs to run until a signal."""
 
-As ``python -m warifu.adapters.reader``, with ``--trace FILE`` (JSON lines, appended) and ``--show`` (words, on standard
-output). Prints ``inserted`` when pcscd has seen the card; ends with SIGTERM or SIGINT, or in one line on stderr.
-"""
-
-import argparse
 import asyncio
 import contextlib
 import os
@@ -14,10 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from warifu.adapters.clock import SystemClock
-from warifu.adapters.reader.files import FileConnection, FileReader
-from warifu.adapters.reader.vpcd import DEFAULT_HOST, DEFAULT_PORT, hold_card
-from warifu.kernel.errors import WarifuError
+from warifu.adapters.reader.vpcd import PoweredCard
 from warifu.lend.trace import Line, Trace, json_line
 
 Sink = Callable[[Line], None]
@@ -26,7 +18,7 @@ Sink = Callable[[Line], None]
 class TracedCard:
     """A connected card whose every exchange is traced (``vpcd.PoweredCard``)."""
 
-    def __init__(self, card: FileConnection, trace: Trace) -> None:
+    def __init__(self, card: PoweredCard, trace: Trace) -> None:
         self._card = card
         self._trace = trace
         self._transmit = trace.around(card.transmit)
@@ -68,24 +60,6 @@ def saved(path: Path | None, show: Sink | None = None) -> Iterator[Sink]:
         yield sink
 
 
-async def hold(
-    folder: Path,
-    card_id: str,
-    sink: Sink,
-    *,
-    host: str = DEFAULT_HOST,
-    port: int = DEFAULT_PORT,
-    inserted: Callable[[], None] = lambda: None,
-) -> None:
-    """Keep the card in the reader until cancelled; each exchange goes to ``sink``. Raises as ``hold_card``."""
-    card = await FileReader(folder).connect(card_id)
-    try:
-        traced = TracedCard(card, Trace(SystemClock().now_ms, sink))
-        await hold_card(traced, host, port, inserted=inserted)
-    finally:
-        await card.close()
-
-
 async def until_signal(work: Callable[[], "asyncio.Future[None]"]) -> None:
     """Run ``work`` until it ends, or SIGTERM or SIGINT ends it."""
     task = work()
@@ -100,41 +74,3 @@ def show(line: Line) -> None:
     """To the screen, at once."""
     sys.stdout.write(line.text() + "\n")
     sys.stdout.flush()
-
-
-def run(folder: Path, card_id: str, sink: Sink, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> None:
-    """Hold a card until a signal. Raises as ``hold``."""
-
-    def inserted() -> None:
-        sys.stdout.write("inserted\n")
-        sys.stdout.flush()
-
-    async def main() -> None:
-        await until_signal(
-            lambda: asyncio.ensure_future(hold(folder, card_id, sink, host=host, port=port, inserted=inserted))
-        )
-
-    asyncio.run(main())
-
-
-def main() -> int:
-    """0 after a signal, 1 after an error, 2 when the arguments are wrong."""
-    parser = argparse.ArgumentParser(prog="warifu.lend.hold", description="Hold a card in vpcd's reader, traced.")
-    parser.add_argument("folder", type=Path, help="where the card files are")
-    parser.add_argument("card_id")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="append the trace as JSON lines")
-    parser.add_argument("--show", action="store_true", help="print the trace in words")
-    parser.add_argument("--host", default=DEFAULT_HOST)
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
-    given = parser.parse_args()
-    try:
-        with saved(given.trace, show if given.show else None) as sink:
-            run(given.folder, given.card_id, sink, host=given.host, port=given.port)
-    except WarifuError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
