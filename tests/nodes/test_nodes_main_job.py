@@ -4,6 +4,8 @@ from nodes_house import MOVED, THERE, House
 from nodes_parts import run
 
 from warifu.contract.center import CardView, SuspendCard
+from warifu.contract.codec import REQUESTS
+from warifu.contract.health import AskHealth
 from warifu.contract.terminal import Pin
 from warifu.contract.values import PinName
 
@@ -59,3 +61,25 @@ def test_a_card_lives_its_whole_life() -> None:
             assert house.log.troubles == []
 
     run(life())
+
+
+def test_every_message_is_answered_by_the_node_it_names() -> None:
+    async def handlers() -> None:
+        answered: set[str] = set()
+        for node in House().nodes.values():
+            own = {name for name in node.handlers if name != AskHealth.NAME}
+            assert all(name.startswith(f"{node.KIND}.") for name in own)
+            answered |= own
+        assert answered == set(REQUESTS) - {AskHealth.NAME}
+
+    run(handlers())
+
+
+def test_every_node_of_the_chain_is_well() -> None:
+    async def health() -> None:
+        async with House().running() as house:
+            for node in house.nodes.values():
+                said = await node.health()
+                assert said.ok, (node.world.name, said.parts)
+
+    run(health())

@@ -348,7 +348,7 @@ class CloseOperation(Request, frozen=True, kw_only=True):
 
 
 class AbandonOperation(Request, frozen=True, kw_only=True):
-    """The clerk gives up: only before the first card write of the plan, or once all of its writes are settled."""
+    """The clerk gives up: only before the operation's first card write has begun."""
 
     NAME: ClassVar[str] = "center.abandon"
     ANSWER: ClassVar[type[Answer]] = CardView
