@@ -1,11 +1,14 @@
 """Every scenario, by name, and what can be removed from which."""
 
 from warifu.kernel.errors import NotFound
+from warifu.lab.chain import Chain
+from warifu.lab.counter import Counter
 from warifu.lab.plan import Plan
+from warifu.lab.pool import Pool
 from warifu.lab.scenario import Safeguard, Scenario
 from warifu.lab.tally import Tally
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (Tally(),)}
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter())}
 
 
 class UnknownName(NotFound):

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from warifu.contract.codec import encode
-from warifu.contract.envelope import Envelope
+from warifu.contract.envelope import Envelope, ServiceClass
 from warifu.contract.errors import open_reply
 from warifu.contract.message import Answer, Request
 from warifu.kernel.errors import Refused, TryAgain
@@ -24,13 +24,14 @@ class Driver:
 
     Args:
         name: as sender, e.g. ``registry-1``; its kind must be one that may ask.
+        patience_ms: how long it waits for an answer before it asks again; drawn when 0.
     """
 
-    def __init__(self, world: "World", name: str) -> None:
+    def __init__(self, world: "World", name: str, patience_ms: int = 0) -> None:
         self._world = world
         self._name = name
         self._entropy = SeededEntropy(world.plan.seed, name)
-        self._patience_ms = PATIENCE_MS[world.pick(len(PATIENCE_MS))]
+        self._patience_ms = patience_ms or PATIENCE_MS[world.pick(len(PATIENCE_MS))]
         world.network.join(name)
 
     def operation_id(self) -> str:
@@ -38,15 +39,24 @@ class Driver:
         return new_ulid(EPOCH_MS + self._world.loop.now_ms, self._entropy.random_bytes(ULID_RANDOM_BYTES))
 
     async def ask(
-        self, destination: str, request: Request, answer: type[A], *, operation_id: str, step: str, order: str = ""
+        self,
+        destination: str,
+        request: Request,
+        answer: type[A],
+        *,
+        operation_id: str,
+        step: str,
+        order: str = "",
+        service_class: ServiceClass = "delivery",
     ) -> A | Refused:
-        """Send until answered. A refusal is an answer too."""
+        """Send until answered, coming back when one is told to. A refusal is an answer too."""
         envelope = Envelope(
             name=request.NAME,
             operation_id=operation_id,
             step=step,
             sender=self._name,
             ordering_key=order,
+            service_class=service_class,
             remaining_ms=self._patience_ms,
             body=encode(request),
         )
@@ -55,8 +65,9 @@ class Driver:
             try:
                 reply = await self._world.network.call(self._name, destination, envelope)
                 result = open_reply(reply, answer)
-            except TryAgain:
-                await asyncio.sleep(self._world.delay_ms(*BACKOFF_MS) / 1000)
+            except TryAgain as error:
+                told_ms: int = getattr(error, "retry_after_ms", 0)
+                await asyncio.sleep((told_ms + self._world.delay_ms(*BACKOFF_MS)) / 1000)
             except Refused as refusal:
                 self._record("answer", destination, envelope, refusal.code)
                 return refusal

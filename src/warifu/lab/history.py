@@ -14,10 +14,13 @@ EventKind = Literal[
     "answer",  # the driver has its answer; outcome is "ok" or the refusal's code
     "send",  # a request leaves a node (peer: destination)
     "deliver",  # a request reaches a node (peer: sender)
+    "begin",  # the node begins to answer it: what asks for an order has it from here on
     "reply",  # a node's reply leaves it (peer: to whom); outcome is "ok" or a code, digest the answer's
     "fail",  # the sender's call ended without a reply; outcome is the code
     "effect",  # a change was committed by a node of this kind (node: the store's name)
     "outbox",  # a committed change left a message to be sent (peer: destination, step: its id, ordering_key: its order)
+    "hsm",  # of a worker (node); outcome: spawn, command (name), answer, kill (step: the worker's number)
+    "chip",  # of a card in a reader (outcome: what happened)
     "fault",  # the world did something (outcome: the fault's kind)
     "log",  # a node's log record (outcome: the event)
 ]

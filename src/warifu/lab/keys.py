@@ -66,15 +66,28 @@ class FixtureCrypto:
         return agree_with(self._p256(), recipient, info)
 
     def _p256(self) -> ec.EllipticCurvePrivateKey:
-        secret = 1 + int.from_bytes(self._entropy.random_bytes(40), "big") % (P256_ORDER - 1)
-        return ec.derive_private_key(secret, ec.SECP256R1())
+        return derive_p256(self._entropy.random_bytes(40))
+
+
+def derive_p256(seed: bytes) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key that follows from these bytes."""
+    return ec.derive_private_key(1 + int.from_bytes(seed, "big") % (P256_ORDER - 1), ec.SECP256R1())
 
 
 class Deal:
-    """The next RSA key's number; one for all nodes of a run."""
+    """The next RSA key's number; one for all nodes of a run.
 
-    def __init__(self) -> None:
-        self._dealt = 0
+    Args:
+        dealt: how many were dealt before the run began.
+    """
+
+    def __init__(self, dealt: int = 0) -> None:
+        self._dealt = dealt
+
+    @property
+    def dealt(self) -> int:
+        """How many were dealt."""
+        return self._dealt
 
     def next(self) -> int:
         """0, 1, 2 ..."""

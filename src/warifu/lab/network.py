@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -18,6 +19,14 @@ SLOW_MS = 5000
 DIGEST_SHOWN = 16
 
 
+class Balancer(Protocol):
+    """Decides which machines of a destination get messages."""
+
+    @property
+    def rotation(self) -> Collection[str]:
+        """The machines that get messages now."""
+
+
 class Exchange:
     """One call: a request on its way, and the future of its reply."""
 
@@ -27,6 +36,8 @@ class Exchange:
         self.envelope = envelope
         self.sent_ms = sent_ms
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.only: Machine | None = None
+        """The one machine that is meant, whatever the destination's others do."""
         self.peer: Machine | None = None
         self.peer_process: Process | None = None
 
@@ -50,6 +61,8 @@ class Network:
         self._drivers: list[str] = []
         self._under_way: dict[Exchange, None] = {}
         self.messages = 0
+        self.balancers: dict[str, Balancer] = {}
+        """Who decides which machines of a destination get messages; without one, all that are up do."""
 
     # -- who can reach whom
 
@@ -78,20 +91,38 @@ class Network:
     def _together(self, one: str, other: str) -> bool:
         return not self._apart.get(frozenset((one, other)), 0)
 
-    def _instances(self, sender: str, destination: str) -> "list[Machine]":
+    def _instances(self, exchange: Exchange) -> "list[Machine]":
+        sender, destination = exchange.sender, exchange.destination
+        balancer = self.balancers.get(destination)
+        if exchange.only is not None:
+            return [exchange.only] if exchange.only.up and self._together(sender, exchange.only.name) else []
         return [
             machine
             for machine in self._world.machines.values()
-            if machine.destination == destination and machine.up and self._together(sender, machine.name)
+            if machine.destination == destination
+            and machine.up
+            and self._together(sender, machine.name)
+            and (balancer is None or machine.name in balancer.rotation)
         ]
 
     # -- the sender's side
 
     async def call(self, sender: str, destination: str, envelope: Envelope) -> Reply:
         """See ``ports.transport.Transport.call``."""
-        exchange = Exchange(sender, destination, envelope, self._world.loop.now_ms)
+        return await self._call(Exchange(sender, destination, envelope, self._world.loop.now_ms))
+
+    async def ask(self, sender: str, machine: "Machine", envelope: Envelope) -> Reply:
+        """The same, but to this machine and no other of its destination."""
+        exchange = Exchange(sender, machine.destination, envelope, self._world.loop.now_ms)
+        exchange.only = machine
+        return await self._call(exchange)
+
+    async def _call(self, exchange: Exchange) -> Reply:
+        sender, destination, envelope = exchange.sender, exchange.destination, exchange.envelope
         digest = envelope.digest().hex()[:DIGEST_SHOWN]
-        self._world.record("send", sender, peer=destination, digest=digest, **exchange.fields())
+        self._world.record(
+            "send", sender, peer=destination, digest=digest, detail=envelope.service_class, **exchange.fields()
+        )
         self._under_way[exchange] = None
         self._world.busy(+1)
         try:
@@ -116,7 +147,7 @@ class Network:
 
     def _send(self, exchange: Exchange) -> None:
         world, sender, destination = self._world, exchange.sender, exchange.destination
-        instances = self._instances(sender, destination)
+        instances = self._instances(exchange)
         if not instances or world.strikes("unreachable", sender, destination):
             world.later(world.latency_ms(), self._fail, exchange, Unreachable(f"no connection to {destination}"))
             return
@@ -158,8 +189,10 @@ class Network:
         """What every server does around a node: the deadline, and errors as replies."""
         if machine.node is None:
             raise Fault(f"{machine.name} serves while it is down")
-        begun_ms = self._world.loop.now_ms
+        begun_ms, serving = self._world.loop.now_ms, machine.serving
         deadline = asyncio.timeout(envelope.remaining_ms / 1000)
+        serving[envelope.name] += 1
+        self._world.record("begin", machine.name, peer=exchange.sender, **exchange.fields())
         try:
             async with deadline:
                 reply = await machine.node.handle(envelope)
@@ -171,6 +204,8 @@ class Network:
             if isinstance(error, Fault):
                 self._world.violated("no fault", f"{machine.name} {envelope.name}: {error.code} {error}")
             reply = Reply(error=error_body(error))
+        finally:
+            serving[envelope.name] -= 1
         late_ms = self._world.loop.now_ms - begun_ms - envelope.remaining_ms
         if late_ms > 0:
             self._world.violated("waits end", f"{machine.name} {envelope.name} ended {late_ms} ms after its deadline")
@@ -208,7 +243,6 @@ class Network:
 
 
 def _shown(data: bytes) -> str:
-
     return hashlib.sha256(data).hexdigest()[:DIGEST_SHOWN]
 
 

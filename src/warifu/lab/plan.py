@@ -29,15 +29,24 @@ FAULTS: dict[str, str] = {
     "lost_commit": "the store's connection breaks after the commit stands",
     "crash_before_commit": "the node dies as its commit reaches the store, which does not do it",
     "crash_after_commit": "the node dies as its commit stands, before it learns of it",
+    "hsm_stall": "an HSM worker takes a command and never answers again",
+    "hsm_late": "an HSM worker answers after the command's deadline",
+    "hsm_slow": "an HSM worker answers slowly from now on",
+    "hsm_wrong": "an HSM worker gives an answer of another form",
+    "hsm_die": "an HSM worker dies over a command",
+    "hsm_spawn": "a new HSM worker does not come up",
+    "half_sick": "a relay's HSM device, or its path to the centre, is gone while its port still answers",
+    "pull": "the card is pulled: before a command, after it, or as the chip saves",
+    "overload": "a burst of set-ups comes at once",
 }
 """Kinds of faults: what the world does."""
 
 ACTIVE_SHARE = 0.25
 """A kind of fault is active in this share of the runs, and then often: that finds more than a little of everything."""
 OFTEN = (0.03, 0.1, 0.3)
-RARELY_LETHAL = 0.1
-"""Faults that kill a node come less often than the others, or no step would ever end."""
-LETHAL = frozenset({"crash_before_commit", "crash_after_commit"})
+RARELY = 0.1
+"""Faults that end more than one message, or that have many occasions, come less often: else no step would ever end."""
+RARE = frozenset({"crash_before_commit", "crash_after_commit", "pull"})
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -134,4 +143,4 @@ class Dice:
 
 def _chance(swarm: Random, kind: str) -> float:
     active, often = swarm.random() < ACTIVE_SHARE, swarm.choice(OFTEN)
-    return (often * RARELY_LETHAL if kind in LETHAL else often) if active else 0.0
+    return (often * RARELY if kind in RARE else often) if active else 0.0

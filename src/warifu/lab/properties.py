@@ -42,7 +42,7 @@ class OneEffect:
                 return f"{event.node} did {event.operation_id}/{event.step} again"
             self._effects.add(key)
         elif event.kind == "answer" and event.outcome == "ok" and _changes(event.name):
-            self._answered[event.peer, event.operation_id, event.step] = event.name
+            self._answered[event.name.partition(".")[0], event.operation_id, event.step] = event.name
         return None
 
     def end(self) -> str | None:
@@ -65,6 +65,30 @@ class SameAnswer:
             return None
         first = self._answers.setdefault((event.name, *event.request), event.digest)
         return None if first == event.digest else f"{event.name} {event.operation_id}/{event.step} answered differently"
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class CommitFirst:
+    """A request that changes something is answered only once its change stands."""
+
+    name = "committed before answered"
+
+    def __init__(self) -> None:
+        self._effects: set[tuple[str, str, str]] = set()
+
+    def see(self, event: Event) -> str | None:
+        """At each good reply of a node that keeps records."""
+        if event.kind == "effect":
+            self._effects.add((event.node, *event.request))
+        kind = event.node.partition("-")[0]
+        if event.kind != "reply" or event.outcome != "ok" or kind != event.name.partition(".")[0]:
+            return None
+        if not _changes(event.name) or (kind, *event.request) in self._effects:
+            return None
+        return f"{event.node} answered {event.name} {event.operation_id}/{event.step} before it stood"
 
     def end(self) -> str | None:
         """Nothing more."""
@@ -135,4 +159,4 @@ def _changes(name: str) -> bool:
 
 def common() -> tuple[Property, ...]:
     """The properties that hold of every scenario, fresh."""
-    return OneEffect(), SameAnswer(), OutboxOrder(), NothingLost()
+    return OneEffect(), SameAnswer(), CommitFirst(), OutboxOrder(), NothingLost()

@@ -57,6 +57,7 @@ def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps
         order: instead of the one drawn from the seed.
         max_steps: more are a failure.
     """
+    scenario.prepare()
     chosen = order or drawn(Random(f"{plan.seed}/order"))  # noqa: S311 - repeatable on purpose
     loop = SimulatedLoop(chosen, max_steps)
     failure: Failure | None = None
@@ -98,6 +99,7 @@ async def _main(world: World, scenario: Scenario) -> None:
     world.heal()
     await _converge(world, trial, driving)
     await driving
+    await trial.conclude()
     world.loop.check_retrieved()
     world.check_end()
 

@@ -26,6 +26,9 @@ class Trial(Protocol):
     def settled(self) -> bool:
         """Whether everything has converged (asked again and again after the storm)."""
 
+    async def conclude(self) -> None:
+        """When everything has converged: what is only true in the end."""
+
     def state(self) -> object:
         """All nodes' states as a value with a telling ``repr``: the same state, the same text."""
 
@@ -43,6 +46,9 @@ class Scenario(Protocol):
 
     def properties(self) -> tuple[Property, ...]:
         """Fresh ones, with the common ones."""
+
+    def prepare(self) -> None:
+        """What every run begins with is made, once for a process: called outside of the simulation, before each run."""
 
     def build(self, world: World) -> Trial:
         """Put the machines into the world."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
-from warifu.kernel.errors import Fault, Stale, Unavailable, WarifuError
+from warifu.kernel.errors import Stale, Unavailable, WarifuError
 from warifu.lab.sabotage import UNIQUE_MARK, sabotaged
 from warifu.ports.store import Change, Find, Get, Pending, Record, RequestKey, Snapshot, Store
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SLOW_MS = 3000
+_NOTHING = MemoryStore(())
 
 
 class _Recorder(StoreHooks):
@@ -65,10 +66,8 @@ class Stores:
         return store
 
     def of(self, name: str) -> Store:
-        """The database of this name, or what sabotage leaves of it."""
-        if name not in self._seen:
-            raise Fault(f"no store named {name}")
-        return self._seen[name]
+        """The database of this name, or what sabotage leaves of it; one without tables for who keeps nothing."""
+        return self._seen.get(name, _NOTHING)
 
     def waiting(self) -> int:
         """How many outbox messages there are."""

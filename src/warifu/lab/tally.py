@@ -22,7 +22,7 @@ from warifu.lab.history import Event
 from warifu.lab.keys import EPOCH_MS
 from warifu.lab.properties import Property, common
 from warifu.lab.scenario import Safeguard
-from warifu.lab.world import Ports, World
+from warifu.lab.world import WELL_MS, Ports, World
 from warifu.nodes import base
 from warifu.ports.store import Get, Insert, Record, Snapshot, Store, Update
 
@@ -184,6 +184,10 @@ class TallyTrial:
         """The outboxes are empty."""
         return self._world.stores.waiting() == 0
 
+    async def conclude(self) -> None:
+        """Every node says that it is well."""
+        await self._world.all_well(WELL_MS)
+
     def state(self) -> object:
         """Both tables and how much waits."""
         counts = tuple(row.count for row in self._tally.records(Count) if isinstance(row, Count))
@@ -206,12 +210,15 @@ class Tally:
     safeguards = (
         Safeguard("idempotency", "the answer is remembered under the request's key, and given again"),
         Safeguard("version-guard", "a commit fails when the record moved since it was read"),
-        Safeguard("outbox-order", "of the messages with one ordering key only the oldest is sent"),
+        Safeguard("outbox-order", "of the messages with one ordering key only the oldest is sent", ("F8",)),
     )
 
     def properties(self) -> tuple[Property, ...]:
         """The common ones, and that numbers differ."""
         return (*common(), NumbersOnce())
+
+    def prepare(self) -> None:
+        """Nothing."""
 
     def build(self, world: World) -> TallyTrial:
         """See ``Scenario``."""

@@ -26,12 +26,15 @@ from warifu.nodes import base
 from warifu.ports.crypto import Crypto
 from warifu.ports.store import Store
 
+LOOK_MS = 500
 SNAPPED_SHARE = 0.05
 """One drawn delay in twenty ends at a pending timer's instant, or a millisecond beside it."""
 SNAP_WITHIN_MS = 60_000
 LATENCIES_MS = ((1, 1), (1, 5), (1, 40), (0, 2))
 TIGHT_MS = (1, 1)
 STORM_MS = (400, 1500, 4000)
+WELL_MS = 70_000
+"""Virtual time in which every node must say that it is well: slow HSM commands count for a minute."""
 STORM_KINDS = ("crash", "partition", "skew")
 
 
@@ -52,6 +55,7 @@ class Ports(Struct, frozen=True):
     store: Store
     """The database of the machine's destination."""
     crypto: Crypto
+    machine: "Machine"
 
 
 Build = Callable[[Ports], base.Node]
@@ -73,6 +77,8 @@ class Machine:
         self.clock = SimulatedClock(world.loop)
         self.process = Process(name)
         self.node: base.Node | None = None
+        self.serving: Counter[str] = Counter()
+        """Requests being answered, by name."""
         self._world = world
         self._build = build
         self._starts = 0
@@ -86,12 +92,13 @@ class Machine:
         """Start it, with nothing in memory."""
         self._starts += 1
         self.process = Process(self.name)
+        self.serving = Counter()
         entropy = SeededEntropy(self._world.plan.seed, f"{self.name}/{self._starts}")
         view = StoreView(self._world, self, self._world.stores.of(self.destination))
         link = Link(self._world.network, self.name)
         log = _Log(self._world, self.name)
         injected = base.World(self.name, link, self.clock, entropy, log)
-        self.node = self._build(Ports(injected, view, FixtureCrypto(entropy, self._world.deal)))
+        self.node = self._build(Ports(injected, view, FixtureCrypto(entropy, self._world.deal), self))
         self._world.spawn(self._run(self.node), f"{self.name} timers", self.process.context.copy())
 
     async def _run(self, node: base.Node) -> None:
@@ -121,6 +128,12 @@ class World:
         self.faults: Counter[str] = Counter()
         self.states: set[bytes] = set()
         self.state: Callable[[], object] = tuple
+        self.look: Callable[[], None] | None = None
+        """Called at each quiet instant: looks into the nodes for what no history shows."""
+        self.healed = asyncio.Event()
+        self.storms_ms: tuple[int, ...] = STORM_MS
+        self.snapped_share = SNAPPED_SHARE
+        self.snap_within_ms = SNAP_WITHIN_MS
         self._properties = properties
         self._random = Random(f"{plan.seed}/world")  # noqa: S311 - repeatable on purpose
         self._latency = TIGHT_MS if plan.tight else self._random.choice(LATENCIES_MS)
@@ -154,13 +167,13 @@ class World:
         if self.plan.tight:
             return low
         delay = low + self.pick(high - low + 1)
-        if self._random.random() >= SNAPPED_SHARE:
+        if self._random.random() >= self.snapped_share:
             return delay
         return self._snapped(delay)
 
     def _snapped(self, delay: int) -> int:
         now = self.loop.now_ms
-        instants = [instant for instant in self.loop.pending_instants() if instant <= now + SNAP_WITHIN_MS]
+        instants = [instant for instant in self.loop.pending_instants() if instant <= now + self.snap_within_ms]
         if not instants:
             return delay
         return max(0, instants[self.pick(len(instants))] - 1 + self.pick(3) - now)
@@ -216,6 +229,8 @@ class World:
 
     def _note_state(self) -> None:
         """Nothing more happens at this instant: a quiet point, whose state counts as covered."""
+        if self.look is not None:
+            self.look()
         if self._changed:
             self._changed = False
             self.states.add(blake2b(repr(self.state()).encode(), digest_size=8).digest())
@@ -250,7 +265,7 @@ class World:
         """Some seconds in which everything may happen."""
         if not self.dice.chances:
             return
-        end_ms = self.loop.now_ms + STORM_MS[self.pick(len(STORM_MS))]
+        end_ms = self.loop.now_ms + self.storms_ms[self.pick(len(self.storms_ms))]
         while self.loop.now_ms < end_ms:
             await asyncio.sleep(self.delay_ms(5, 200) / 1000)
             for kind in STORM_KINDS:
@@ -276,11 +291,30 @@ class World:
     def heal(self) -> None:
         """No more faults; who is down comes up, who is apart comes together, clocks are right."""
         self.dice.calm = True
+        self.healed.set()
         self.record("fault", "world", outcome="heal")
         self.network.rejoin_all()
         for machine in self.machines.values():
             machine.clock.skew_ms = 0
             self._restart(machine)
+
+    async def all_well(self, within_ms: int) -> None:
+        """Every node's own health, asked again and again; ``all is well after healing`` when one stays ailing."""
+        end_ms = self.loop.now_ms + within_ms
+        ailing: dict[str, str] = dict.fromkeys(self.machines, "")
+        while ailing:
+            for name in list(ailing):
+                node = self.machines[name].node
+                health = None if node is None else await node.health()
+                if health is not None and health.ok:
+                    del ailing[name]
+                elif health is not None:
+                    ailing[name] = "; ".join(
+                        f"{part}: {said.detail}" for part, said in health.parts.items() if not said.ok
+                    )
+            if ailing and self.loop.now_ms > end_ms:
+                self.violated("all is well after healing", str(ailing))
+            await asyncio.sleep(LOOK_MS / 1000)
 
 
 class _Log:

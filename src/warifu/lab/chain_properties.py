@@ -1,0 +1,197 @@
+"""What must hold of the way from counter to centre: CS and relay."""
+
+from collections import Counter, defaultdict
+from typing import Final
+
+from warifu.domain.admission.retry import EARNED_BY_SUCCESS, FULL
+from warifu.domain.admission.rules import OPENING, Limits
+from warifu.lab.history import Event
+
+FORWARD: Final = "relay.forward"
+KEY: Final = "relay.key"
+ROUNDING: Final = 1e-9
+_RESTARTS: Final = frozenset({"crash", "crash_before_commit", "crash_after_commit"})
+
+
+def _is_cs(event: Event) -> bool:
+    return event.node.startswith("cs-")
+
+
+def _died(event: Event) -> bool:
+    return event.kind == "fault" and event.outcome in _RESTARTS
+
+
+class CsOrder:
+    """In a CS the messages of one card go one after another, in the order in which they came; others pass."""
+
+    name = "order per card in the CS"
+
+    def __init__(self) -> None:
+        self._lanes: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+
+    def see(self, event: Event) -> str | None:
+        """Only the oldest message of a card may leave."""
+        if _died(event):
+            for place in [place for place in self._lanes if place[0] == event.node]:
+                del self._lanes[place]
+        if not _is_cs(event) or not event.ordering_key:
+            return None
+        lane = self._lanes[event.node, event.ordering_key]
+        if event.kind == "begin":
+            lane.append(event.request)
+        elif event.kind == "reply" and event.request in lane:
+            lane.remove(event.request)
+        elif event.kind == "send" and event.name == FORWARD and lane[:1] != [event.request]:
+            return f"{event.node} sent {event.step} of {event.ordering_key} before {lane[0][1] if lane else 'it came'}"
+        return None
+
+    def end(self) -> str | None:
+        """Nothing waits."""
+        left = [place for place, lane in self._lanes.items() if lane]
+        return f"{left[0][0]} still has messages of {left[0][1]}" if left else None
+
+
+class NeverBlocked:
+    """A CS gives a message up for its own sake alone: it was tried, or its time was up."""
+
+    name = "no CS blocked"
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, tuple[str, str]], int] = {}
+        self._tried: dict[tuple[str, tuple[str, str]], None] = {}
+        self._keys: Counter[str] = Counter()
+
+    def see(self, event: Event) -> str | None:
+        """An error of the CS's own needs a reason."""
+        if event.kind == "reply" and event.name == FORWARD and event.peer.startswith("cs-"):
+            self._tried[event.peer, event.request] = None  # whatever the relay says is encrypted
+        if not _is_cs(event):
+            return None
+        place = (event.node, event.request)
+        match event.kind:
+            case "begin":
+                self._begun[place] = self._keys[event.node]
+                self._tried.pop(place, None)
+            case "fail" if event.name == KEY:
+                self._keys[event.node] += 1
+            case "reply" if event.name == KEY:
+                return None
+            case "fail":
+                self._tried[place] = None
+            case "reply" if event.outcome == "part.unavailable":
+                return self._discarded(event, place)
+        return None
+
+    def _discarded(self, event: Event, place: tuple[str, tuple[str, str]]) -> str | None:
+        if place in self._tried or self._keys[event.node] > self._begun.get(place, 0):
+            return None
+        return f"{event.node} discarded {event.name} {event.step}, which it had not tried"
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class OnlyCsRetries:
+    """A message is sent again by a CS, an outbox, or who asked in the first place: by nobody in between."""
+
+    name = "only the CS retries"
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, None] = {}
+        self._begun: Counter[tuple[str, str, str]] = Counter()
+        self._sent: Counter[tuple[str, str, str, str]] = Counter()
+
+    def see(self, event: Event) -> str | None:
+        """As often as it came, and no more."""
+        if event.kind == "begin":
+            self._begun[event.node, *event.request] += 1
+            self._nodes[event.node] = None
+        if event.kind != "send" or event.node not in self._nodes or _is_cs(event):
+            return None
+        if event.step.startswith(("outbox.", "health")):
+            return None
+        cause = event.step if event.node.startswith("relay") else event.step.rpartition(":")[0]
+        sending = (event.node, event.peer, *event.request)
+        self._sent[sending] += 1
+        came = self._begun[event.node, event.operation_id, cause]
+        if self._sent[sending] <= came:
+            return None
+        return f"{event.node} sent {event.name} {event.step} {self._sent[sending]} times; its cause came {came} times"
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class RetryBudget:
+    """A CS retries from its budget: so many tokens at its start, a tenth more for each answer."""
+
+    name = "retries stay within their budget"
+
+    def __init__(self) -> None:
+        self._tokens: defaultdict[str, float] = defaultdict(lambda: FULL)
+        self._first: Counter[tuple[str, str, str]] = Counter()
+        """Sendings that are no retries: one for each time the message came."""
+
+    def see(self, event: Event) -> str | None:
+        """Count what a CS sends again."""
+        if _died(event):
+            self._tokens.pop(event.node, None)
+        if not _is_cs(event) or event.name == KEY:
+            return None
+        message = (event.node, *event.request)
+        if event.kind == "begin":
+            self._first[message] += 1
+        elif event.kind == "reply":
+            self._tokens[event.node] = min(FULL, self._tokens[event.node] + EARNED_BY_SUCCESS)
+        elif event.kind == "send" and self._first[message]:
+            self._first[message] -= 1
+        elif event.kind == "send":
+            self._tokens[event.node] -= 1
+            if self._tokens[event.node] < -ROUNDING:
+                return f"{event.node} retries without budget"
+        return None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class Admission:
+    """Who is let in and who is refused is as ``domain.admission`` says; steps of an operation are never refused.
+
+    Reads what the relays' doors tell: outcome ``admitted`` or ``refused``, detail name, class and counts by class.
+    """
+
+    name = "a delivery waits behind no more set-ups than the limits say"
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def see(self, event: Event) -> str | None:
+        """Judge the door."""
+        if event.kind != "log" or event.outcome not in {"admitted", "refused"}:
+            return None
+        name, kind, *counts = event.detail.split()
+        delivery, setup, bulk, change = map(int, counts)
+        room = name not in OPENING or self._has_room(kind, delivery, setup + bulk, change)
+        if room is (event.outcome == "admitted"):
+            return None
+        return (
+            f"{event.node} {event.outcome} {kind} beside {delivery} deliveries, {setup} set-ups, {bulk} bulk, {change}"
+        )
+
+    def _has_room(self, kind: str, delivery: int, later: int, change: int) -> bool:
+        limits, everyone = self._limits, delivery + later + change
+        match kind:
+            case "change":
+                return everyone < limits.total or change < limits.change_reserve
+            case "delivery":
+                return delivery + change < limits.total
+            case _:
+                return everyone < limits.total and later < limits.setup_and_bulk
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None

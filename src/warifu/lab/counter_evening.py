@@ -1,0 +1,159 @@
+"""What must be true in the evening: chip, record, journal, register and audit tell the same story."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+from warifu.adapters.store.audit import AuditBroken, verify_export
+from warifu.chip import layout
+from warifu.chip.image import Image
+from warifu.contract.values import OperationKind
+from warifu.domain.cards import plans
+from warifu.domain.cards.records import Card, CardWrite, Operation
+from warifu.domain.certificates.records import AppletWrite, Certificate, Revocation, StoredKeyPair
+from warifu.kernel.ids import ulid_text
+from warifu.lab.nation import Holder, Nation
+from warifu.ports.store import Record
+
+if TYPE_CHECKING:
+    from warifu.lab.world import World
+
+R = TypeVar("R", bound=Record)
+
+CHIP_STATES = {
+    "made": "made",
+    "shipped": "made",
+    "received": "made",
+    "set_up": "set_up",
+    "in_use": "in_use",
+    "suspended": "in_use",
+    "abolished": "terminated",
+}
+"""What the chip's life state is for each state of the record (a loss is reported without the card)."""
+FILES = {"signature": layout.SIGNATURE_CERTIFICATE, "authentication": layout.AUTHENTICATION_CERTIFICATE}
+LIVE = frozenset({"issued", "valid"})
+
+
+class Evening:
+    """Compares what is durable. Knows which operations were done."""
+
+    def __init__(self, world: "World", nation: Nation) -> None:
+        self._world = world
+        self._nation = nation
+        self._done: list[tuple[Holder, OperationKind, str, str]] = []
+        self._earlier = {write.write_id for write in self._rows("center", CardWrite)}
+
+    def done(self, holder: Holder, kind: OperationKind, operation_id: str, place: str) -> None:
+        """A clerk was told that an operation is done: then it is, whatever still breaks."""
+        self._done.append((holder, kind, operation_id, place))
+        operation = next((row for row in self._rows("center", Operation) if row.operation_id == operation_id), None)
+        if operation is None or operation.state != "closed":
+            self._bad(
+                "done means done", f"{kind} was reported done and is {operation.state if operation else 'unknown'}"
+            )
+
+    def check(self) -> None:
+        """Everything."""
+        for card in self._rows("center", Card):
+            self._card(card, self._nation.cards.image(card.card_id))
+        for operation in self._rows("center", Operation):
+            if operation.state == "open" or operation.pending_write:
+                self._bad("no operation is left open", f"{operation.kind} of {operation.card_id}")
+        self._writes()
+        self._register()
+        self._audit()
+
+    def _card(self, card: Card, chip: Image) -> None:
+        last = ulid_text(chip.last_write.write_id) if chip.last_write and chip.last_write.committed else ""
+        if card.write_id != last:
+            self._bad("chip equals record", f"{card.card_id}: record {card.write_id}, chip {last}")
+        if CHIP_STATES[card.state] != chip.life:
+            self._bad("chip equals record", f"{card.card_id}: record {card.state}, chip {chip.life}")
+        if card.open_operation:
+            self._bad("no operation is left open", f"{card.card_id}: {card.open_operation}")
+        windows = [pin.fid for found in chip.applets for pin in found.pins if pin.window]
+        if windows:
+            self._bad("no PIN window is left open", f"{card.card_id}: {len(windows)}")
+
+    def _writes(self) -> None:
+        """Every journalled card write is settled; each planned one was finished exactly once; JPKI knows the same."""
+        writes = [write for write in self._rows("center", CardWrite) if write.write_id not in self._earlier]
+        told = {row.write_id: row.state for row in self._rows("authority", AppletWrite)}
+        for write in writes:
+            if write.state not in {"finished", "undone"}:
+                self._bad("every card write is settled", f"{write.step_name} of {write.card_id} is {write.state}")
+            if write.with_jpki and told.get(write.write_id) != write.state:
+                self._bad("every card write is settled", f"JPKI: {told.get(write.write_id)}, centre: {write.state}")
+        for row in self._rows("authority", AppletWrite):
+            if row.state == "open":
+                self._bad("every card write is settled", f"JPKI's part of {row.purpose} is open")
+        finished = Counter((write.operation_id, write.step_name) for write in writes if write.state == "finished")
+        for _, kind, operation_id, _ in self._done:
+            for step in plans.plan(kind, plans.ALL_PINS):
+                if step.action == "write" and finished.pop((operation_id, step.name), 0) != 1:
+                    self._bad("exactly one effect per request", f"{step.name} of {kind} was not finished once")
+        if finished:
+            self._bad("exactly one effect per request", f"{next(iter(finished))} was in no plan, or twice")
+
+    def _register(self) -> None:
+        """Key pairs and serials are used once; what is on a chip in use is what the register holds valid."""
+        certificates = self._rows("authority", Certificate)
+        pairs = Counter(row.key_pair_id for row in certificates)
+        if max(pairs.values()) > 1:
+            self._bad("a key pair and a serial are used once", f"key pair of {max(pairs.values())} certificates")
+        told = {row.write_id: row.state for row in self._rows("authority", AppletWrite)}
+        known = {row.key_pair_id: row for row in self._rows("authority", StoredKeyPair)}
+        revoked = {(row.ca, row.serial) for row in self._rows("authority", Revocation)}
+        for row in certificates:
+            if row.state == "intent" and told.get(row.write_id) != "undone":
+                self._bad("no certificate is left unsigned", f"{row.ca} {row.serial}")
+            if (row.state == "revoked") is not ((row.ca, row.serial) in revoked):
+                self._bad("the lists hold what is revoked", f"{row.ca} {row.serial} {row.state}")
+            if known[row.key_pair_id].wrapped is not None and row.write_id:
+                self._bad("a key pair that is done with is destroyed", f"{row.ca} {row.serial}")
+        for card in self._rows("center", Card):
+            self._on_chip(card, [row for row in certificates if row.card_id == card.card_id])
+
+    def _on_chip(self, card: Card, certificates: list[Certificate]) -> None:
+        applet = next(found for found in self._nation.cards.image(card.card_id).applets if found.aid == layout.JPKI)
+        files = {ef.fid: ef.content for ef in applet.efs}
+        for kind, fid in FILES.items():
+            mine = [row for row in certificates if row.ca == kind and row.state in LIVE]
+            if card.state in {"abolished", "suspended"} and mine:
+                self._bad("nothing ended is valid", f"{card.state} {card.card_id} has a {mine[0].state} certificate")
+            if card.state == "in_use" and not self._moved(card, kind):
+                if [row.state for row in mine] != ["valid"]:
+                    self._bad("delivered certificates are valid", f"{card.card_id} {kind}: {[r.state for r in mine]}")
+                elif files[fid] != mine[0].der:
+                    self._bad("chip equals record", f"{card.card_id}: another {kind} certificate on the chip")
+
+    @staticmethod
+    def _moved(card: Card, kind: str) -> bool:
+        """After a move the signature certificate is revoked until continued use."""
+        return kind == "signature" and bool(card.continuation_municipality)
+
+    def _audit(self) -> None:
+        for kind, store in self._nation.stores.items():
+            state = store._state  # noqa: SLF001 - an export without a store that may fail
+            try:
+                verify_export(state.audit, state.seals)
+            except AuditBroken as error:
+                self._bad("the audit chain is whole", f"{kind}: {error}")
+
+    def state(self) -> object:
+        """Records and chips, as texts that tell them apart."""
+        cards = tuple((row.state, row.write_id, row.open_operation) for row in self._rows("center", Card))
+        pending = tuple((row.state, row.pending_write, row.writes_done) for row in self._rows("center", Operation))
+        certificates = tuple((row.serial, row.state) for row in self._rows("authority", Certificate))
+        chips = tuple(hash_of(image) for image in self._nation.cards.images.values())
+        return cards, pending, certificates, chips
+
+    def _rows(self, kind: str, record: type[R]) -> list[R]:
+        return [row for row in self._nation.stores[kind].records(record) if isinstance(row, record)]
+
+    def _bad(self, name: str, text: str) -> None:
+        self._world.violated(name, text)
+
+
+def hash_of(image: bytes) -> str:
+    """The image's own digest, which its head carries."""
+    return image[6:14].hex()

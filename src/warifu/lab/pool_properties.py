@@ -1,0 +1,187 @@
+"""What must hold of an HSM pool and its workers, read from the history."""
+
+from warifu.lab.history import Event
+from warifu.nodes.hsm_pool import PoolLimits
+
+HURRY_MS = 1
+"""An instant may pass between a deadline and what follows from it."""
+
+
+class Fenced:
+    """A worker that does not answer in time is out of rotation at once; it gets nothing more, and one thing at a time.
+
+    Args:
+        limits: the pool's.
+        size: how many workers may live at once.
+    """
+
+    name = "a stalled HSM is out of rotation in time"
+
+    def __init__(self, limits: PoolLimits, size: int) -> None:
+        self._limits = limits
+        self._size = size
+        self._asked: dict[str, tuple[str, int, str]] = {}
+        self._killed: dict[str, None] = {}
+        self._alive: dict[str, None] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Every event is an occasion to see who is late."""
+        for worker, (name, due_ms, kind) in self._asked.items():
+            if event.at_ms > due_ms:
+                return f"{name} #{worker} still has {kind} {event.at_ms - due_ms} ms after its deadline"
+        return self._of_worker(event) if event.kind == "hsm" else None
+
+    def _of_worker(self, event: Event) -> str | None:
+        worker = event.step
+        match event.outcome:
+            case "spawn":
+                self._alive[worker] = None
+                if len(self._alive) > self._size:
+                    return f"{len(self._alive)} workers live in {self._size} places"
+            case "command":
+                if worker in self._killed:
+                    return f"{event.node} #{worker} was asked after it was fenced"
+                if worker in self._asked:
+                    return f"{event.node} #{worker} was asked {event.name} while it still had a command"
+                self._asked[worker] = event.node, event.at_ms + self._deadline_ms(event.name) + HURRY_MS, event.name
+            case "answer":
+                self._asked.pop(worker, None)
+            case "kill":
+                self._asked.pop(worker, None)
+                self._killed[worker] = None
+                self._alive.pop(worker, None)
+        return None
+
+    def _deadline_ms(self, command: str) -> int:
+        if command == "CreateKey":
+            return self._limits.creation_deadline_ms
+        if command == "SelfTest":
+            return self._limits.self_test_deadline_ms
+        return self._limits.command_deadline_ms
+
+    def end(self) -> str | None:
+        """A closed pool leaves no worker behind."""
+        return f"{len(self._alive)} workers were left behind" if self._alive else None
+
+
+class Proved:
+    """A living worker proves itself at least as often as the limits say."""
+
+    name = "a worker proves itself"
+
+    def __init__(self, limits: PoolLimits) -> None:
+        # A self-test waits for the command under way, which may have to open a message session first.
+        self._most_ms = limits.self_test_every_ms + 3 * limits.command_deadline_ms + limits.self_test_deadline_ms
+        self._proved: dict[str, tuple[str, int]] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Every event is an occasion."""
+        for worker, (name, at_ms) in self._proved.items():
+            if event.at_ms - at_ms > self._most_ms:
+                return f"{name} #{worker} did not prove itself for {event.at_ms - at_ms} ms"
+        if event.kind == "hsm":
+            if event.outcome == "kill":
+                self._proved.pop(event.step, None)
+            elif event.outcome == "answer" and event.name == "SelfTest":
+                self._proved[event.step] = event.node, event.at_ms
+        return None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class SlowOut:
+    """A worker that answers slowly all the time leaves while others are well (the pool's own measure, plus a round)."""
+
+    name = "a slow HSM is out of rotation in time"
+    COMMANDS = 40
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self._bound_ms = limits.slow_median_ms
+        self._patience_ms = 3 * limits.self_test_every_ms + limits.self_test_deadline_ms
+        self._began: dict[str, int] = {}
+        self._slow: dict[str, list[int]] = {}
+        self._quick: dict[str, list[int]] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Time each answer."""
+        if event.kind != "hsm":
+            return None
+        worker = event.step
+        if event.outcome == "command":
+            self._began[worker] = event.at_ms
+        elif event.outcome == "kill":
+            self._slow.pop(worker, None)
+            self._quick.pop(worker, None)
+        elif event.outcome == "answer":
+            return self._timed(event, worker, event.at_ms - self._began.get(worker, event.at_ms))
+        return None
+
+    def _timed(self, event: Event, worker: str, took_ms: int) -> str | None:
+        mine, other = (self._slow, self._quick) if took_ms > self._bound_ms else (self._quick, self._slow)
+        other.pop(worker, None)
+        since = mine.setdefault(worker, [])
+        since.append(event.at_ms)
+        if mine is not self._slow or len(since) < self.COMMANDS or event.at_ms - since[0] < self._patience_ms:
+            return None
+        well = [quick for quick in self._quick.values() if len(quick) >= self.COMMANDS and quick[0] <= since[0]]
+        return f"{event.node} #{worker} was slow {len(since)} times running" if well else None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class CallsEnd:
+    """Each caller hears within its time: an answer, or an error that says so."""
+
+    name = "every wait ends by its deadline"
+
+    def __init__(self) -> None:
+        self._due: dict[str, int] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Every event is an occasion."""
+        for step, due_ms in self._due.items():
+            if event.at_ms > due_ms:
+                return f"{step} waits {event.at_ms - due_ms} ms after its deadline"
+        if event.kind == "invoke" and event.peer == "hsm":
+            self._due[event.step] = event.at_ms + int(event.detail)
+        elif event.kind == "answer" and event.peer == "hsm":
+            due_ms = self._due.pop(event.step, 0)
+            if event.outcome == "deadline.passed" and event.at_ms < due_ms:
+                return f"{event.step} was told of its deadline {due_ms - event.at_ms} ms too early"
+        return None
+
+    def end(self) -> str | None:
+        """All have heard."""
+        return f"{len(self._due)} callers never heard, e.g. {next(iter(self._due))}" if self._due else None
+
+
+class AttemptsUsed:
+    """A command is given up only after it cost as many workers as it may."""
+
+    name = "its work is done elsewhere"
+
+    def __init__(self, attempts: int) -> None:
+        self._attempts = attempts
+        self._fenced: list[int] = []
+        self._asked: dict[str, int] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Count the workers lost while the caller waited: no fewer than its attempts."""
+        if event.kind == "hsm" and event.outcome == "kill":
+            self._fenced.append(event.at_ms)
+        elif event.kind == "invoke" and event.peer == "hsm":
+            self._asked[event.step] = len(self._fenced)
+        elif event.kind == "answer" and event.peer == "hsm":
+            lost = len(self._fenced) - self._asked.pop(event.step, 0)
+            # the last one is given up before its worker is killed
+            if event.outcome == "hsm.gave_up" and lost < self._attempts - 1:
+                return f"{event.step} was given up after {lost} of {self._attempts} workers"
+        return None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
