@@ -46,9 +46,13 @@ class NewCardKey(Struct, frozen=True):
 
 def new_card_key(entropy: RandomBytes) -> NewCardKey:
     """A P-256 key pair for one card (FIPS 186-5, A.2.1: 320 random bits reduced)."""
-    scalar = int.from_bytes(entropy.random_bytes(40), "big") % (_P256_ORDER - 1) + 1
-    public = ec.derive_private_key(scalar, ec.SECP256R1()).public_key()
-    return NewCardKey(scalar.to_bytes(32, "big"), encode_point(public))
+    scalar = (int.from_bytes(entropy.random_bytes(40), "big") % (_P256_ORDER - 1) + 1).to_bytes(32, "big")
+    return NewCardKey(scalar, card_point(scalar))
+
+
+def card_point(scalar: bytes) -> bytes:
+    """The public point (65) of a card key's private scalar (32)."""
+    return encode_point(ec.derive_private_key(int.from_bytes(scalar, "big"), ec.SECP256R1()).public_key())
 
 
 def card_key_body(card_id: str, key: NewCardKey) -> bytes:

@@ -1,4 +1,4 @@
-"""``warifu lab search``: look for the schedule that production would find in a year."""
+"""``warifu lab search``: look for the schedule that production would find in a year. ``prove`` is in ``_prove``."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from warifu.cli import _prove
 from warifu.kernel.errors import Refused
 from warifu.lab.catalog import plan_for, removed, scenario_named
 from warifu.lab.plan import Plan, parse_plan
@@ -54,11 +55,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     finder.add_argument("--without", metavar="NAME", help="remove a safeguard, or all against a failure (F1 ...)")
     finder.add_argument("--replay", metavar="SEED", help="run this seed (or plan) alone and tell it as a story")
     finder.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
+    _prove.add_to(what)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``lab search``; its exit status."""
+    """Run ``lab search`` or ``lab prove``; its exit status."""
+    if args.what == "prove":
+        return _prove.run(args)
     without = removed(args.without) if args.without else ()
     if args.replay is not None:
         return _replay(args.replay, without, args.json)
