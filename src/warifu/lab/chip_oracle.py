@@ -15,6 +15,7 @@ from warifu.chip.image import Applet, Image, Pin, decode
 STATUS_FIRST_BYTES: Final = frozenset((0x90, 0x63, 0x66, 0x67, 0x68, 0x69, 0x6A, 0x6B, 0x6D, 0x6E, 0x6F))
 _OK: Final = b"\x90\x00"
 _VERIFY, _CHANGE, _CHANGE_KEY, _SET_PIN = 0x20, 0x24, 0x32, 0x2C
+_PLAIN_VERIFY: Final = b"\x00\x20"
 _WINDOW: Final = 8
 _SEEN_MAX: Final = 4096
 
@@ -51,6 +52,8 @@ class Watched:
         if len(response) < len(_OK) or response[-2] not in STATUS_FIRST_BYTES:
             self.wrong.append(f"response ends with {response[-2:].hex()}")
         self._look_for_secrets(response)
+        if command[:2] == _PLAIN_VERIFY and response == _OK and apdu.parse(command).data not in all_values(before):
+            self.wrong.append("a wrong PIN was taken")
         if self.chip.image is not before:
             self._judge_change(before, command, response)
         return response
@@ -73,6 +76,11 @@ class Watched:
         self._saved[:-1] = []
         self._pins = pin_values(after)
         self.wrong.extend(broken(before, after, command, response))
+
+
+def all_values(image: Image) -> frozenset[bytes]:
+    """The values of everything VERIFY takes."""
+    return frozenset(pin.value for applet in image.applets for pin in applet.pins if pin.value)
 
 
 def pin_values(image: Image) -> frozenset[bytes]:
@@ -121,8 +129,6 @@ def _pin(old: Pin, new: Pin, command: Command | None, response: bytes) -> str | 
         return None
     if command is None or not ok or command.ins not in (_VERIFY, _CHANGE, _CHANGE_KEY, _SET_PIN):
         return "a PIN counter rose without success"
-    if (command.cla, command.ins) == (0x00, _VERIFY) and command.data != old.value:
-        return "a wrong PIN was taken"
     return None
 
 
