@@ -265,6 +265,9 @@ class Opened(Answer, frozen=True, kw_only=True):
     settled: Literal["none", "finished", "undone"] = "none"
     """What became of a card write that a break had left unknown."""
     host_challenge: Challenge
+    pending_write: str = ""
+    """A card write that is still unknown: ask the chip now and confirm it. What the chip said before this answer may be
+    older than the write (a request can be long on its way), so it never ends a write as undone."""
 
 
 class OpenOperation(Request, frozen=True, kw_only=True):
@@ -301,6 +304,8 @@ class PrepareWrite(Request, frozen=True, kw_only=True):
     issuer_update: bytes
     """INITIALIZE UPDATE response of the issuer domain, for the host challenge of the last answer."""
     jpki_update: bytes = b""
+    host_challenge: bytes = b""
+    """The host challenge that both updates answer; empty from those who do not say."""
 
 
 class Confirmed(Answer, frozen=True, kw_only=True):

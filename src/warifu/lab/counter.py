@@ -34,6 +34,11 @@ ERRANDS: Final[dict[str, tuple[tuple[Errand, ...], ...]]] = {
 DEFAULT_SIZE: Final = 2
 """Holders who come."""
 LOOKS: Final = 3
+OVERTAKEN: Final = frozenset(
+    {"operation.write_not_settled", "operation.taken_up_again", "operation.wrong_step", "card.chip_differs"}
+)
+"""What a run may be told that another run of the same operation overtook; who is told so again and again is stuck."""
+PATIENT: Final = 4
 PATIENCE_MS: Final = (4_000, 15_000, 60_000)
 STORMS_MS: Final = (400, 1_500, 4_000, 8_000)
 BACK_MS: Final = (1, 1_500)
@@ -93,6 +98,7 @@ class CounterTrial:
         """The same operation again and again, until it is done: with the PINs that are asked for."""
         world, operation_id = self._world, clerk.operation_id()
         pins = dict(PINS) if world.pick(FEWER_PINS) else _without_one()
+        refused = 0
         for turn in range(1_000):
             found = await clerk.ask(
                 f"terminal-{place}",
@@ -102,8 +108,13 @@ class CounterTrial:
                 step=f"perform.{turn}",
             )
             if isinstance(found, Refused):
-                world.violated("no card ever needs reissue", f"{kind} of {holder.card_id}: {found.code} {found}")
-                return
+                refused = refused + 1 if found.code in OVERTAKEN else PATIENT
+                if refused >= PATIENT:
+                    world.violated("no card ever needs reissue", f"{kind} of {holder.card_id}: {found.code} {found}")
+                    return
+                await asyncio.sleep(world.delay_ms(*BACK_MS) / 1000)
+                continue
+            refused = 0
             if found.outcome == "done":
                 self._evening.done(holder, kind, operation_id, place)
                 return

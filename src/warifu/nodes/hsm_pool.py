@@ -31,6 +31,7 @@ _UNANSWERED_MS: Final = -1.0
 _TAG_BYTES: Final = 16
 _WRAP_BYTES: Final = 12 + _TAG_BYTES
 _POINT_BYTES: Final = 65
+_CHANNEL_KEY_BYTES: Final = 16
 _LENGTHS: Final[dict[type, int]] = {
     hsm.Sign: 256,
     hsm.SignDigestInfo: 256,
@@ -567,7 +568,9 @@ def _fits(command: HsmCommand, reply: HsmReply) -> bool:
     if isinstance(reply, hsm.Rejected):
         return not isinstance(command, hsm.SelfTest)
     if isinstance(command, hsm.OpenCardChannel):
-        return isinstance(reply, hsm.ChannelKeys)
+        return isinstance(reply, hsm.ChannelKeys) and all(
+            len(key) == _CHANNEL_KEY_BYTES for key in (reply.enc, reply.mac, reply.rmac, reply.dek)
+        )
     if isinstance(command, hsm.OpenMessageSession | hsm.SelfTest):
         return isinstance(reply, hsm.Done)
     if isinstance(command, hsm.CreateKey) and command.purpose not in {"sign", "agree"}:

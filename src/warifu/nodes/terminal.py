@@ -155,6 +155,9 @@ class Run:
             "open",
         )
         position, challenge, state = opened.next_step, opened.host_challenge, opened.card_state
+        if opened.pending_write:
+            confirmed = await self.confirm(opened.pending_write, await self.status(), "confirm.pending")
+            position, challenge, state = confirmed.next_step, confirmed.host_challenge, confirmed.card_state
         for turn in range(MAX_STEPS):
             if position == len(opened.plan):
                 return await self.close(state)
@@ -182,11 +185,16 @@ class Run:
             chip=await self.status(),
             jpki_update=await self.update(JPKI, challenge) if step.with_jpki else b"",
             issuer_update=await self.update(ISD, challenge),
+            host_challenge=challenge,
         )
         script = await self.tell(request, Script, f"write.{step.name}.{turn}")
         chip = await self.run_script(script)
-        confirm = ConfirmWrite(card_id=self.request.card_id, write_id=script.write_id, chip=chip)
-        return await self.tell(confirm, Confirmed, f"confirm.{step.name}.{turn}")
+        return await self.confirm(script.write_id, chip, f"confirm.{step.name}.{turn}")
+
+    async def confirm(self, write_id: str, chip: ChipStatus | None, part: str) -> Confirmed:
+        """Tell what the chip says of a card write."""
+        confirm = ConfirmWrite(card_id=self.request.card_id, write_id=write_id, chip=chip)
+        return await self.tell(confirm, Confirmed, part)
 
     async def update(self, aid: bytes, challenge: bytes) -> bytes:
         """Begin a channel in a domain: the chip's answer to INITIALIZE UPDATE."""

@@ -40,6 +40,7 @@ from warifu.domain.cards.errors import (
     ChipDiffers,
     OperationEnded,
     OtherOperationOpen,
+    TakenUpAgain,
     WriteNotSettled,
     WrongCardState,
     WrongMunicipality,
@@ -164,7 +165,8 @@ def test_a_card_that_nobody_moved_is_continued_nowhere() -> None:
 # ---- taking up again ---------------------------------------------------------------------------------------------
 
 
-def test_opening_again_settles_what_a_break_left_unknown() -> None:
+def test_opening_again_settles_a_write_that_the_chip_has_and_names_one_that_it_does_not_have() -> None:
+    """The opening may have been on its way since before the write began (laboratory, counter:156)."""
     finished = opened(pending(), opening(chip=chip(WRITE, open_windows=("text",))))
     answer = finished.answer
     assert isinstance(answer, Opened)
@@ -172,12 +174,20 @@ def test_opening_again_settles_what_a_break_left_unknown() -> None:
     assert (written(finished, Card).write_id, written(finished, CardWrite).state) == (WRITE, "finished")
     assert told(finished) == ["authority.settled"]
 
-    undone = opened(pending(), opening(chip=chip(BEFORE)))
-    answer = undone.answer
+    unknown = opened(pending(), opening(chip=chip(BEFORE)))
+    answer = unknown.answer
     assert isinstance(answer, Opened)
-    assert (answer.settled, answer.plan[answer.next_step].name) == ("undone", "open_windows")
-    assert (written(undone, Card).write_id, written(undone, CardWrite).state) == (BEFORE, "undone")
-    assert told(undone) == ["authority.settled"]
+    assert (answer.settled, answer.pending_write) == ("none", WRITE)
+    assert (written(unknown, Card).write_id, written(unknown, Operation).pending_write) == (BEFORE, WRITE)
+    assert told(unknown) == []
+
+
+def test_a_run_whose_operation_was_taken_up_again_begins_anew() -> None:
+    """Its channels were begun for a challenge that is not the operation's any more (laboratory, counter:200)."""
+    state = State(card(open_operation=OPERATION), operation(), None)
+    request = msgspec.structs.replace(preparing("open_windows"), host_challenge=NEW)
+    with pytest.raises(TakenUpAgain):
+        operations.intend(state, request, WRITE, ASKED)
 
 
 def test_the_operation_id_names_one_operation() -> None:

@@ -33,6 +33,12 @@ class WriteNotSettled(NotAllowed):
     code = "operation.write_not_settled"
 
 
+class TakenUpAgain(NotAllowed):
+    """Another run has taken the operation up since this one opened it: begin again."""
+
+    code = "operation.taken_up_again"
+
+
 class WrongMunicipality(NotAllowed):
     """The card belongs to another municipality's counter."""
 

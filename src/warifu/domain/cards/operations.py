@@ -24,6 +24,7 @@ from warifu.domain.cards import plans
 from warifu.domain.cards.errors import (
     OperationEnded,
     OtherOperationOpen,
+    TakenUpAgain,
     WriteNotSettled,
     WrongCardState,
     WrongMunicipality,
@@ -62,7 +63,7 @@ def steps_of(operation: Operation) -> tuple[PlannedStep, ...]:
 
 
 def open_operation(state: State, request: OpenOperation, person: Person, challenge: bytes, asked: Asked) -> Decision:
-    """Open an operation, or take it up again; settles a pending write first."""
+    """Open an operation, or take it up again; a pending write that the chip has is settled first."""
     if state.card is None:
         raise NotFound(f"card {request.card_id}")
     if state.operation is not None and state.operation.state == "closed":
@@ -73,7 +74,7 @@ def open_operation(state: State, request: OpenOperation, person: Person, challen
     else:
         card, operation = state.both()
         _require_same(operation, request, asked)
-        settlement, first = settle(card, operation, state.write, request.chip, asked), False
+        settlement, first = _taken_up(card, operation, state.write, request.chip, asked), False
     operation = msgspec.structs.replace(settlement.operation, host_challenge=challenge, changed_ms=asked.now_ms)
     steps = steps_of(operation)
     card = settlement.card
@@ -92,6 +93,16 @@ def open_operation(state: State, request: OpenOperation, person: Person, challen
     )
 
 
+def _taken_up(card: Card, operation: Operation, write: CardWrite | None, chip: ChipStatus, asked: Asked) -> Settlement:
+    """What an opening may settle: a chip that has the pending write has it for ever.
+
+    A chip without it proves nothing here. The request may have been on its way since before the write began, and
+    another run, with the card, may be about to commit. Who has the card now asks it again, and confirms.
+    """
+    settlement = settle(card, operation, write, chip, asked)
+    return Settlement(card, operation, "none") if settlement.result == "undone" else settlement
+
+
 def _opened(
     card: Card, operation: Operation, person: Person, *, next_step: int, settled: Literal["none", "finished", "undone"]
 ) -> Opened:
@@ -105,6 +116,7 @@ def _opened(
         next_step=next_step,
         settled=settled,
         host_challenge=operation.host_challenge,
+        pending_write=operation.pending_write,
     )
 
 
@@ -184,6 +196,8 @@ def intend(state: State, request: PrepareWrite, write_id: str, asked: Asked) -> 
     """
     card, operation = state.both()
     require_same_card(card, request.chip)
+    if request.host_challenge and request.host_challenge != operation.host_challenge:
+        raise TakenUpAgain(operation.operation_id)
     if operation.pending_write == write_id:
         return ()
     if operation.pending_write:

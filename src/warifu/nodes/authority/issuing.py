@@ -70,12 +70,14 @@ class Issuer:
             of_card = await self.of_card(order.card_id)
             mine = [each for each in of_card if each.write_id == order.write_id]
             missing = [kind for kind in self._allowed(call, order) if kind not in {each.ca for each in mine}]
-            if not missing:
-                return tuple([await self._signed(call, each) for each in mine if each.state != "revoked"])
             try:
+                if not missing:
+                    return tuple([await self._signed(call, each) for each in mine if each.state != "revoked"])
                 await self._intend(call, order, missing[0], of_card)
             except Stale:
-                continue  # a serial's place or a key pair was taken meanwhile
+                # A serial's place or a key pair was taken meanwhile; or the same request ran twice and the other signed
+                # first (RSA PKCS#1 signs the same bytes alike).
+                continue
         raise Stale("certificates of this card keep changing")
 
     async def of_card(self, card_id: str) -> tuple[Certificate, ...]:
@@ -153,15 +155,8 @@ class Issuer:
         generation = await self._generation(certificate)
         der = await self.signer.sign(generation, certificate.tbs, self.node.remaining_ms(call))
         issued = msgspec.structs.replace(certificate, state="issued", der=der, changed_ms=call.now_ms)
-        try:
-            await self.node.store.commit(
-                Change(
-                    now_ms=call.now_ms, writes=(Update(issued),), journal=(self._entry(call, certificate, "issued"),)
-                )
-            )
-        except Stale:
-            # The same request ran twice and the other signed first: RSA PKCS#1 signs the same bytes alike.
-            return next(each for each in await self.of_card(certificate.card_id) if each.serial == certificate.serial)
+        entry = self._entry(call, certificate, "issued")
+        await self.node.store.commit(Change(now_ms=call.now_ms, writes=(Update(issued),), journal=(entry,)))
         return msgspec.structs.replace(issued, version=certificate.version + 1)
 
     async def _generation(self, certificate: Certificate) -> CaGeneration:
