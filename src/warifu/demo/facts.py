@@ -90,14 +90,19 @@ class Database:
         return await self._patience.persist(lambda: self._rows(self._urls[schema], statement, values))
 
     async def _rows(self, url: str, statement: str, values: Sequence[object]) -> list[Row]:
+        """One attempt. A connection on which anything failed is not used again."""
+        connection = self._connections.pop(url, None)
         try:
-            connection = self._connections.get(url)
             if connection is None or connection.is_closed():
                 connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
-                self._connections[url] = connection
-            return [dict(row) for row in await connection.fetch(statement, *values)]
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            rows: list[Row] = [dict(row) for row in await connection.fetch(statement, *values)]
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             failure = failure_of(error)
+        else:
+            self._connections[url] = connection
+            return rows
+        if connection is not None:
+            connection.terminate()
         raise failure  # outside of the handler: PostgreSQL's texts quote values
 
     async def find(self, schema: str, record: type[R], column: str, values: Sequence[str]) -> tuple[R, ...]:
