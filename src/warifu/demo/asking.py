@@ -24,7 +24,13 @@ from warifu.ports.transport import Transport
 DRIVER: Final = "driver"
 ATTEMPT_MS: Final = 30_000
 AFTER_A_BREAK: Final = frozenset(
-    {"operation.write_not_settled", "operation.wrong_step", "authority.write_ended", "card.refused"}
+    {
+        "operation.write_not_settled",
+        "operation.wrong_step",
+        "operation.taken_up_again",
+        "authority.write_ended",
+        "card.refused",
+    }
 )
 """What a run may be refused with because an earlier, broken run still had a message under way: it is taken up again."""
 
