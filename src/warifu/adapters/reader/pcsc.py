@@ -74,8 +74,12 @@ def _check(result: int) -> None:
 _TEXT_FUNCTION: Final = "A" if sys.platform == "win32" else ""
 
 
-class _Card:
-    """A handle of the library. Its methods block."""
+class PcscCard:
+    """A handle of the library, held alone from a cold reset on. Its methods block. Raises as ``PcscReader``.
+
+    Args:
+        reader: the reader's name.
+    """
 
     def __init__(self, reader: bytes) -> None:
         self.context = _Handle()
@@ -146,7 +150,7 @@ def reader_names() -> tuple[str, ...]:
 class PcscConnection:
     """A card in a PC/SC reader (``ports.reader.Connection``)."""
 
-    def __init__(self, card: _Card, atr: bytes) -> None:
+    def __init__(self, card: PcscCard, atr: bytes) -> None:
         self._card = card
         self._atr = atr
         self._turn = asyncio.Lock()
@@ -201,8 +205,8 @@ class PcscReader:
     async def connect_in(self, reader: str) -> PcscConnection:
         """Power up whatever card lies in this reader. ``CardGone`` when none does."""
 
-        def open_card() -> tuple[_Card, bytes]:
-            card = _Card(reader.encode())
+        def open_card() -> tuple[PcscCard, bytes]:
+            card = PcscCard(reader.encode())
             try:
                 return card, card.atr()
             except BaseException:

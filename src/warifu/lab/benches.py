@@ -1,0 +1,56 @@
+"""Benches by name, for ``warifu bench``. A new one is a line in ``BENCHES``.
+
+A bench is ``async (seconds) -> list of results``. A result says what was measured beside what raw limit, interleaved in
+the same run: name, value, unit, limit, limit_value, ratio (a median), runs (the ratios). A part that cannot be measured
+here is ``{"name", "skipped": why}``.
+"""
+
+import importlib
+import os
+import platform
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+from warifu.kernel.errors import NotFound
+
+Result = dict[str, Any]
+
+
+class Bench(NamedTuple):
+    """A bench: what it measures, and where its function is."""
+
+    summary: str
+    place: str
+    function: str
+
+
+BENCHES: Final[dict[str, Bench]] = {
+    "chip": Bench("the chip's commands and signatures, in memory and over vpcd", "warifu.lab.bench_chip", "bench_chip"),
+    "net": Bench("frames between nodes, through one hop and three", "warifu.lab.bench_net", "bench_net"),
+}
+
+
+class UnknownBench(NotFound):
+    """No bench of this name."""
+
+    code = "bench.unknown"
+
+
+def check_name(name: str) -> None:
+    """``UnknownBench`` if there is none of this name."""
+    if name not in BENCHES:
+        raise UnknownBench(f"no bench {name[:40]!r}; there are: {', '.join(BENCHES)}")
+
+
+async def measure(name: str, seconds: float) -> list[Result]:
+    """Run one bench for about so many seconds. ``UnknownBench`` if there is none of this name."""
+    check_name(name)
+    bench = BENCHES[name]
+    function: Callable[[float], Awaitable[list[Result]]] = getattr(importlib.import_module(bench.place), bench.function)
+    return await function(seconds)
+
+
+def machine() -> str:
+    """What this was measured on."""
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return f"{os.cpu_count()} processors, {system}, {platform.python_implementation()} {platform.python_version()}"
