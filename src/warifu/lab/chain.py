@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from warifu.contract.center import AbandonOperation, AskCard, CardsReceived, CardView, Confirmed, ConfirmWrite, Received
 from warifu.contract.envelope import Envelope, ServiceClass
+from warifu.contract.health import AskHealth
 from warifu.contract.message import Answer, Request
 from warifu.domain.admission.rules import Limits
 from warifu.domain.decision import Asked, Decision
@@ -211,7 +212,7 @@ def check_cs(world: World, machine: Machine) -> None:
     server = machine.node
     if not machine.up or not isinstance(server, CommunicationServer):
         return
-    serving = sum(machine.serving.values())
+    serving = sum(count for name, count in machine.serving.items() if name != AskHealth.NAME)
     if server.waiting != serving:
         world.violated("what is held is given back", f"{machine.name} counts {server.waiting}, serves {serving}")
     if len(server._lanes) > serving:  # noqa: SLF001 - a leak shows nowhere else

@@ -35,12 +35,18 @@ DEFAULT_SIZE: Final = 2
 """Holders who come."""
 LOOKS: Final = 3
 OVERTAKEN: Final = frozenset(
-    {"operation.write_not_settled", "operation.taken_up_again", "operation.wrong_step", "card.chip_differs"}
+    {
+        "operation.write_not_settled",
+        "operation.taken_up_again",
+        "operation.wrong_step",
+        "card.chip_differs",
+        "authority.write_ended",
+    }
 )
 """What a run may be told that another run of the same operation overtook; who is told so again and again is stuck."""
 PATIENT: Final = 4
 PATIENCE_MS: Final = (4_000, 15_000, 60_000)
-STORMS_MS: Final = (400, 1_500, 4_000, 8_000)
+STORMS_MS: Final = (1_500, 4_000, 8_000, 15_000)
 BACK_MS: Final = (1, 1_500)
 """How long a clerk takes to begin again."""
 FEWER_PINS: Final = 3

@@ -44,9 +44,8 @@ FAULTS: dict[str, str] = {
 ACTIVE_SHARE = 0.25
 """A kind of fault is active in this share of the runs, and then often: that finds more than a little of everything."""
 OFTEN = (0.03, 0.1, 0.3)
-RARELY = 0.1
+RARELY = {"crash_before_commit": 0.2, "crash_after_commit": 0.2, "pull": 0.5}
 """Faults that end more than one message, or that have many occasions, come less often: else no step would ever end."""
-RARE = frozenset({"crash_before_commit", "crash_after_commit", "pull"})
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -143,4 +142,4 @@ class Dice:
 
 def _chance(swarm: Random, kind: str) -> float:
     active, often = swarm.random() < ACTIVE_SHARE, swarm.choice(OFTEN)
-    return (often * RARELY if kind in RARE else often) if active else 0.0
+    return often * RARELY.get(kind, 1.0) if active else 0.0

@@ -4,7 +4,7 @@ Each wrapper takes one promise of the store's away from the nodes above it and l
 marks, so that the history still shows the key that the node meant.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -43,9 +43,9 @@ class _Through:
         """See ``Store.commit``."""
         await self._inner.commit(change)
 
-    async def pending(self, limit: int) -> tuple[Pending, ...]:
+    async def pending(self, limit: int, skip: Collection[str] = ()) -> tuple[Pending, ...]:
         """See ``Store.pending``."""
-        return await self._inner.pending(limit)
+        return await self._inner.pending(limit, skip)
 
     async def sent(self, sequence: int) -> None:
         """See ``Store.sent``."""

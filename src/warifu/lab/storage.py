@@ -5,7 +5,7 @@ to the database when the node dies still arrives there.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
@@ -91,9 +91,9 @@ class StoreView:
         """See ``Store.commit``."""
         await self._ask(lambda: self._inner.commit(change), change)
 
-    async def pending(self, limit: int) -> tuple[Pending, ...]:
+    async def pending(self, limit: int, skip: Collection[str] = ()) -> tuple[Pending, ...]:
         """See ``Store.pending``."""
-        return await self._ask(lambda: self._inner.pending(limit))
+        return await self._ask(lambda: self._inner.pending(limit, skip))
 
     async def sent(self, sequence: int) -> None:
         """See ``Store.sent``."""

@@ -23,9 +23,9 @@ from warifu.contract.authority import JpkiScript, OpenApplet
 from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import AppletWrite, Certificate, StoredKeyPair
 from warifu.domain.certificates.rules import LIVE, REPLACING
-from warifu.kernel.errors import Fault, Malformed, NotAllowed, NotFound, Stale
+from warifu.kernel.errors import Fault, Malformed, NotFound, Stale
 from warifu.kernel.ids import ulid_bytes
-from warifu.nodes.authority.issuing import Issuer, Order
+from warifu.nodes.authority.issuing import Issuer, Order, WriteEnded
 from warifu.nodes.base import Call, KeepingNode
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.ports.hsm import ChannelKeys, OpenCardChannel
@@ -41,12 +41,6 @@ PIN_REFERENCES: Final[dict[str, int]] = {
     "authentication": layout.AUTHENTICATION_PIN,
 }
 _TOKEN_SERIAL: Final = 16
-
-
-class WriteEnded(NotAllowed):
-    """The card write that this request belongs to has ended already."""
-
-    code = "authority.write_ended"
 
 
 class AppletService:
@@ -150,8 +144,10 @@ class AppletService:
         """The certificate and its private key: decrypted for the channel only, in memory only."""
         key = (certificate.key_pair_id,)
         pair = (await self.node.store.read(Get(StoredKeyPair, key))).one(0, StoredKeyPair)
-        if pair is None or pair.wrapped is None:
+        if pair is None:
             raise NotFound(f"key pair {certificate.key_pair_id}")
+        if pair.wrapped is None:
+            raise WriteEnded(certificate.write_id)
         slot: Literal["signature", "authentication"] = _kind(certificate.ca)
         private_key = await self.issuer.pool.private_key(pair)
         return (

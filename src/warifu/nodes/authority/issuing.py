@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from warifu.contract.values import CertificateKind, Person
-from warifu.domain.certificates.records import CaGeneration, Certificate
+from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate
 from warifu.domain.pki.dates import Validity, certificate_validity
 from warifu.domain.pki.lint import lint_certificate
 from warifu.domain.pki.names import point_of
@@ -24,11 +24,17 @@ from warifu.domain.pki.profile import (
     subscriber_data,
 )
 from warifu.kernel.calendar import JST, SIGNATURE_MIN_AGE, age_on, jst_date
-from warifu.kernel.errors import Stale
+from warifu.kernel.errors import NotAllowed, Stale
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode
-from warifu.ports.store import Change, Find, Insert, JournalEntry, Update
+from warifu.ports.store import Change, Check, Find, Get, Insert, JournalEntry, Update, Write
+
+
+class WriteEnded(NotAllowed):
+    """The card write that this request belongs to has ended already."""
+
+    code = "authority.write_ended"
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -67,18 +73,28 @@ class Issuer:
     async def issue(self, call: Call, order: Order) -> tuple[Certificate, ...]:
         """Issue what the order asks and the holder's age allows; what was issued for it already is found again."""
         for _ in range(MAX_DECISIONS):
+            still = await self._still_open(order)
             of_card = await self.of_card(order.card_id)
             mine = [each for each in of_card if each.write_id == order.write_id]
             missing = [kind for kind in self._allowed(call, order) if kind not in {each.ca for each in mine}]
             try:
                 if not missing:
-                    return tuple([await self._signed(call, each) for each in mine if each.state != "revoked"])
-                await self._intend(call, order, missing[0], of_card)
+                    return tuple([await self._signed(call, each, still) for each in mine if each.state != "revoked"])
+                await self._commit(call, still, *await self._intended(call, order, missing[0], of_card))
             except Stale:
                 # A serial's place or a key pair was taken meanwhile; or the same request ran twice and the other signed
-                # first (RSA PKCS#1 signs the same bytes alike).
+                # first (RSA PKCS#1 signs the same bytes alike); or the card write ended.
                 continue
         raise Stale("certificates of this card keep changing")
+
+    async def _still_open(self, order: Order) -> tuple[Check, ...]:
+        """What makes a commit fail once the card write has ended: its end finds all that was issued for it."""
+        if not order.write_id:
+            return ()
+        write = (await self.node.store.read(Get(AppletWrite, (order.write_id,)))).one(0, AppletWrite)
+        if write is None or write.state != "open":
+            raise WriteEnded(order.write_id)
+        return (Check(write),)
 
     async def of_card(self, card_id: str) -> tuple[Certificate, ...]:
         """Every certificate of a card, intents included."""
@@ -91,7 +107,10 @@ class Issuer:
         wanted: tuple[CertificateKind, ...] = ("authentication", "signature")
         return tuple(kind for kind in wanted if kind in order.kinds and (kind != "signature" or of_age))
 
-    async def _intend(self, call: Call, order: Order, kind: CertificateKind, of_card: Sequence[Certificate]) -> None:
+    async def _intended(
+        self, call: Call, order: Order, kind: CertificateKind, of_card: Sequence[Certificate]
+    ) -> tuple[Certificate, tuple[Write, ...]]:
+        """A certificate to be signed, and what records it."""
         generation = await self.signer.newest(kind)
         pair = await self.pool.choose()
         serial = await self.signer.next_serial(kind)
@@ -116,13 +135,13 @@ class Issuer:
         reserved = msgspec.structs.replace(
             pair, state="reserved", reserved_for=f"{kind}:{serial}", changed_ms=call.now_ms
         )
-        await self.node.store.commit(
-            Change(
-                now_ms=call.now_ms,
-                writes=(Insert(certificate), Update(reserved)),
-                journal=(self._entry(call, certificate, "intent"),),
-            )
-        )
+        return certificate, (Insert(certificate), Update(reserved))
+
+    async def _commit(
+        self, call: Call, still: tuple[Check, ...], certificate: Certificate, writes: tuple[Write, ...]
+    ) -> None:
+        entry = self._entry(call, certificate, certificate.state)
+        await self.node.store.commit(Change(now_ms=call.now_ms, writes=(*writes, *still), journal=(entry,)))
 
     def _content(
         self,
@@ -149,14 +168,13 @@ class Issuer:
         subscriber = subscriber_data(order.person, municipality=order.municipality, point=point, common_name=name)
         return SignatureContent(serial=new.serial, public_key=new.public_key, validity=validity, subscriber=subscriber)
 
-    async def _signed(self, call: Call, certificate: Certificate) -> Certificate:
+    async def _signed(self, call: Call, certificate: Certificate, still: tuple[Check, ...]) -> Certificate:
         if certificate.state != "intent":
             return certificate
         generation = await self._generation(certificate)
         der = await self.signer.sign(generation, certificate.tbs, self.node.remaining_ms(call))
         issued = msgspec.structs.replace(certificate, state="issued", der=der, changed_ms=call.now_ms)
-        entry = self._entry(call, certificate, "issued")
-        await self.node.store.commit(Change(now_ms=call.now_ms, writes=(Update(issued),), journal=(entry,)))
+        await self._commit(call, still, issued, (Update(issued),))
         return msgspec.structs.replace(issued, version=certificate.version + 1)
 
     async def _generation(self, certificate: Certificate) -> CaGeneration:
