@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from make_golden import GOLDEN, example
+from make_contract_golden import GOLDEN, example
 
 from warifu.contract.codec import REQUESTS, decode, decode_request, encode
 from warifu.contract.schema import types
@@ -27,7 +27,7 @@ def holds(today: Any, before: Any) -> bool:
 
 
 def test_every_message_has_its_example_and_every_example_its_message() -> None:
-    """A new message: run ``make_golden.py``. A removed one: put it back."""
+    """A new message: run ``make_contract_golden.py``. A removed one: put it back."""
     for ending in ("msgpack", "json"):
         assert {path.stem for path in GOLDEN.glob(f"*.{ending}")} == set(TYPES)
 

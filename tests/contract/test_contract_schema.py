@@ -8,7 +8,7 @@ import jsonschema
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
-from make_golden import GOLDEN
+from make_contract_golden import GOLDEN
 
 from warifu.contract import schema
 from warifu.contract.codec import REQUESTS

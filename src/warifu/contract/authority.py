@@ -90,6 +90,8 @@ class OpenApplet(Request, frozen=True, kw_only=True):
     """replace_*: the identity that goes into the new certificates."""
     municipality: Municipality | None = None
     card_expires_on: datetime.date | None = None
+    resident_version: int = 0
+    """Of the registry's record that ``person`` is; 0 when not told."""
 
 
 class WriteSettled(Request, frozen=True, kw_only=True):

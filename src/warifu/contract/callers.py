@@ -38,6 +38,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "center.abandon": _COUNTER,
     "center.card": frozenset({"relay", "driver"}),
     "center.suspend": _DRIVER,
+    "center.abolish": _DRIVER,
     "center.signing_key": frozenset({"driver", "terminal"}),
     "center.resident_changed": frozenset({"registry"}),
     "authority.issue": _FACTORY,
@@ -58,7 +59,8 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "terminal.receive": _DRIVER,
     "terminal.perform": _DRIVER,
     "terminal.change_pin": _DRIVER,
-    "node.health": frozenset({"supervisor", "driver", "relay"}),
+    "terminal.abandon": _DRIVER,
+    "node.health": frozenset({"supervisor", "driver", "relay", "terminal"}),
 }
 """Every message has its row (a test holds the table to the contract)."""
 

@@ -36,6 +36,7 @@ from warifu.contract.values import (
 
 __all__ = [
     "AbandonOperation",
+    "AbolishCard",
     "AskCard",
     "AskCardData",
     "AskCardKeys",
@@ -75,9 +76,9 @@ __all__ = [
 
 
 class Ordered(Answer, frozen=True, kw_only=True):
-    """The card is ordered."""
+    """The card is ordered, or (empty) the application has become void: the holder has a card or left the register."""
 
-    card_id: CardId
+    card_id: Annotated[str, Meta(pattern=r"^([0-9A-Z]{15})?$")]
 
 
 class OrderCard(Request, frozen=True, kw_only=True):
@@ -151,6 +152,10 @@ class CardData(Answer, frozen=True, kw_only=True):
     issued_on: datetime.date
     expires_on: datetime.date
     security_code: Annotated[str, Meta(pattern=r"^[0-9]{4}$")]
+    municipality: str = ""
+    """To which the card is shipped; fixed like the dates, whatever the holder does meanwhile."""
+    resident_version: int = 0
+    """Of the registry's record that ``person`` is."""
 
     def __repr__(self) -> str:
         """Without personal data."""
@@ -315,6 +320,8 @@ class Confirmed(Answer, frozen=True, kw_only=True):
     card_state: CardState
     next_step: int
     host_challenge: Challenge
+    closed: bool = False
+    """The operation was closed with it, as asked."""
 
 
 class ConfirmWrite(Request, frozen=True, kw_only=True):
@@ -326,6 +333,8 @@ class ConfirmWrite(Request, frozen=True, kw_only=True):
     card_id: CardId
     write_id: WriteId
     chip: ChipStatus | None
+    close: bool = False
+    """Close the operation too, if this write was the last step of its plan: saves an exchange."""
 
 
 class CardView(Answer, frozen=True, kw_only=True):
@@ -353,12 +362,14 @@ class CloseOperation(Request, frozen=True, kw_only=True):
 
 
 class AbandonOperation(Request, frozen=True, kw_only=True):
-    """The clerk gives up: only before the operation's first card write has begun."""
+    """The clerk gives up: once all of the operation's card writes are settled; what they did stays done."""
 
     NAME: ClassVar[str] = "center.abandon"
     ANSWER: ClassVar[type[Answer]] = CardView
 
     card_id: CardId
+    chip: ChipStatus | None = None
+    """As it is now; needed once a card write of the operation was done."""
 
 
 # ---- beside the counter ------------------------------------------------------------------------------------------
@@ -402,6 +413,15 @@ class AskSigningKey(Request, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "center.signing_key"
     ANSWER: ClassVar[type[Answer]] = SigningKey
     CHANGES: ClassVar[bool] = False
+
+
+class AbolishCard(Request, frozen=True, kw_only=True):
+    """The card is lost for good, or over: its record ends without its chip, and its certificates are revoked."""
+
+    NAME: ClassVar[str] = "center.abolish"
+    ANSWER: ClassVar[type[Answer]] = CardView
+
+    card_id: CardId
 
 
 class SuspendCard(Request, frozen=True, kw_only=True):

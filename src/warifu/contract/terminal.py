@@ -29,7 +29,7 @@ class ReceiveShipment(Request, frozen=True, kw_only=True):
 class Performed(Answer, frozen=True, kw_only=True):
     """How the operation stands when the terminal stops working on it."""
 
-    outcome: Literal["done", "unknown", "needs_pins"]
+    outcome: Literal["done", "unknown", "needs_pins", "abandoned"]
     """unknown: a break; the same request takes it up again. needs_pins: these windows wait for the resident."""
     card_state: CardState
     waiting_pins: tuple[PinName, ...] = ()
@@ -51,6 +51,18 @@ class PerformOperation(Request, frozen=True, kw_only=True):
     new_pins: dict[PinName, Pin] = {}
     proof_pins: dict[PinName, Pin] = {}
     """PINs the resident proves (continued use: ``juki``)."""
+
+
+class GiveUpOperation(Request, frozen=True, kw_only=True):
+    """Give up the operation the envelope names, with the card on the reader; what its card writes did stays done."""
+
+    NAME: ClassVar[str] = "terminal.abandon"
+    ANSWER: ClassVar[type[Answer]] = Performed
+    CHANGES: ClassVar[bool] = False
+
+    kind: OperationKind
+    card_id: CardId
+    reset_pins: tuple[PinName, ...] = ()
 
 
 class PinChanged(Answer, frozen=True, kw_only=True):

@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from typing import ClassVar, Literal, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from warifu.chip import client
 from warifu.chip.errors import BadCardAnswer, CardRefused
 from warifu.chip.issuer import initialize_update
 from warifu.chip.layout import ISD, JPKI
 from warifu.contract.center import (
+    AbandonOperation,
     CardsReceived,
     CardView,
     CloseOperation,
@@ -28,10 +30,13 @@ from warifu.contract.center import (
     Received,
     Script,
 )
-from warifu.contract.envelope import ServiceClass
+from warifu.contract.codec import encode
+from warifu.contract.envelope import Envelope, ServiceClass
+from warifu.contract.health import AskHealth, Health
 from warifu.contract.message import Answer, Request
 from warifu.contract.terminal import (
     ChangePin,
+    GiveUpOperation,
     Performed,
     PerformOperation,
     PinChanged,
@@ -42,12 +47,16 @@ from warifu.contract.values import CardState, ChipStatus, OperationKind, PinName
 from warifu.domain.cards.chip_names import PIN_PLACES, chip_status
 from warifu.domain.cards.errors import AnotherCard
 from warifu.kernel.errors import Refused, TryAgain, Unavailable
-from warifu.nodes.base import Call, Node, World, expect
+from warifu.kernel.ids import new_ulid
+from warifu.nodes.base import Call, Node, Probe, World, expect
 from warifu.ports.reader import CardGone, Connection, Reader
 
 MAX_STEPS = 24
 """Steps of one run: three tries of the longest plan; a plan that does not advance is broken off as unknown."""
+UNDONE_MAX = 2
+"""Card writes in a row that the chip did not commit: more tries would only use up certificates and key pairs."""
 CONNECT_MS = 15_000
+PATH_MS = 1_800
 
 A = TypeVar("A", bound=Answer)
 
@@ -77,6 +86,7 @@ class Terminal(Node):
             ReceiveShipment.NAME: self.receive,
             PerformOperation.NAME: self.perform,
             ChangePin.NAME: self.change_pin,
+            GiveUpOperation.NAME: self.abandon,
         }
 
     async def receive(self, call: Call) -> TerminalReceived:
@@ -102,6 +112,31 @@ class Terminal(Node):
         except (TryAgain, BadCardAnswer) as error:
             self.world.log.info("terminal.broken", operation_id=call.operation_id, code=error.code)
             raise
+
+    async def abandon(self, call: Call) -> Performed:
+        """Give an operation up; what its card writes did stays done."""
+        request = expect(call.request, GiveUpOperation)
+        same = PerformOperation(kind=request.kind, card_id=request.card_id, reset_pins=request.reset_pins)
+        run = Run(self, call, same, self.world.entropy.random_bytes(6).hex())
+        async with self.card(request.card_id) as connection:
+            return await run.give_up(connection)
+
+    def parts(self) -> dict[str, Probe]:
+        """The path: a CS that does its own work."""
+        return super().parts() | {"path": self._probe_path}
+
+    async def _probe_path(self) -> None:
+        envelope = Envelope(
+            name=AskHealth.NAME,
+            operation_id=new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10)),
+            step="health",
+            sender=self.world.name,
+            remaining_ms=PATH_MS,
+            body=encode(AskHealth()),
+        )
+        health = await self.exchange(self.cs, envelope, Health)
+        if not health.ok:
+            raise Unavailable(f"the CS: {', '.join(name for name, part in health.parts.items() if not part.ok)}")
 
     async def change_pin(self, call: Call) -> PinChanged:
         """The holder changes a PIN that is known; nothing leaves the counter."""
@@ -132,6 +167,18 @@ class Terminal(Node):
             await connection.close()
 
 
+class Stand(Struct, frozen=True):
+    """Where an operation stands: the next step of its plan, the challenge for its channels, the card's state."""
+
+    position: int
+    challenge: bytes
+    state: CardState
+
+
+def _stand(confirmed: Confirmed) -> Stand:
+    return Stand(confirmed.next_step, confirmed.host_challenge, confirmed.card_state)
+
+
 class Run:
     """One run of a terminal over an operation: open, then step by step as the centre says, then close."""
 
@@ -146,39 +193,51 @@ class Run:
 
     async def work(self, connection: Connection) -> Performed:
         """Do what is left of the operation."""
-        self.connection = connection
-        status = await self.status()
-        request = self.request
-        opened = await self.tell(
-            OpenOperation(kind=request.kind, card_id=request.card_id, pins=request.reset_pins, chip=status),
-            Opened,
-            "open",
-        )
-        position, challenge, state = opened.next_step, opened.host_challenge, opened.card_state
-        if opened.pending_write:
-            confirmed = await self.confirm(opened.pending_write, await self.status(), "confirm.pending")
-            position, challenge, state = confirmed.next_step, confirmed.host_challenge, confirmed.card_state
+        plan, stand = await self.opened(connection)
+        undone = 0
         for turn in range(MAX_STEPS):
-            if position == len(opened.plan):
-                return await self.close(state)
-            step = opened.plan[position]
+            if stand.position == len(plan):
+                return await self.close(stand.state)
+            step = plan[stand.position]
             if step.action == "check_pin":
                 await self.prove(step)
-                position += 1
+                stand = msgspec.structs.replace(stand, position=stand.position + 1)
             elif step.action == "set_pins":
                 waiting = await self.set_pins(step)
                 if waiting:
-                    return self.performed("needs_pins", state, waiting)
-                position += 1
+                    return self.performed("needs_pins", stand.state, waiting)
+                stand = msgspec.structs.replace(stand, position=stand.position + 1)
             else:
-                confirmed = await self.write(step, challenge, turn)
-                if confirmed.result == "unknown":
+                confirmed = await self.write(step, stand.challenge, turn, last=stand.position + 1 == len(plan))
+                if confirmed.closed:
+                    return self.performed("done", confirmed.card_state)
+                undone = undone + 1 if confirmed.result == "undone" else 0
+                if confirmed.result == "unknown" or undone == UNDONE_MAX:
                     return self.performed("unknown", confirmed.card_state)
-                position, challenge, state = confirmed.next_step, confirmed.host_challenge, confirmed.card_state
-        return self.performed("unknown", state)
+                stand = _stand(confirmed)
+        return self.performed("unknown", stand.state)
 
-    async def write(self, step: PlannedStep, challenge: bytes, turn: int) -> Confirmed:
-        """One card write: channel, script, chip, confirmation."""
+    async def opened(self, connection: Connection) -> tuple[tuple[PlannedStep, ...], "Stand"]:
+        """Open the operation or take it up again; what a break left unknown is settled by asking the chip now."""
+        self.connection = connection
+        request = self.request
+        pins = request.reset_pins
+        ask = OpenOperation(kind=request.kind, card_id=request.card_id, pins=pins, chip=await self.status())
+        opened = await self.tell(ask, Opened, "open")
+        stand = Stand(opened.next_step, opened.host_challenge, opened.card_state)
+        if opened.pending_write:
+            stand = _stand(await self.confirm(opened.pending_write, await self.status(), "confirm.pending"))
+        return opened.plan, stand
+
+    async def give_up(self, connection: Connection) -> Performed:
+        """Settle what is pending, then give the operation up."""
+        await self.opened(connection)
+        abandon = AbandonOperation(card_id=self.request.card_id, chip=await self.status())
+        view = await self.tell(abandon, CardView, "abandon")
+        return self.performed("abandoned", view.state)
+
+    async def write(self, step: PlannedStep, challenge: bytes, turn: int, *, last: bool) -> Confirmed:
+        """One card write: channel, script, chip, confirmation; the plan's ``last`` one closes the operation with it."""
         request = PrepareWrite(
             card_id=self.request.card_id,
             step_name=step.name,
@@ -189,11 +248,11 @@ class Run:
         )
         script = await self.tell(request, Script, f"write.{step.name}.{turn}")
         chip = await self.run_script(script)
-        return await self.confirm(script.write_id, chip, f"confirm.{step.name}.{turn}")
+        return await self.confirm(script.write_id, chip, f"confirm.{step.name}.{turn}", close=last)
 
-    async def confirm(self, write_id: str, chip: ChipStatus | None, part: str) -> Confirmed:
+    async def confirm(self, write_id: str, chip: ChipStatus | None, part: str, *, close: bool = False) -> Confirmed:
         """Tell what the chip says of a card write."""
-        confirm = ConfirmWrite(card_id=self.request.card_id, write_id=write_id, chip=chip)
+        confirm = ConfirmWrite(card_id=self.request.card_id, write_id=write_id, chip=chip, close=close)
         return await self.tell(confirm, Confirmed, part)
 
     async def update(self, aid: bytes, challenge: bytes) -> bytes:
@@ -280,7 +339,10 @@ class Run:
         return await self.terminal.ask(call, self.terminal.cs, request, answer, f"{self.run}.{part}")
 
     def performed(
-        self, outcome: Literal["done", "unknown", "needs_pins"], state: CardState, waiting: tuple[PinName, ...] = ()
+        self,
+        outcome: Literal["done", "unknown", "needs_pins", "abandoned"],
+        state: CardState,
+        waiting: tuple[PinName, ...] = (),
     ) -> Performed:
         """The answer to the screen."""
         return Performed(

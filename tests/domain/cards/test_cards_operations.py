@@ -8,6 +8,7 @@ from cards_kit import (
     ALL_PINS,
     ASKED,
     BEFORE,
+    CARD,
     CHALLENGE,
     DIGEST,
     ELSEWHERE,
@@ -32,12 +33,13 @@ from cards_kit import (
     written,
 )
 
-from warifu.contract.center import CardView, Confirmed, Opened, OpenOperation
-from warifu.contract.values import OperationKind
+from warifu.contract.center import AbandonOperation, CardView, Confirmed, Opened, OpenOperation
+from warifu.contract.values import ChipStatus, OperationKind
 from warifu.domain.cards import operations, plans
 from warifu.domain.cards.errors import (
     AnotherCard,
     ChipDiffers,
+    NoRoomLeft,
     OperationEnded,
     OtherOperationOpen,
     TakenUpAgain,
@@ -269,7 +271,7 @@ def test_the_digest_is_recorded_before_the_script_goes_out() -> None:
 
 
 def test_a_script_for_a_write_that_was_settled_meanwhile_never_goes_out() -> None:
-    for state in (State(card(), operation(), None), pending()):
+    for state in (State(card(open_operation=OPERATION), operation(), None), pending()):
         with pytest.raises(WriteNotSettled):
             operations.script_made(state, OTHER, DIGEST, (), ASKED)
 
@@ -370,10 +372,19 @@ def test_an_operation_closes_when_its_plan_is_done() -> None:
     assert (written(decision, Card).open_operation, written(decision, Operation).state) == ("", "closed")
 
 
-def test_closing_settles_a_pending_last_write() -> None:
-    state = pending(step="activate", writes_done=1)
-    decision = operations.close(state, chip(WRITE), ASKED)
-    assert (written(decision, Card).state, written(decision, CardWrite).state) == ("in_use", "finished")
+def test_nothing_closes_while_a_write_is_pending() -> None:
+    with pytest.raises(WriteNotSettled):
+        operations.close(pending(step="activate", writes_done=1), chip(WRITE), ASKED)
+
+
+def test_the_last_write_closes_its_operation_when_asked() -> None:
+    state = pending(step="set_up", kind="setup")
+    asked_to = msgspec.structs.replace(confirming(chip(WRITE)), close=True)
+    decision = operations.confirm(state, asked_to, NEW, ASKED)
+    assert confirmed(decision).closed
+    assert (written(decision, Card).open_operation, written(decision, Operation).state) == ("", "closed")
+    undone = operations.confirm(state, msgspec.structs.replace(asked_to, chip=chip(BEFORE)), NEW, ASKED)
+    assert not confirmed(undone).closed
 
 
 @pytest.mark.parametrize(("done", "windows"), [(0, ()), (1, ()), (1, ("text",))])
@@ -383,13 +394,73 @@ def test_an_operation_does_not_close_before(done: int, windows: tuple[str, ...])
         operations.close(state, chip(open_windows=windows), ASKED)
 
 
-def test_an_operation_is_abandoned_only_before_its_first_write() -> None:
-    state = State(card(open_operation=OPERATION), operation(), None)
-    decision = operations.abandon(state, ASKED)
-    assert (written(decision, Card).open_operation, written(decision, Operation).state) == ("", "abandoned")
-    for touched in (pending(), State(card(), operation(writes_done=1), None)):
+def giving_up(status: ChipStatus | None = None) -> AbandonOperation:
+    return AbandonOperation(card_id=CARD, chip=status)
+
+
+def test_an_operation_is_abandoned_once_its_writes_are_settled() -> None:
+    for state, request in (
+        (State(card(open_operation=OPERATION), operation(), None), giving_up()),
+        (State(card(open_operation=OPERATION), operation(writes_done=1), None), giving_up(chip())),
+    ):
+        decision = operations.abandon(state, request, ASKED)
+        assert (written(decision, Card).open_operation, written(decision, Operation).state) == ("", "abandoned")
+    for state in (pending(), State(card(open_operation=OPERATION), operation(writes_done=1), None)):
         with pytest.raises(WriteNotSettled):
-            operations.abandon(touched, ASKED)
+            operations.abandon(state, giving_up(), ASKED)
+
+
+# ---- whose operation it is ---------------------------------------------------------------------------------------
+
+
+def test_an_operation_is_its_cards_and_its_counters_alone() -> None:
+    mine = operation()
+    elsewhere = msgspec.structs.replace(ASKED, municipality=THERE)
+    for state, asked in (
+        (State(card(card_id="WRF000000000009", open_operation=OPERATION), mine, None), ASKED),
+        (State(card(open_operation=OPERATION), mine, None), elsewhere),
+    ):
+        with pytest.raises(NotFound):
+            operations.intend(state, preparing("set_up"), WRITE, asked)
+        with pytest.raises(NotFound):
+            operations.confirm(state, confirming(chip(WRITE)), NEW, asked)
+        with pytest.raises(NotFound):
+            operations.close(state, chip(), asked)
+        with pytest.raises(NotFound):
+            operations.abandon(state, giving_up(), asked)
+
+
+@pytest.mark.parametrize("state", ["abolished", "suspended"])
+def test_no_write_begins_for_a_holder_who_died_or_lost_the_card_meanwhile(state: str) -> None:
+    mine = operation(kind="certificate_renewal", pins=("authentication",))
+    with pytest.raises(WrongCardState):
+        operations.intend(
+            State(card(state=state, open_operation=OPERATION), mine, None), preparing("renew"), WRITE, ASKED
+        )
+
+
+def test_the_end_of_a_card_waits_for_no_operation_that_was_left() -> None:
+    left = card(state="in_use", open_operation="01JZZZZZZZZZZZZZZZZZZZZZZY")
+    request = opening("abolition")
+    decision = opened(State(left, None, None), request)
+    assert written(decision, Card).open_operation == OPERATION
+    with pytest.raises(OtherOperationOpen):
+        opened(State(left, None, None), opening("update"))
+
+
+def test_a_ninth_entry_has_no_room() -> None:
+    full = card(state="in_use", entries=8)
+    with pytest.raises(NoRoomLeft):
+        opened(State(full, None, None), opening("update"))
+
+
+def test_a_loss_reported_during_a_resumption_keeps_the_card_suspended() -> None:
+    state = pending(step="resume", kind="resumption")
+    assert state.card is not None
+    lost = msgspec.structs.replace(state.card, state="suspended", suspended_ms=ASKED.now_ms + 1)
+    decision = operations.confirm(State(lost, state.operation, state.write), confirming(chip(WRITE)), NEW, ASKED)
+    assert written(decision, Card).state == "suspended"
+    assert told(decision) == ["authority.settled", "authority.revoke"]
 
 
 def test_nothing_is_done_for_an_operation_nobody_opened() -> None:
@@ -397,4 +468,4 @@ def test_nothing_is_done_for_an_operation_nobody_opened() -> None:
     with pytest.raises(NotFound):
         operations.intend(state, preparing("set_up"), WRITE, ASKED)
     with pytest.raises(NotFound):
-        operations.abandon(state, ASKED)
+        operations.abandon(state, giving_up(), ASKED)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from cards_kit import ASKED, BEFORE, CARD, HERE, THERE, TODAY, at, card, chip, told, written
 
-from warifu.contract.center import CardMade, CardsReceived, CardsShipped, CardView, OrderCard, Ordered
+from warifu.contract.center import CardMade, CardsReceived, CardsShipped, OrderCard, Ordered
 from warifu.contract.registry import ResidentChanged
 from warifu.contract.values import ResidentEvent
 from warifu.domain.cards import production
-from warifu.domain.cards.errors import AnotherCard, HasLiveCard, WrongCardState, WrongMunicipality
+from warifu.domain.cards.errors import AnotherCard, WrongCardState, WrongMunicipality
 from warifu.domain.cards.records import Card
 from warifu.domain.decision import Decision
 from warifu.kernel.errors import NotFound
@@ -42,16 +42,18 @@ def test_the_same_application_orders_one_card() -> None:
     assert decision == Decision(answer=Ordered(card_id="WRF000000000009"))
 
 
-def test_nobody_has_two_live_cards() -> None:
-    with pytest.raises(HasLiveCard):
-        ordered(live=card())
+def test_nobody_has_two_live_cards_and_a_void_application_is_answered() -> None:
+    decision = ordered(live=card())
+    assert (decision.writes, decision.answer, decision.journal[0].event) == ((), Ordered(card_id=""), "void")
 
 
-def test_validity_is_fixed_once() -> None:
+def test_municipality_and_validity_are_fixed_once_and_for_the_factory_alone() -> None:
     later = TODAY + datetime.timedelta(days=5)
-    fresh = production.fix_dates(card(issued_on=None, expires_on=None), TODAY, later)
-    assert (fresh.issued_on, fresh.expires_on) == (TODAY, later)
-    assert production.fix_dates(fresh, later, later) is fresh
+    fresh = production.fix_data(card(state="ordered", issued_on=None, expires_on=None), THERE, TODAY, later)
+    assert (fresh.municipality, fresh.issued_on, fresh.expires_on) == (THERE, TODAY, later)
+    assert production.fix_data(fresh, HERE, later, later) is fresh
+    with pytest.raises(WrongCardState):
+        production.fix_data(card(state="in_use"), THERE, TODAY, later)
 
 
 def made(mine: Card | None, **changes: Any) -> Decision:
@@ -68,7 +70,7 @@ def test_a_made_card_has_its_first_write_and_what_was_issued() -> None:
 
 def test_a_card_is_made_once() -> None:
     assert made(card(state="made")).writes == ()
-    for state in ("shipped", "in_use", "abolished"):
+    for state in ("shipped", "in_use"):
         with pytest.raises(WrongCardState):
             made(card(state=state))
     with pytest.raises(NotFound):
@@ -129,8 +131,27 @@ def test_a_card_is_received_only_where_it_was_sent() -> None:
 def test_a_loss_suspends_the_record_and_holds_the_certificates_once() -> None:
     decision = production.suspend(card(state="in_use"), CARD, ASKED)
     assert (written(decision, Card).state, told(decision)) == ("suspended", ["authority.revoke"])
+    assert written(decision, Card).suspended_ms == ASKED.now_ms
     again = production.suspend(card(state="suspended"), CARD, ASKED)
-    assert (again.writes, again.outbox, isinstance(again.answer, CardView)) == ((), (), True)
+    # Told again: certificates of a resumption under way are to be held too.
+    assert (written(again, Card).suspended_ms, told(again)) == (ASKED.now_ms, ["authority.revoke"])
+
+
+def test_a_lost_card_ends_without_its_chip() -> None:
+    decision = production.abolish(card(state="suspended"), CARD, ASKED)
+    mine = written(decision, Card)
+    assert (mine.state, mine.live_resident_id, told(decision)) == ("abolished", None, ["authority.revoke"])
+    assert production.abolish(mine, CARD, ASKED).writes == ()
+    with pytest.raises(WrongCardState):
+        production.abolish(card(state="made"), CARD, ASKED)
+
+
+def test_a_card_that_ended_meanwhile_does_not_hold_up_its_batch() -> None:
+    ended = card(state="abolished", live_resident_id=None)
+    assert written(made(ended), Card).state == "abolished"
+    mine = written(shipped(ended), Card)
+    assert (mine.state, mine.batch_id) == ("abolished", BATCH)
+    assert received(mine).writes == ()
 
 
 @pytest.mark.parametrize("state", ["ordered", "received", "set_up", "abolished"])

@@ -39,6 +39,12 @@ class TakenUpAgain(NotAllowed):
     code = "operation.taken_up_again"
 
 
+class NoRoomLeft(NotAllowed):
+    """The card's space for appended particulars (追記欄) is full."""
+
+    code = "card.no_room_left"
+
+
 class WrongMunicipality(NotAllowed):
     """The card belongs to another municipality's counter."""
 
@@ -55,9 +61,3 @@ class ChipDiffers(NotAllowed):
     """Chip and record disagree in a way that no open card write explains: an inquiry is needed."""
 
     code = "card.chip_differs"
-
-
-class HasLiveCard(NotAllowed):
-    """The resident has a card, or one is being made."""
-
-    code = "card.already_held"

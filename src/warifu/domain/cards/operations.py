@@ -9,7 +9,9 @@ from typing import Literal, cast, get_args
 
 import msgspec
 
+from warifu.chip.layout import PARTICULARS_MAX
 from warifu.contract.center import (
+    AbandonOperation,
     Confirmed,
     ConfirmWrite,
     Opened,
@@ -22,6 +24,7 @@ from warifu.contract.center import (
 from warifu.contract.values import CardState, ChipStatus, OperationKind, Person, PinName
 from warifu.domain.cards import plans
 from warifu.domain.cards.errors import (
+    NoRoomLeft,
     OperationEnded,
     OtherOperationOpen,
     TakenUpAgain,
@@ -47,13 +50,21 @@ class State(msgspec.Struct, frozen=True):
     operation: Operation | None
     write: CardWrite | None
 
-    def both(self) -> tuple[Card, Operation]:
-        """Card and open operation. ``NotFound`` or ``OperationEnded`` otherwise."""
-        if self.card is None or self.operation is None:
+    def both(self, asked: Asked) -> tuple[Card, Operation]:
+        """The card and its open operation, asked for by the counter that opened it.
+
+        Raises:
+            NotFound: no such operation on this card at this counter.
+            OperationEnded: it is closed or abandoned, or another has taken its place.
+        """
+        card, operation = self.card, self.operation
+        if card is None or operation is None or operation.card_id != card.card_id:
             raise NotFound("operation")
-        if self.operation.state != "open":
-            raise OperationEnded(self.operation.state)
-        return self.card, self.operation
+        if operation.municipality != asked.municipality:
+            raise NotFound("operation")
+        if operation.state != "open" or card.open_operation != operation.operation_id:
+            raise OperationEnded(operation.state)
+        return card, operation
 
 
 def steps_of(operation: Operation) -> tuple[PlannedStep, ...]:
@@ -66,14 +77,14 @@ def open_operation(state: State, request: OpenOperation, person: Person, challen
     """Open an operation, or take it up again; a pending write that the chip has is settled first."""
     if state.card is None:
         raise NotFound(f"card {request.card_id}")
-    if state.operation is not None and state.operation.state == "closed":
+    if state.operation is not None:
         _require_same(state.operation, request, asked)
-        return _done_before(state.card, state.operation, person, asked)
+        if state.operation.state == "closed":
+            return _done_before(state.card, state.operation, person, asked)
     if state.operation is None:
         settlement, first = _begin(state.card, request, challenge, asked), True
     else:
-        card, operation = state.both()
-        _require_same(operation, request, asked)
+        card, operation = state.both(asked)
         settlement, first = _taken_up(card, operation, state.write, request.chip, asked), False
     operation = msgspec.structs.replace(settlement.operation, host_challenge=challenge, changed_ms=asked.now_ms)
     steps = steps_of(operation)
@@ -129,11 +140,13 @@ def _done_before(card: Card, operation: Operation, person: Person, asked: Asked)
 
 
 def _begin(card: Card, request: OpenOperation, challenge: bytes, asked: Asked) -> Settlement:
-    if card.open_operation:
+    # The end of a card waits for nobody: it takes the place of an operation that was left, once chip and record agree.
+    if card.open_operation and request.kind != "abolition":
         raise OtherOperationOpen(card.open_operation)
-    if card.state not in plans.STATES[request.kind]:
+    if card.state not in plans.STATES[request.kind] or request.chip.life_state == "terminated":
         raise WrongCardState(f"{request.kind} of a card that is {card.state}")
     _require_counter(card, request.kind, asked)
+    _require_use_left(card, request.kind, asked)
     operation = Operation(
         operation_id=asked.operation_id,
         card_id=card.card_id,
@@ -151,19 +164,33 @@ def _begin(card: Card, request: OpenOperation, challenge: bytes, asked: Asked) -
 
 
 def _require_counter(card: Card, kind: OperationKind, asked: Asked) -> None:
-    """Continued use happens where the resident moved to, within its days; everything else where the card belongs."""
-    if kind != "continuation":
-        if asked.municipality != card.municipality:
-            raise WrongMunicipality(kind)
-        if card.continuation_municipality and kind != "abolition":
-            raise WrongCardState("the holder has moved: the card must be continued first")
-        return
-    if asked.municipality != card.continuation_municipality:
+    """Where an operation may be done.
+
+    Continued use where the resident moved to; resumption and abolition there too; set-up and delivery where the card
+    lies; everything else where the card belongs, and not before it was continued.
+    """
+    allowed = {card.municipality}
+    if kind == "continuation":
+        allowed = {card.continuation_municipality}
+    elif kind in {"resumption", "abolition"} and card.continuation_municipality:
+        allowed.add(card.continuation_municipality)
+    if asked.municipality not in allowed:
         raise WrongMunicipality(kind)
-    if card.continuation_due is not None and jst_date(asked.now_ms) > card.continuation_due:
-        raise WrongCardState("the days for continued use have passed")
-    if card.expires_on is not None and jst_date(asked.now_ms) > card.expires_on:
+    if card.continuation_municipality and kind in {"update", "pin_reset", "certificate_renewal"}:
+        raise WrongCardState("the holder has moved: the card must be continued first")
+
+
+def _require_use_left(card: Card, kind: OperationKind, asked: Asked) -> None:
+    """Nothing is done for a card that is over but ending it; particulars are added as long as there is room."""
+    if kind == "abolition":
+        return
+    today = jst_date(asked.now_ms)
+    if card.expires_on is not None and today > card.expires_on:
         raise WrongCardState("the card has expired")
+    if kind == "continuation" and card.continuation_due is not None and today > card.continuation_due:
+        raise WrongCardState("the days for continued use have passed")
+    if kind in {"continuation", "update"} and card.entries >= PARTICULARS_MAX:
+        raise NoRoomLeft("the space for appended particulars is full: a new card is needed")
 
 
 def _pins(card: Card, request: OpenOperation) -> tuple[PinName, ...]:
@@ -194,7 +221,7 @@ def intend(state: State, request: PrepareWrite, write_id: str, asked: Asked) -> 
     Returns:
         What to commit; empty when this very intent is recorded already (a repeated request).
     """
-    card, operation = state.both()
+    card, operation = state.both(asked)
     require_same_card(card, request.chip)
     if request.host_challenge and request.host_challenge != operation.host_challenge:
         raise TakenUpAgain(operation.operation_id)
@@ -218,6 +245,9 @@ def intend(state: State, request: PrepareWrite, write_id: str, asked: Asked) -> 
 
 def _require_next(card: Card, operation: Operation, request: PrepareWrite) -> PlannedStep:
     settle(card, operation, None, request.chip, _NOBODY)
+    if card.state not in plans.STATES[cast("OperationKind", operation.kind)]:
+        # The holder died, or lost the card, while the operation was open.
+        raise WrongCardState(f"{operation.kind} of a card that is {card.state}")
     steps = steps_of(operation)
     position = plans.next_step(steps, operation.writes_done, request.chip.open_windows)
     if position < len(steps) and steps[position].action == "check_pin":
@@ -232,7 +262,7 @@ _NOBODY = Asked("", "", "", 0)
 
 def script_made(state: State, write_id: str, digest: bytes, parts: tuple[ScriptPart, ...], asked: Asked) -> Decision:
     """The script is made: its digest goes into the journal before the script goes out."""
-    _, operation = state.both()
+    _, operation = state.both(asked)
     write = state.write
     if write is None or operation.pending_write != write_id or write.write_id != write_id:
         raise WriteNotSettled("the write was settled meanwhile")
@@ -244,7 +274,7 @@ def script_made(state: State, write_id: str, digest: bytes, parts: tuple[ScriptP
 
 def confirm(state: State, request: ConfirmWrite, challenge: bytes, asked: Asked) -> Decision:
     """Settle a write by what the chip says; honestly unknown when it could not be asked."""
-    card, operation = state.both()
+    card, operation = state.both(asked)
     if operation.pending_write and operation.pending_write != request.write_id:
         raise WriteNotSettled(operation.pending_write)
     if request.chip is None:
@@ -253,13 +283,18 @@ def confirm(state: State, request: ConfirmWrite, challenge: bytes, asked: Asked)
     operation = msgspec.structs.replace(settlement.operation, host_challenge=challenge)
     finished = settlement.card.write_id == request.write_id
     steps = steps_of(operation)
+    position = plans.next_step(steps, operation.writes_done, request.chip.open_windows)
+    answer = Confirmed(
+        result="finished" if finished else "undone",
+        card_state=cast("CardState", settlement.card.state),
+        next_step=position,
+        host_challenge=challenge,
+    )
+    if request.close and finished and position == len(steps):
+        ended = _end(msgspec.structs.replace(settlement, operation=operation), "closed", asked)
+        return msgspec.structs.replace(ended, answer=msgspec.structs.replace(answer, closed=True))
     return Decision(
-        answer=Confirmed(
-            result="finished" if finished else "undone",
-            card_state=cast("CardState", settlement.card.state),
-            next_step=plans.next_step(steps, operation.writes_done, request.chip.open_windows),
-            host_challenge=challenge,
-        ),
+        answer=answer,
         writes=(Update(settlement.card), Update(operation), *settlement.writes),
         journal=settlement.journal,
         outbox=settlement.outbox,
@@ -283,9 +318,11 @@ def _unasked(card: Card, operation: Operation, request: ConfirmWrite) -> Decisio
 
 def close(state: State, chip: ChipStatus, asked: Asked) -> Decision:
     """Close an operation whose whole plan is done. Doing it again changes nothing."""
-    if state.card is not None and state.operation is not None and state.operation.state == "closed":
+    if _closed_here(state, asked) and state.card is not None:
         return Decision(answer=card_view(state.card))
-    card, operation = state.both()
+    card, operation = state.both(asked)
+    if operation.pending_write:
+        raise WriteNotSettled(operation.pending_write)
     settlement = settle(card, operation, state.write, chip, asked)
     steps = steps_of(operation)
     if plans.next_step(steps, settlement.operation.writes_done, chip.open_windows) < len(steps):
@@ -293,12 +330,27 @@ def close(state: State, chip: ChipStatus, asked: Asked) -> Decision:
     return _end(settlement, "closed", asked)
 
 
-def abandon(state: State, asked: Asked) -> Decision:
-    """Give up an operation: only before its first card write."""
-    card, operation = state.both()
-    if operation.pending_write or operation.writes_done:
-        raise WriteNotSettled("a card write has begun: take the operation up again")
-    return _end(Settlement(card, operation, "none"), "abandoned", asked)
+def _closed_here(state: State, asked: Asked) -> bool:
+    card, operation = state.card, state.operation
+    if card is None or operation is None or operation.state != "closed":
+        return False
+    return (operation.card_id, operation.municipality) == (card.card_id, asked.municipality)
+
+
+def abandon(state: State, request: AbandonOperation, asked: Asked) -> Decision:
+    """Give up an operation whose card writes are all settled.
+
+    What they did stays done: a card whose windows are open waits for another delivery or reset, which opens them anew.
+    """
+    card, operation = state.both(asked)
+    if operation.pending_write:
+        raise WriteNotSettled("how a card write ended is not known: take the operation up again")
+    if operation.writes_done and request.chip is None:
+        raise WriteNotSettled("a card write was done: the chip must be asked")
+    settlement = Settlement(card, operation, "none")
+    if request.chip is not None:
+        settlement = settle(card, operation, None, request.chip, asked)
+    return _end(settlement, "abandoned", asked)
 
 
 def _end(settlement: Settlement, how: str, asked: Asked) -> Decision:

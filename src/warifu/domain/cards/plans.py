@@ -29,7 +29,8 @@ STATES: Final[dict[OperationKind, frozenset[CardState]]] = {
     "pin_reset": frozenset({"in_use"}),
     "certificate_renewal": frozenset({"in_use"}),
     "resumption": frozenset({"suspended"}),
-    "abolition": frozenset({"received", "set_up", "in_use", "suspended"}),
+    "abolition": frozenset({"received", "set_up", "in_use", "suspended", "abolished"}),
+    # a card whose record has ended (death, a reported loss) may still need its chip ended
 }
 """Where each operation may start."""
 

@@ -9,7 +9,7 @@ from warifu.contract.authority import RevokeCertificates, WriteSettled
 from warifu.contract.center import CardMade, CardsReceived, CardsShipped, OrderCard, Ordered, Received
 from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChanged
-from warifu.domain.cards.errors import HasLiveCard, WrongCardState, WrongMunicipality
+from warifu.domain.cards.errors import WrongCardState, WrongMunicipality
 from warifu.domain.cards.operations import continuation_due
 from warifu.domain.cards.records import Card
 from warifu.domain.cards.tally import require_same_card
@@ -20,13 +20,25 @@ from warifu.ports.store import Insert, Update
 
 
 def order(
-    existing: Card | None, live: Card | None, request: OrderCard, *, card_id: str, municipality: str, asked: Asked
+    existing: Card | None,
+    live: Card | None,
+    request: OrderCard,
+    *,
+    card_id: str,
+    municipality: str | None,
+    asked: Asked,
 ) -> Decision:
-    """Order a card for an accepted application; one live card for each resident."""
+    """Order a card for an accepted application; one live card for each resident.
+
+    An application that has become void (the holder has a card, or has left the register: ``municipality`` None) is
+    answered without a card, and journalled: an outbox message that is refused would wait for ever.
+    """
     if existing is not None:
         return Decision(answer=Ordered(card_id=existing.card_id))
-    if live is not None:
-        raise HasLiveCard(request.resident_id)
+    if live is not None or municipality is None:
+        why = "left_register" if municipality is None else "already_held"
+        entry = asked.journal(f"application:{request.application_id}", "void", reason=why)
+        return Decision(answer=Ordered(card_id=""), journal=(entry,))
     card = Card(
         card_id=card_id,
         application_id=request.application_id,
@@ -45,11 +57,13 @@ def order(
     )
 
 
-def fix_dates(card: Card, issued_on: datetime.date, expires_on: datetime.date) -> Card:
-    """Issue date and validity are fixed when the factory first asks for the card's data."""
+def fix_data(card: Card, municipality: str, issued_on: datetime.date, expires_on: datetime.date) -> Card:
+    """Municipality, issue date and validity are fixed when the factory first asks for the card's data."""
+    if card.state != "ordered":
+        raise WrongCardState(f"data for making a card that is {card.state}")
     if card.issued_on is not None:
         return card
-    return msgspec.structs.replace(card, issued_on=issued_on, expires_on=expires_on)
+    return msgspec.structs.replace(card, municipality=municipality, issued_on=issued_on, expires_on=expires_on)
 
 
 def made(card: Card | None, request: CardMade, kinds: Sequence[str], asked: Asked) -> Decision:
@@ -59,11 +73,11 @@ def made(card: Card | None, request: CardMade, kinds: Sequence[str], asked: Aske
     write_id = request.chip.write_id or ""
     if card.state == "made" and card.write_id == write_id:
         return Decision(answer=Done())
-    if card.state != "ordered":
+    if card.state not in {"ordered", "abolished"}:
         raise WrongCardState(f"made, of a card that is {card.state}")
     after = msgspec.structs.replace(
         card,
-        state="made",
+        state="abolished" if card.state == "abolished" else "made",
         write_id=write_id,
         has_signature="signature" in kinds,
         has_authentication="authentication" in kinds,
@@ -88,11 +102,13 @@ def shipped(cards: Sequence[Card], request: CardsShipped, asked: Asked) -> Decis
     _require_all(cards, request.card_ids)
     writes = []
     for card in cards:
-        if card.state == "shipped" and card.batch_id == request.batch_id:
+        if card.batch_id == request.batch_id:
             continue
-        if card.state != "made" or card.municipality != request.municipality:
+        if card.state not in {"made", "abolished"} or card.municipality != request.municipality:
             raise WrongCardState(f"shipped, of a card that is {card.state}")
-        after = msgspec.structs.replace(card, state="shipped", batch_id=request.batch_id, changed_ms=asked.now_ms)
+        # A card that ended meanwhile travels in its box all the same; it does not hold up the others.
+        state = "shipped" if card.state == "made" else card.state
+        after = msgspec.structs.replace(card, state=state, batch_id=request.batch_id, changed_ms=asked.now_ms)
         writes.append(Update(after))
     return Decision(
         answer=Done(),
@@ -108,7 +124,7 @@ def received(cards: Sequence[Card], request: CardsReceived, asked: Asked) -> Dec
     for card in cards:
         if card.municipality != asked.municipality or card.batch_id != request.batch_id:
             raise WrongMunicipality(card.card_id)
-        if card.state == "received":
+        if card.state in {"received", "abolished"}:
             continue
         if card.state != "shipped":
             raise WrongCardState(f"received, of a card that is {card.state}")
@@ -123,11 +139,9 @@ def received(cards: Sequence[Card], request: CardsReceived, asked: Asked) -> Dec
 def suspend(card: Card | None, card_id: str, asked: Asked) -> Decision:
     """A reported loss: the record is suspended and JPKI holds both certificates, whatever the chip does meanwhile."""
     card = _known(card, card_id)
-    if card.state == "suspended":
-        return Decision(answer=card_view(card))
-    if card.state != "in_use":
+    if card.state not in {"in_use", "suspended"}:
         raise WrongCardState(f"suspension of a card that is {card.state}")
-    after = msgspec.structs.replace(card, state="suspended", changed_ms=asked.now_ms)
+    after = msgspec.structs.replace(card, state="suspended", suspended_ms=asked.now_ms, changed_ms=asked.now_ms)
     hold = RevokeCertificates(card_id=card_id, event="suspension")
     return Decision(
         answer=card_view(after),
@@ -135,6 +149,24 @@ def suspend(card: Card | None, card_id: str, asked: Asked) -> Decision:
         journal=(asked.journal(f"card:{card_id}", "suspended"),),
         audit=(asked.audit("card.suspend", card.resident_id, "holder.report"),),
         outbox=(asked.outbox("authority", hold, order_key=card_id),),
+    )
+
+
+def abolish(card: Card | None, card_id: str, asked: Asked) -> Decision:
+    """The card is lost or over: its record ends without its chip, and JPKI revokes what is on it."""
+    card = _known(card, card_id)
+    if card.state == "abolished":
+        return Decision(answer=card_view(card))
+    if card.state not in {"in_use", "suspended"}:
+        raise WrongCardState(f"abolition without the chip of a card that is {card.state}")
+    after = msgspec.structs.replace(card, state="abolished", live_resident_id=None, changed_ms=asked.now_ms)
+    revoke = RevokeCertificates(card_id=card_id, event="abolition")
+    return Decision(
+        answer=card_view(after),
+        writes=(Update(after),),
+        journal=(asked.journal(f"card:{card_id}", "abolished"),),
+        audit=(asked.audit("card.abolish", card.resident_id, "holder.report"),),
+        outbox=(asked.outbox("authority", revoke, order_key=card_id),),
     )
 
 

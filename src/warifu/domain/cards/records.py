@@ -32,6 +32,10 @@ class Card(Record, frozen=True, kw_only=True):
     write_id: str = ""
     """The last card write that the record knows to be committed on the chip; "" before the first."""
     open_operation: str = ""
+    entries: int = 0
+    """Entries in its space for appended particulars (追記欄)."""
+    suspended_ms: int | None = None
+    """When the last loss was reported."""
     continuation_due: datetime.date | None = None
     continuation_municipality: str = ""
     changed_ms: int

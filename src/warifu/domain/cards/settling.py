@@ -1,17 +1,20 @@
 """Settling a card write: once the chip has spoken, record, operation and journal move together, and JPKI is told."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from warifu.contract.authority import RevokeCertificates, WriteSettled
-from warifu.contract.values import ChipStatus
+from warifu.contract.values import CertificateEvent, ChipStatus
 from warifu.domain.cards import plans, tally
 from warifu.domain.cards.records import Card, CardWrite, Operation
 from warifu.domain.decision import Asked
 from warifu.kernel.errors import Fault
 from warifu.ports.store import JournalEntry, OutboxMessage, Update, Write
+
+APPENDING: Final = frozenset({"continue", "update"})
+"""Card writes that add an entry to the space for appended particulars."""
 
 
 class Settlement(Struct, frozen=True):
@@ -49,14 +52,27 @@ def settle(card: Card, operation: Operation, write: CardWrite | None, chip: Chip
         result=result,
         writes=(Update(tally.settled(write, result, asked.now_ms)),),
         journal=(asked.journal(f"card:{card.card_id}", f"write_{result}", write=write.write_id, step=write.step_name),),
-        outbox=_tell_jpki(card, write, result, asked),
+        outbox=_tell_jpki(card, operation, write, result, asked),
     )
 
 
+def _lost_again(card: Card, operation: Operation) -> bool:
+    """A loss was reported after the resumption began: the card stays suspended, and its new certificates are held."""
+    return card.suspended_ms is not None and card.suspended_ms > operation.opened_ms
+
+
 def _after(card: Card, operation: Operation, write: CardWrite, asked: Asked) -> Card:
+    state: str = plans.STATE_AFTER.get(write.step_name, card.state)
     # What ended meanwhile (the holder died) stays ended, whatever the chip was told before.
-    state = card.state if card.state == "abolished" else plans.STATE_AFTER.get(write.step_name, card.state)
-    after = msgspec.structs.replace(card, write_id=write.write_id, state=state, changed_ms=asked.now_ms)
+    if card.state == "abolished" or (write.step_name == "resume" and _lost_again(card, operation)):
+        state = card.state
+    after = msgspec.structs.replace(
+        card,
+        write_id=write.write_id,
+        state=state,
+        entries=card.entries + (write.step_name in APPENDING),
+        changed_ms=asked.now_ms,
+    )
     if write.step_name == "continue":
         return _continued(after, operation.municipality)
     if write.step_name == "terminate":
@@ -72,12 +88,19 @@ def _continued(card: Card, municipality: str) -> Card:
     return msgspec.structs.replace(after, continuation_municipality="", continuation_due=None)
 
 
-def _tell_jpki(card: Card, write: CardWrite, result: tally.Outcome, asked: Asked) -> tuple[OutboxMessage, ...]:
+def _tell_jpki(
+    card: Card, operation: Operation, write: CardWrite, result: tally.Outcome, asked: Asked
+) -> tuple[OutboxMessage, ...]:
     told: list[OutboxMessage] = []
     if write.with_jpki:
         settled = WriteSettled(card_id=card.card_id, write_id=write.write_id, outcome=result)
         told.append(asked.outbox("authority", settled, order_key=card.card_id))
+    event: CertificateEvent | None = None
     if result == "finished" and write.step_name == "terminate":
-        revoke = RevokeCertificates(card_id=card.card_id, event="abolition")
+        event = "abolition"
+    elif result == "finished" and write.step_name == "resume" and _lost_again(card, operation):
+        event = "suspension"
+    if event is not None:
+        revoke = RevokeCertificates(card_id=card.card_id, event=event)
         told.append(asked.outbox("authority", revoke, order_key=card.card_id))
     return tuple(told)

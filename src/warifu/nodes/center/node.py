@@ -10,6 +10,7 @@ from warifu.chip.contents import card_key_body
 from warifu.contract.authority import AskCertificates, Certificates
 from warifu.contract.center import (
     AbandonOperation,
+    AbolishCard,
     AskCard,
     AskCardData,
     AskCardKeys,
@@ -43,6 +44,7 @@ from warifu.contract.center import (
 from warifu.contract.message import Answer, Done
 from warifu.contract.registry import AskIdentity, Identity, ResidentChanged
 from warifu.domain.cards import operations, production
+from warifu.domain.cards.errors import WrongCardState
 from warifu.domain.cards.operations import State, steps_of
 from warifu.domain.cards.records import Card, CardWrite, Operation
 from warifu.domain.cards.views import card_view
@@ -92,6 +94,7 @@ class Center(WithHsm, KeepingNode):
             AskCard.NAME: self.card,
             AskLiveCard.NAME: self.live_card,
             SuspendCard.NAME: self.suspend,
+            AbolishCard.NAME: self.abolish,
             ResidentChanged.NAME: self.resident_changed,
         }
 
@@ -110,7 +113,7 @@ class Center(WithHsm, KeepingNode):
                 snapshot.one(1, Card),
                 request,
                 card_id=fresh,
-                municipality=identity.person.municipality,
+                municipality=identity.person.municipality if identity.registered else None,
                 asked=self.asked(call),
             )
 
@@ -142,7 +145,7 @@ class Center(WithHsm, KeepingNode):
     async def card_keys(self, call: Call) -> CardKeys:
         """The card's static keys of card management's domain, for the factory's HSM alone; its own key certified."""
         request = expect(call.request, AskCardKeys)
-        await self.known(request.card_id)
+        _require_ordered(await self.known(request.card_id))
         left = self.remaining_ms(call)
         keys = await sealed_keys(self.hsm, CARD_MASTER, request.card_id, request.factory_key, left)
         body = card_key_body(request.card_id, request.card_point)
@@ -161,7 +164,7 @@ class Center(WithHsm, KeepingNode):
         number = await self.scripts.number(job, "card.data")
         today = jst_date(call.now_ms)
         expires = card_valid_until(identity.person.birth_date, today, identity.person.stay_until)
-        dated = production.fix_dates(card, today, expires)
+        dated = production.fix_data(card, identity.person.municipality, today, expires)
         if dated is not card:
             await self.store.commit(Change(now_ms=call.now_ms, writes=(Update(dated),)))
         return CardData(
@@ -171,12 +174,15 @@ class Center(WithHsm, KeepingNode):
             issued_on=dated.issued_on or today,
             expires_on=dated.expires_on or expires,
             security_code=await self.scripts.security_code(job),
+            municipality=dated.municipality,
+            resident_version=identity.resident_version,
         )
 
     async def personalise(self, call: Call) -> Personalisation:
         """The factory's script for card management's applets."""
         request = expect(call.request, Personalise)
         card = await self.known(request.card_id)
+        _require_ordered(card)
         job = Job(call, card, request.write_id, "personalise", request.host_challenge, request.initialize_update)
         made = await self.scripts.at_factory(job, request)
         return Personalisation(write_id=request.write_id, parts=made.parts, digest=made.digest)
@@ -185,7 +191,7 @@ class Center(WithHsm, KeepingNode):
         """A card was made."""
         request = expect(call.request, CardMade)
         certificates = await self._certificates(call, request.card_id)
-        kinds = [view.kind for view in certificates.certificates if view.state != "revoked"]
+        kinds = [view.kind for view in certificates.certificates]
 
         def rule(snapshot: Snapshot) -> Decision:
             return production.made(snapshot.one(0, Card), request, kinds, self.asked(call))
@@ -257,7 +263,7 @@ class Center(WithHsm, KeepingNode):
         raise Stale("the operation kept changing")
 
     async def _script(self, call: Call, request: PrepareWrite, state: State, write_id: str) -> MadeScript:
-        card, operation = state.both()
+        card, operation = state.both(self.asked(call))
         step = next(step for step in steps_of(operation) if step.name == request.step_name)
         job = Job(
             call=call,
@@ -295,7 +301,7 @@ class Center(WithHsm, KeepingNode):
         request = expect(call.request, AbandonOperation)
 
         def rule(state: State) -> Decision:
-            return operations.abandon(state, self.asked(call))
+            return operations.abandon(state, request, self.asked(call))
 
         return await self._counter_step(call, request.card_id, rule, CardView)
 
@@ -332,6 +338,15 @@ class Center(WithHsm, KeepingNode):
 
         return await self.step(call, (Get(Card, (request.card_id,)),), rule, CardView)
 
+    async def abolish(self, call: Call) -> CardView:
+        """A card is lost for good."""
+        request = expect(call.request, AbolishCard)
+
+        def rule(snapshot: Snapshot) -> Decision:
+            return production.abolish(snapshot.one(0, Card), request.card_id, self.asked(call))
+
+        return await self.step(call, (Get(Card, (request.card_id,)),), rule, CardView)
+
     async def resident_changed(self, call: Call) -> Done:
         """The registry tells of a change."""
         request = expect(call.request, ResidentChanged)
@@ -356,6 +371,12 @@ class Center(WithHsm, KeepingNode):
     @staticmethod
     def _job(call: Call, card: Card) -> Job:
         return Job(call, card, "", "", b"", b"")
+
+
+def _require_ordered(card: Card) -> None:
+    """The factory makes cards that are ordered; of any other it learns nothing."""
+    if card.state != "ordered":
+        raise WrongCardState(f"making a card that is {card.state}")
 
 
 def _write_id(call: Call) -> str:

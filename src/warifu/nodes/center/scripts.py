@@ -110,6 +110,7 @@ class ScriptMaker:
             person=identity.person if identity else None,
             municipality=identity.person.municipality if identity else None,
             card_expires_on=job.card.expires_on,
+            resident_version=identity.resident_version if identity else 0,
         )
         return await self.node.ask(job.call, "authority", ask, JpkiScript, "jpki")
 

@@ -17,6 +17,8 @@ CREATE TABLE "card" (
   "batch_id" text COLLATE "C",
   "write_id" text COLLATE "C" NOT NULL,
   "open_operation" text COLLATE "C" NOT NULL,
+  "entries" bigint NOT NULL,
+  "suspended_ms" bigint,
   "continuation_due" date,
   "continuation_municipality" text COLLATE "C" NOT NULL,
   "changed_ms" bigint NOT NULL,

@@ -1,4 +1,4 @@
-"""Writes an example of every message that has none yet: ``python tests/contract/make_golden.py``.
+"""Writes an example of every message that has none yet: ``python tests/contract/make_contract_golden.py``.
 
 What is there is never written again: these are yesterday's bytes, which every later version must still read. Each file
 is named by its struct; every field is filled, optional ones too.
@@ -23,6 +23,7 @@ TEXTS: Final = {
     r"^[0-9A-Z]{15}$": "WRF000000000001",
     r"^[0-9]{6}$": "131016",
     r"^([0-9]{6})?$": "131016",
+    r"^([0-9A-Z]{15})?$": "WRF000000000001",
     r"^[a-z_.]{1,60}$": "operation.delivery",
     r"^[a-z_]{1,30}$": "open_windows",
     r"^[0-9]{4}$": "0420",
