@@ -1,6 +1,7 @@
 """Every node's steps: idempotent under their key, decided again when records move, once in effect whatever breaks."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from nodes_house import MOVED, PERSON
 from nodes_parts import ListLog, LoopClock, run
 
-from warifu.adapters.net.handling import Peer
+from warifu.adapters.net.handling import Handler, Peer
 from warifu.adapters.net.local import LocalTransport
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.contract.codec import UnknownMessage, decode, encode
@@ -16,7 +17,7 @@ from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import error_body
 from warifu.contract.health import AskHealth, Health
 from warifu.contract.message import Done, Request
-from warifu.contract.numbering import RevealNumber
+from warifu.contract.numbering import AssignNumber, RevealNumber
 from warifu.contract.registry import AskIdentity, Changed, ChangeResident, Register, Registered, ResidentChanged
 from warifu.kernel.errors import (
     DeadlinePassed,
@@ -29,7 +30,7 @@ from warifu.kernel.errors import (
 )
 from warifu.kernel.ids import new_ulid
 from warifu.lab.keys import SeededEntropy
-from warifu.nodes.base import MAX_DECISIONS, World
+from warifu.nodes.base import MAX_DECISIONS, OUTBOX_AT_ONCE, OUTBOX_BATCH, World
 from warifu.nodes.registry import RECORDS, Registry
 from warifu.ports.store import Change
 
@@ -61,8 +62,8 @@ class Bench:
         self.entropy = SeededEntropy(2, "bench")
         self.received: list[Envelope] = []
         self.refuse: Callable[[Envelope], WarifuError | None] = lambda _: None
-        handlers = dict.fromkeys(("numbering", "center", "authority"), self._receive)
-        transport = LocalTransport(handlers, "registry", self.log)
+        self.handlers: dict[str, Handler] = dict.fromkeys(("numbering", "center", "authority"), self._receive)
+        transport = LocalTransport(self.handlers, "registry", self.log)
         self.node = Registry(World("registry", transport, self.clock, self.entropy, self.log), self.store)
 
     async def _receive(self, envelope: Envelope, _peer: Peer) -> Reply:
@@ -313,6 +314,61 @@ def test_a_message_goes_out_again_under_the_same_key_until_it_is_answered() -> N
         assert (len(bench.received), len(keys)) == (4, 1)
 
     with_bench(again)
+
+
+async def answered_when(bench: Bench, name: str, count: int) -> None:
+    """The outbox at work until so many messages of this name were answered."""
+    answered: set[str] = set()
+    done = asyncio.Event()
+    receive = bench.handlers["numbering"]
+
+    async def watched(envelope: Envelope, peer: Peer) -> Reply:
+        reply = await receive(envelope, peer)
+        if reply.error is None and envelope.name == name:
+            answered.add(envelope.step)
+            done.set()
+        return reply
+
+    bench.handlers |= dict.fromkeys(bench.handlers, watched)
+    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
+        timers = group.create_task(bench.node.run())
+        while len(answered) < count:
+            done.clear()
+            await done.wait()
+        timers.cancel()
+
+
+def test_however_much_waits_for_one_receiver_others_get_theirs() -> None:
+    async def starved(bench: Bench) -> None:
+        many = OUTBOX_BATCH + 10
+        bench.refuse = lambda e: None if e.name == AssignNumber.NAME else Unavailable("away")
+        for _ in range(many):
+            resident = (await bench.answer(bench.registering())).resident_id
+            change = ChangeResident(resident_id=resident, event="move", person=MOVED, occurred_on=DAY)
+            await bench.node.handle(bench.envelope(change))
+        for pending in bench.store.outbox():
+            if pending.message.destination == "numbering":
+                await bench.store.sent(pending.sequence)
+        await bench.answer(bench.registering())
+        await answered_when(bench, AssignNumber.NAME, 1)
+        assert len(bench.store.outbox()) >= 2 * many
+        tried = Counter(e.name for e in bench.received if e.name != AssignNumber.NAME)
+        assert len({e.step for e in bench.received}) <= 2 * OUTBOX_AT_ONCE + 1, tried
+
+    with_bench(starved)
+
+
+def test_refused_messages_do_not_keep_room_from_others_to_the_same_receiver() -> None:
+    async def poisoned(bench: Bench) -> None:
+        for _ in range(2 * OUTBOX_AT_ONCE):
+            await bench.answer(bench.registering())
+        poison = {pending.message.message_id for pending in bench.store.outbox()}
+        bench.refuse = lambda e: NotAllowed("no") if e.step in poison else None
+        await bench.answer(bench.registering())
+        await answered_when(bench, AssignNumber.NAME, 1)
+        assert {pending.message.message_id for pending in bench.store.outbox()} >= poison
+
+    with_bench(poisoned)
 
 
 def test_a_refused_message_is_kept_and_shows_in_health_until_somebody_mends_it() -> None:

@@ -10,7 +10,8 @@ cancelled, killed or repeated at any await and its effect still happens once.
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
@@ -42,10 +43,17 @@ from warifu.ports.transport import Transport
 MAX_DECISIONS = 20
 """How often a step decides again because a record moved; then ``Stale`` goes to the caller, who may try again."""
 OUTBOX_BATCH = 256
+"""New messages looked at in one go."""
+OUTBOX_AT_ONCE = 32
+"""Messages under way to one destination; those it has refused do not count."""
+OUTBOX_REFUSED = 480
+"""Refused messages tried again and again to one destination; with more of them a person is needed before the next."""
 OUTBOX_IDLE_S = 0.5
 SEAL_EVERY_S = 1.0
 OUTBOX_CALL_MS = 15_000
 OUTBOX_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+OUTBOX_REFUSED_BACKOFF_S = (*OUTBOX_BACKOFF_S, 15.0, 60.0)
+"""A refusal seldom ends by itself."""
 PROBE_S = 2.0
 
 A = TypeVar("A", bound=Answer)
@@ -211,6 +219,50 @@ class Node:
         return await self.health()
 
 
+class UnderWay:
+    """Which outbox messages are being sent, so that one destination's trouble takes nobody else's room."""
+
+    def __init__(self) -> None:
+        self._destinations: dict[int, str] = {}
+        self._refused: set[int] = set()
+        self._trying: Counter[str] = Counter()
+        self._resting: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._destinations)
+
+    def take(self, pending: Pending) -> bool:
+        """Whether to begin sending it now: it is not being sent, and there is room."""
+        destination = pending.message.destination
+        if pending.sequence in self._destinations or self._is_full(destination):
+            return False
+        self._destinations[pending.sequence] = destination
+        self._trying[destination] += 1
+        return True
+
+    def refuse(self, pending: Pending) -> bool:
+        """Its receiver refused it: others need not wait for it. Whether this is news."""
+        if pending.sequence in self._refused:
+            return False
+        self._refused.add(pending.sequence)
+        self._trying[pending.message.destination] -= 1
+        self._resting[pending.message.destination] += 1
+        return True
+
+    def leave(self, pending: Pending) -> None:
+        """It was answered."""
+        counts = self._resting if pending.sequence in self._refused else self._trying
+        counts[self._destinations.pop(pending.sequence)] -= 1
+        self._refused.discard(pending.sequence)
+
+    def full(self) -> frozenset[str]:
+        """Destinations that get no more now."""
+        return frozenset(filter(self._is_full, set(self._destinations.values())))
+
+    def _is_full(self, destination: str) -> bool:
+        return self._trying[destination] >= OUTBOX_AT_ONCE or self._resting[destination] >= OUTBOX_REFUSED
+
+
 class KeepingNode(Node):
     """A node with a store: idempotent steps, audited looks, an outbox."""
 
@@ -298,32 +350,38 @@ class KeepingNode(Node):
     async def run_outbox(self) -> None:
         """Send what commits left in the outbox, in order, until each message is answered; for ever.
 
-        Each message is sent by a task of its own, so a receiver that does not answer holds up its own messages only.
+        Each message is sent by a task of its own, so many to a destination, so a receiver that does not answer holds
+        up its own messages only.
         """
+        under_way = UnderWay()
         async with asyncio.TaskGroup() as group:
-            under_way: set[int] = set()
             while True:
                 self._outbox_kick.clear()
-                for pending in await self._waiting():
-                    if pending.sequence not in under_way:
-                        under_way.add(pending.sequence)
-                        group.create_task(self._deliver(pending, under_way))
-                try:
-                    async with asyncio.timeout(OUTBOX_IDLE_S):
-                        await self._outbox_kick.wait()
-                except TimeoutError:
-                    continue
+                # Beside those under way there is always room for new ones; a full answer may hide others' behind it.
+                limit = OUTBOX_BATCH + len(under_way)
+                waiting = await self._waiting(limit, under_way.full())
+                for pending in filter(under_way.take, waiting):
+                    group.create_task(self._deliver(pending, under_way))
+                if len(waiting) < limit:
+                    await self._outbox_kicked()
 
-    async def _waiting(self) -> Sequence[Pending]:
+    async def _outbox_kicked(self) -> None:
         try:
-            waiting = await self.store.pending(OUTBOX_BATCH)
+            async with asyncio.timeout(OUTBOX_IDLE_S):
+                await self._outbox_kick.wait()
+        except TimeoutError:
+            return
+
+    async def _waiting(self, limit: int, skip: Collection[str]) -> Sequence[Pending]:
+        try:
+            waiting = await self.store.pending(limit, skip)
         except TryAgain as error:
             self._outbox_troubles["outbox"] = error.code
             return ()
         self._outbox_troubles.pop("outbox", None)
         return waiting
 
-    async def _deliver(self, pending: Pending, under_way: set[int]) -> None:
+    async def _deliver(self, pending: Pending, under_way: UnderWay) -> None:
         """Send one message until it is answered. It is kept whatever the reason: a message is never dropped."""
         for attempt in itertools.count():
             try:
@@ -331,13 +389,17 @@ class KeepingNode(Node):
                 break
             except WarifuError as error:
                 self._outbox_troubles[pending.message.message_id] = f"{pending.message.name}: {error.code}"
+                pauses: tuple[float, ...] = OUTBOX_BACKOFF_S
                 if not isinstance(error, TryAgain):
                     # A refusal is somebody's fault: it shows in the log and in health until a person has mended it.
                     operation_id = pending.message.operation_id
                     self.world.log.trouble("outbox.refused", operation_id=operation_id, code=error.code)
-                await asyncio.sleep(OUTBOX_BACKOFF_S[min(attempt, len(OUTBOX_BACKOFF_S) - 1)])
+                    pauses = OUTBOX_REFUSED_BACKOFF_S
+                    if under_way.refuse(pending):
+                        self._outbox_kick.set()  # it leaves its room to others
+                await asyncio.sleep(pauses[min(attempt, len(pauses) - 1)])
         self._outbox_troubles.pop(pending.message.message_id, None)
-        under_way.discard(pending.sequence)
+        under_way.leave(pending)
         self._outbox_kick.set()  # the next of its order key may go
 
     async def _send(self, pending: Pending) -> None:

@@ -7,6 +7,7 @@ in between makes the commit fail with ``Stale`` and the node decides again.
 Two adapters keep this contract, PostgreSQL and the memory twin, under one suite of contract tests.
 """
 
+from collections.abc import Collection
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
@@ -196,8 +197,13 @@ class Store(Protocol):
             Unavailable: the store does not answer; whether the change was committed is unknown (read again).
         """
 
-    async def pending(self, limit: int) -> tuple[Pending, ...]:
+    async def pending(self, limit: int, skip: Collection[str] = ()) -> tuple[Pending, ...]:
         """The oldest outbox messages, in the order of their commits; of each order key only the oldest.
+
+        Args:
+            limit: how many at most.
+            skip: destinations whose messages are left out and do not count; those behind one of them in the order of
+                its key stay behind it.
 
         Raises:
             Unavailable: the store does not answer.

@@ -32,8 +32,8 @@ def change(*writes: Write, **rest: Any) -> Change:
     return Change(now_ms=1_700_000_000_000, writes=writes, **rest)
 
 
-def message(message_id: str, order_key: str = "") -> OutboxMessage:
-    return OutboxMessage(message_id, "center", "card.revoke", b"\x00\xff", "op1", order_key)
+def message(message_id: str, order_key: str = "", destination: str = "center") -> OutboxMessage:
+    return OutboxMessage(message_id, destination, "card.revoke", b"\x00\xff", "op1", order_key)
 
 
 def request(step: str = "1", digest: bytes = DIGEST, operation_id: str = "op1", node: str = "center") -> RequestKey:
@@ -469,6 +469,21 @@ async def test_of_each_order_key_only_the_oldest_is_pending(store: AnyStore) -> 
 async def test_waiting_siblings_do_not_use_up_the_limit(store: AnyStore) -> None:
     await store.commit(change(outbox=(*(message(f"a{n}", "a") for n in range(50)), message("b", "b"))))
     assert [pending.message.message_id for pending in await store.pending(2)] == ["a0", "b"]
+
+
+async def test_skipped_destinations_do_not_use_up_the_limit(store: AnyStore) -> None:
+    stuck = tuple(message(f"s{n}", destination="stuck") for n in range(50))
+    await store.commit(change(outbox=(*stuck, message("a"), message("b", destination="other"), message("c"))))
+    waiting = await store.pending(2, {"stuck", "nobody"})
+    assert [pending.message.message_id for pending in waiting] == ["a", "b"]
+    assert [pending.message.message_id for pending in await store.pending(2, ["center", "stuck"])] == ["b"]
+    assert await store.pending(2, ("stuck", "center", "other")) == ()
+
+
+async def test_what_is_ordered_behind_a_skipped_message_stays_behind_it(store: AnyStore) -> None:
+    ordered = (message("first", "k", "stuck"), message("second", "k"), message("free"))
+    await store.commit(change(outbox=ordered))
+    assert [pending.message.message_id for pending in await store.pending(10, ("stuck",))] == ["free"]
 
 
 async def test_sent_twice_is_no_error(store: AnyStore) -> None:

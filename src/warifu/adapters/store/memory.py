@@ -7,7 +7,7 @@ schedule search can put other work on either side of it.
 
 import asyncio
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -176,11 +176,11 @@ class MemoryStore:
         await self._hooks.after_commit(change)
         await asyncio.sleep(0)
 
-    async def pending(self, limit: int) -> tuple[Pending, ...]:
+    async def pending(self, limit: int, skip: Collection[str] = ()) -> tuple[Pending, ...]:
         """See ``Store.pending``."""
         check_count("pending", limit, MAX_PENDING)
         await self._reading()
-        oldest = tuple(_oldest(self._state.outbox.values(), limit))
+        oldest = tuple(_oldest(self._state.outbox.values(), limit, skip))
         await asyncio.sleep(0)
         return oldest
 
@@ -345,13 +345,13 @@ def _written(plan: Plan) -> list[tuple[Table, Record]]:
     return updates + [(table, insert.record) for table, inserts in plan.inserts for insert in inserts]
 
 
-def _oldest(outbox: Iterable[Pending], limit: int) -> list[Pending]:
+def _oldest(outbox: Iterable[Pending], limit: int, skip: Collection[str]) -> list[Pending]:
     """The first messages, each order key once (the outbox is in the order of its sequences)."""
     seen: set[str] = set()
     found: list[Pending] = []
     for pending in outbox:
         order_key = pending.message.order_key
-        if order_key not in seen:
+        if order_key not in seen and pending.message.destination not in skip:
             found.append(pending)
         if len(found) == limit:
             break

@@ -6,7 +6,7 @@ PostgreSQL's messages quote the values of the row.
 # ruff: noqa: S608 - the schema's name is checked when the store is opened; every value is a parameter
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -104,7 +104,7 @@ class PostgresStore:
         plan = plan_of(self._tables, change)
         await self._row(self._statements.change(change_shape(change, plan)), *change_values(change, plan))
 
-    async def pending(self, limit: int) -> tuple[Pending, ...]:
+    async def pending(self, limit: int, skip: Collection[str] = ()) -> tuple[Pending, ...]:
         """See ``Store.pending``.
 
         Rows leave only when sent and the search starts at the lowest, so one that commits late with a low number is
@@ -113,10 +113,12 @@ class PostgresStore:
         check_count("pending", limit, MAX_PENDING)
         rows = await self._rows(
             f"SELECT o.sequence, o.message_id, o.destination, o.name, o.body, o.operation_id, o.order_key "
-            f"FROM \"{self._schema}\".outbox AS o WHERE o.order_key = '' OR NOT EXISTS (SELECT 1 "
+            f'FROM "{self._schema}".outbox AS o WHERE o.destination <> ALL ($2::text[]) '
+            "AND (o.order_key = '' OR NOT EXISTS (SELECT 1 "
             f"FROM \"{self._schema}\".outbox AS p WHERE p.order_key = o.order_key AND p.order_key <> '' "
-            "AND p.sequence < o.sequence) ORDER BY o.sequence LIMIT $1::bigint",
+            "AND p.sequence < o.sequence)) ORDER BY o.sequence LIMIT $1::bigint",
             limit,
+            list(skip),
         )
         return tuple(Pending(row[0], OutboxMessage(*row[1:])) for row in map(tuple, rows))
 
