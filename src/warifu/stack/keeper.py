@@ -37,8 +37,8 @@ class Backoff:
     """How long to wait before the next start: the first restart is fast, then doubling, with jitter, to a limit."""
 
     first_s: float = 0.1
-    most_s: float = 10.0
-    settled_s: float = 10.0
+    most_s: float = 3.0
+    settled_s: float = 5.0
     """A process that lived so long starts from ``first_s`` again."""
     quick_ends: int = 0
 
