@@ -104,7 +104,7 @@ def test_states_of_a_card() -> None:
 
 def test_states_of_a_certificate() -> None:
     section = DOCUMENT.split("## 5. Certificates")[1].split("|")[0]
-    assert set(re.findall(r"`([a-z]+)`", section)) - {"intent"} == set(get_args(CertificateState))
+    assert set(re.findall(r"`([a-z]+)`", section)) - {"intent", "abandoned"} == set(get_args(CertificateState))
 
 
 @pytest.mark.parametrize("event", get_args(CertificateEvent))

@@ -15,6 +15,7 @@ from warifu.contract.values import CertificateKind, OperationKind, Person
 from warifu.demo.facts import Chip, Facts
 from warifu.domain.cards.records import Card
 from warifu.domain.certificates.records import Certificate
+from warifu.domain.certificates.rules import UNSIGNED
 from warifu.kernel.check_digits import require_application_id, require_individual_number, require_resident_code
 from warifu.kernel.errors import Malformed
 
@@ -148,7 +149,7 @@ def _writes(expected: Expected, facts: Facts) -> Iterator[str]:
 def _journal(expected: Expected, facts: Facts) -> Iterator[str]:
     """Each effect stands in the journals as often as it happened."""
     finished = sum(write.state == "finished" for write in facts.writes)
-    signed = sum(certificate.state != "intent" for certificate in facts.certificates)
+    signed = sum(certificate.state not in UNSIGNED for certificate in facts.certificates)
     wanted = {
         "registry.registered": 1,
         "registry.changed": expected.moves,
@@ -192,7 +193,7 @@ def _certificates(expected: Expected, facts: Facts) -> Iterator[str]:
         reasons.pop("unspecified", None)  # issued for a card write that broke: never on a chip
         yield from _differ(f"revoked {kind} certificates", dict(reasons), _reasons(kind, expected) if has else {})
     for certificate in facts.certificates:
-        if certificate.state != "intent":
+        if certificate.state not in UNSIGNED:
             yield from _certificate(certificate)
 
 

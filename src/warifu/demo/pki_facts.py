@@ -18,6 +18,7 @@ from warifu.demo.facts import Database
 from warifu.demo.patience import Patience
 from warifu.demo.web import Web
 from warifu.domain.certificates.records import CaGeneration, Certificate
+from warifu.domain.certificates.rules import UNSIGNED
 from warifu.ports.entropy import Entropy
 
 NONCE_BYTES: Final = 16
@@ -92,7 +93,7 @@ class PkiReader:
             roots[kind] = [x509.load_der_x509_certificate(each.der) for each in generations]
             problems += await self._check_lists(kind, roots[kind], today)
         for certificate in certificates:
-            if certificate.state == "intent":
+            if certificate.state in UNSIGNED:
                 continue
             problems += await self._check_certificate(certificate, roots[certificate.ca])
         return problems

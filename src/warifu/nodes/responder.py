@@ -26,6 +26,7 @@ from warifu.contract.envelope import Envelope
 from warifu.contract.message import Request
 from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import Certificate
+from warifu.domain.certificates.rules import UNSIGNED
 from warifu.domain.pki import ocsp, profile
 from warifu.domain.pki.errors import OcspRefused
 from warifu.domain.pki.ocsp import CertStatus, Good, OcspRequest, Revoked, Unknown
@@ -170,7 +171,7 @@ class Responder(WithHsm, Node):
 
 
 def _status(certificate: Certificate | None) -> Good | Revoked | Unknown:
-    if certificate is None or certificate.state == "intent":
+    if certificate is None or certificate.state in UNSIGNED:
         return Unknown()
     if certificate.state != "revoked":
         return Good()

@@ -227,6 +227,19 @@ def test_an_undone_write_revokes_only_what_was_issued_for_it() -> None:
     assert [name for name, state in store.pairs().items() if state == "destroyed"] == ["pair3"]
 
 
+@pytest.mark.parametrize("outcome", ["finished", "undone"])
+def test_what_a_card_write_leaves_unsigned_is_never_signed(outcome: str) -> None:
+    store = both()
+    store.put(certificate("signature", 3, "intent", write_id=WRITE))
+    store.put(pair(3))
+    decision = store.settle("replace_signature", outcome)
+    assert store.states() == {1: "valid", 2: "valid", 3: "abandoned"}
+    assert store.pairs()["pair3"] == "destroyed"
+    assert store.of(Revocation) == []
+    assert [entry.event for entry in decision.journal] == ["abandoned"]
+    assert [each.serial for each in rules.views(store.of(Certificate)).certificates] == [1, 2]
+
+
 @pytest.mark.parametrize("purpose", [purpose for purpose in PURPOSES if purpose not in REPLACING])
 def test_an_undone_write_that_issued_nothing_revokes_nothing(purpose: JpkiPurpose) -> None:
     store = both("issued")

@@ -15,6 +15,8 @@ from warifu.ports.store import Insert, Update, Write
 
 REPLACING: Final = frozenset({"replace_signature", "replace_both"})
 LIVE: Final = frozenset({"issued", "valid"})
+UNSIGNED: Final = frozenset({"intent", "abandoned"})
+"""Of these there is no certificate: nothing about them leaves JPKI."""
 
 
 class Register(msgspec.Struct, frozen=True):
@@ -41,7 +43,9 @@ def view(certificate: Certificate, *, with_der: bool = False) -> CertificateView
 
 def views(certificates: Iterable[Certificate], *, with_der: bool = False) -> Certificates:
     """Those that were signed, in the order of their serials."""
-    shown = sorted((each for each in certificates if each.state != "intent"), key=lambda each: (each.ca, each.serial))
+    shown = sorted(
+        (each for each in certificates if each.state not in UNSIGNED), key=lambda each: (each.ca, each.serial)
+    )
     return Certificates(certificates=tuple(view(each, with_der=with_der) for each in shown))
 
 
@@ -94,26 +98,43 @@ def _replaced(register: Register, write: AppletWrite, asked: Asked) -> Decision:
     new = [each for each in mine if each.state == "issued"]
     kinds = {each.ca for each in new}
     old = [each for each in register.certificates if each not in new and each.ca in kinds and each.state in LIVE]
-    superseded = _revoked(register, [(each, "superseded") for each in old], asked)
-    return Decision(
+    valid = Decision(
         answer=Done(),
-        writes=(
-            *(Update(_with_state(each, "valid", asked)) for each in new),
-            *superseded.writes,
-            *_destroyed(register, mine, asked),
-        ),
-        journal=(*(asked.journal(_stream(each), "valid") for each in new), *superseded.journal),
+        writes=tuple(Update(_with_state(each, "valid", asked)) for each in new),
+        journal=tuple(asked.journal(_stream(each), "valid") for each in new),
     )
+    superseded = _revoked(register, [(each, "superseded") for each in old], asked)
+    destroyed = Decision(answer=Done(), writes=_destroyed(register, mine, asked))
+    return _joined(valid, superseded, _abandoned(mine, asked), destroyed)
 
 
 def _undone(register: Register, write: AppletWrite, asked: Asked) -> Decision:
-    """What was issued for this write alone never reached a chip."""
+    """What was issued for this write alone never reached a chip; what was to be issued never will be."""
     if write.purpose not in REPLACING:
         return Decision(answer=Done())
     mine = [each for each in register.certificates if each.write_id == write.write_id]
     live = [each for each in mine if each.state in LIVE]
     decision = _revoked(register, [(each, "unspecified") for each in live], asked)
-    return msgspec.structs.replace(decision, writes=(*decision.writes, *_destroyed(register, mine, asked)))
+    return _joined(decision, _abandoned(mine, asked), Decision(Done(), writes=_destroyed(register, mine, asked)))
+
+
+def _abandoned(certificates: Iterable[Certificate], asked: Asked) -> Decision:
+    """Intents that end unsigned: no list needs to tell of them, and their key pairs serve nobody else."""
+    intents = [each for each in certificates if each.state == "intent"]
+    return Decision(
+        answer=Done(),
+        writes=tuple(Update(_with_state(each, "abandoned", asked)) for each in intents),
+        journal=tuple(asked.journal(_stream(each), "abandoned") for each in intents),
+    )
+
+
+def _joined(*decisions: Decision) -> Decision:
+    """One decision of several; the answer is the first one's."""
+    return Decision(
+        answer=decisions[0].answer,
+        writes=tuple(write for each in decisions for write in each.writes),
+        journal=tuple(entry for each in decisions for entry in each.journal),
+    )
 
 
 def _destroyed(register: Register, certificates: Iterable[Certificate], asked: Asked) -> tuple[Write, ...]:
@@ -177,7 +198,7 @@ def _bumped(register: Register, changed: Iterable[Certificate], asked: Asked) ->
     return tuple(writes)
 
 
-def _with_state(certificate: Certificate, state: CertificateState, asked: Asked) -> Certificate:
+def _with_state(certificate: Certificate, state: str, asked: Asked) -> Certificate:
     return msgspec.structs.replace(certificate, state=state, changed_ms=asked.now_ms)
 
 

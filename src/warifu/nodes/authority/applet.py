@@ -21,11 +21,12 @@ from warifu.chip.issuer import (
 )
 from warifu.contract.authority import JpkiScript, OpenApplet
 from warifu.contract.values import CertificateKind
+from warifu.domain.certificates.errors import WriteEnded
 from warifu.domain.certificates.records import AppletWrite, Certificate, StoredKeyPair
 from warifu.domain.certificates.rules import LIVE, REPLACING
 from warifu.kernel.errors import Fault, Malformed, NotFound, Stale
 from warifu.kernel.ids import ulid_bytes
-from warifu.nodes.authority.issuing import Issuer, Order, WriteEnded
+from warifu.nodes.authority.issuing import Issuer, Order
 from warifu.nodes.base import Call, KeepingNode
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.ports.hsm import ChannelKeys, OpenCardChannel

@@ -11,7 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from warifu.contract.values import CertificateKind, Person
+from warifu.domain.certificates.errors import WriteEnded
 from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate
+from warifu.domain.certificates.rules import LIVE
 from warifu.domain.pki.dates import Validity, certificate_validity
 from warifu.domain.pki.lint import lint_certificate
 from warifu.domain.pki.names import point_of
@@ -24,17 +26,11 @@ from warifu.domain.pki.profile import (
     subscriber_data,
 )
 from warifu.kernel.calendar import JST, SIGNATURE_MIN_AGE, age_on, jst_date
-from warifu.kernel.errors import NotAllowed, Stale
+from warifu.kernel.errors import Stale
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode
 from warifu.ports.store import Change, Check, Find, Get, Insert, JournalEntry, Update, Write
-
-
-class WriteEnded(NotAllowed):
-    """The card write that this request belongs to has ended already."""
-
-    code = "authority.write_ended"
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -79,7 +75,8 @@ class Issuer:
             missing = [kind for kind in self._allowed(call, order) if kind not in {each.ca for each in mine}]
             try:
                 if not missing:
-                    return tuple([await self._signed(call, each, still) for each in mine if each.state != "revoked"])
+                    wanted = [each for each in mine if each.state == "intent" or each.state in LIVE]
+                    return tuple([await self._signed(call, each, still) for each in wanted])
                 await self._commit(call, still, *await self._intended(call, order, missing[0], of_card))
             except Stale:
                 # A serial's place or a key pair was taken meanwhile; or the same request ran twice and the other signed

@@ -38,6 +38,7 @@ from warifu.domain.decision import Decision
 from warifu.domain.pki.dates import Validity
 from warifu.domain.pki.lint import lint_certificate
 from warifu.domain.pki.profile import Profile, ResponderContent, responder_tbs
+from warifu.kernel.errors import Stale
 from warifu.nodes.authority.applet import CARD_MASTER, AppletService
 from warifu.nodes.authority.issuing import Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
@@ -134,7 +135,7 @@ class Authority(WithHsm, KeepingNode):
 
         def rule(snapshot: Snapshot) -> Decision:
             write = snapshot.one(0, AppletWrite)
-            return rules.settled(_register(snapshot, 1, len(concerned)), write, request, self.asked(call))
+            return rules.settled(_register(snapshot, 1, concerned), write, request, self.asked(call))
 
         return await self.step(call, reads, rule, Done)
 
@@ -145,7 +146,7 @@ class Authority(WithHsm, KeepingNode):
         concerned = (await self.store.read(Find(Certificate, of_card, ALL))).all(0, Certificate)
 
         def rule(snapshot: Snapshot) -> Decision:
-            return rules.revoke(_register(snapshot, 0, len(concerned)), request.event, self.asked(call))
+            return rules.revoke(_register(snapshot, 0, concerned), request.event, self.asked(call))
 
         return await self.step(call, _reads(of_card, concerned), rule, Certificates)
 
@@ -156,7 +157,7 @@ class Authority(WithHsm, KeepingNode):
         concerned = (await self.store.read(Find(Certificate, of_resident, ALL))).all(0, Certificate)
 
         def rule(snapshot: Snapshot) -> Decision:
-            decision = rules.revoke(_register(snapshot, 0, len(concerned)), request.event, self.asked(call))
+            decision = rules.revoke(_register(snapshot, 0, concerned), request.event, self.asked(call))
             return Decision(answer=Done(), writes=decision.writes, journal=decision.journal)
 
         return await self.step(call, _reads(of_resident, concerned), rule, Done)
@@ -212,9 +213,13 @@ def _reads(scope: dict[str, str], concerned: Sequence[Certificate]) -> list[Get 
     return reads + [Get(ListRevision, each) for each in lists]
 
 
-def _register(snapshot: Snapshot, start: int, count: int) -> Register:
+def _register(snapshot: Snapshot, start: int, concerned: Sequence[Certificate]) -> Register:
+    """What was read. ``Stale`` when there is a certificate of which the rest was not."""
+    certificates, count = snapshot.all(start, Certificate), len(concerned)
+    if {(each.ca, each.serial) for each in certificates} != {(each.ca, each.serial) for each in concerned}:
+        raise Stale("a certificate was issued meanwhile")
     return Register(
-        certificates=snapshot.all(start, Certificate),
+        certificates=certificates,
         revocations=tuple(r for n in range(count) for r in snapshot.all(start + 1 + n, Revocation)),
         key_pairs=tuple(r for n in range(count) for r in snapshot.all(start + 1 + count + n, StoredKeyPair)),
         revisions=tuple(

@@ -1,0 +1,153 @@
+"""JPKI's reception: what happens to certificates while other things happen to their card and their holder."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from nodes_house import PERSON, House
+from nodes_parts import run
+
+from warifu.chip import client
+from warifu.chip.issuer import JPKI, initialize_update
+from warifu.contract.authority import JpkiPurpose, JpkiScript, OpenApplet, WriteSettled
+from warifu.contract.errors import open_reply
+from warifu.contract.message import Answer, Done, Request
+from warifu.domain.certificates.errors import WriteEnded
+from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, StoredKeyPair
+
+CHALLENGE = bytes(8)
+
+
+class Desk:
+    """A card whose JPKI applet the centre wants opened, for one channel."""
+
+    def __init__(self, house: House, card_id: str, update: bytes) -> None:
+        self.house, self.card_id, self.update = house, card_id, update
+        self.operation, self.write_id = house.new_id(), house.new_id()
+
+    def request(self, purpose: JpkiPurpose = "replace_both") -> OpenApplet:
+        card = self.house.card(self.card_id)
+        return OpenApplet(
+            card_id=self.card_id,
+            write_id=self.write_id,
+            purpose=purpose,
+            host_challenge=CHALLENGE,
+            initialize_update=self.update,
+            person=PERSON,
+            municipality=PERSON.municipality,
+            card_expires_on=card.expires_on,
+        )
+
+    async def opened(self, request: OpenApplet | None = None, *, sender: str = "center") -> JpkiScript:
+        """Ask as the centre does; the same request every time, under the same key."""
+        request = request or self.request()
+        asked = self.house.envelope(request, sender=sender, operation_id=self.operation, step="write:jpki")
+        return open_reply(await self.house.send("authority", asked), JpkiScript)
+
+    async def settle(self, outcome: str) -> None:
+        told = WriteSettled(card_id=self.card_id, write_id=self.write_id, outcome=outcome)  # type: ignore[arg-type]
+        await tell(self.house, told, Done, "center")
+
+
+async def tell(house: House, request: Request, answer: type[Answer], sender: str) -> Answer:
+    return open_reply(await house.send("authority", house.envelope(request, sender=sender)), answer)
+
+
+async def desk(house: House, card_id: str = "") -> Desk:
+    """A card in use in a reader, its channel begun."""
+    if not card_id:
+        card_id = await house.card_at_counter()
+        await house.perform("setup", card_id)
+        await house.perform("delivery", card_id)
+    connection = await house.reader.connect(card_id)
+    await client.select_applet(connection.transmit, JPKI)
+    return Desk(house, card_id, await connection.transmit(initialize_update(CHALLENGE)))
+
+
+def states(house: House, write_id: str | None = None) -> list[tuple[str, str]]:
+    """Kind and state of each certificate, oldest first; with ``write_id`` only those issued for it."""
+    rows = [row for row in house.stores["authority"].records(Certificate) if isinstance(row, Certificate)]
+    chosen = sorted(rows, key=lambda row: (row.ca, row.serial))
+    return [(row.ca, row.state) for row in chosen if write_id is None or row.write_id == write_id]
+
+
+def pairs_kept(house: House) -> set[str]:
+    """What the key pairs that are not destroyed are reserved for."""
+    rows = [row for row in house.stores["authority"].records(StoredKeyPair) if isinstance(row, StoredKeyPair)]
+    return {row.reserved_for or "" for row in rows if row.wrapped is not None} - {""}
+
+
+class Gate:
+    """Holds the authorities' signatures back."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+
+@contextmanager
+def gate(house: House) -> Iterator[Gate]:
+    """Signing waits at the gate, as it would for a slow HSM."""
+    held, signer = Gate(), house.authority.signer
+    real = signer.sign
+
+    async def sign(generation: CaGeneration, tbs: bytes, deadline_ms: int) -> bytes:
+        held.reached.set()
+        await held.open.wait()
+        return await real(generation, tbs, deadline_ms)
+
+    signer.sign = sign  # type: ignore[method-assign]
+    try:
+        yield held
+    finally:
+        signer.sign = real  # type: ignore[method-assign]
+
+
+# ---- the card write ends while its certificates are being issued -------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", ["undone", "finished"])
+def test_nothing_is_signed_for_a_card_write_that_has_ended(outcome: str) -> None:
+    """The end found two intents; the signatures that come late make no certificates of them."""
+
+    async def settled_meanwhile() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            with gate(house) as held:
+                async with asyncio.TaskGroup() as group:
+                    asking = group.create_task(outcome_of(at))
+                    await held.reached.wait()
+                    assert states(house, at.write_id) == [("authentication", "intent"), ("signature", "intent")]
+                    await at.settle(outcome)
+                    held.open.set()
+                assert asking.result() is WriteEnded
+            assert states(house, at.write_id) == [("authentication", "abandoned"), ("signature", "abandoned")]
+            assert pairs_kept(house) == set()
+            said = await house.register_says(at.card_id)
+            assert said == [("authentication", "valid"), ("signature", "valid")]
+
+    run(settled_meanwhile())
+
+
+def test_nothing_is_intended_for_a_card_write_that_has_ended() -> None:
+    async def settled_before() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            await at.settle("undone")
+            assert await outcome_of(at) is WriteEnded
+            assert states(house, at.write_id) == []
+
+    run(settled_before())
+
+
+async def outcome_of(at: Desk) -> type:
+    """The type of the answer or of the error."""
+    try:
+        return type(await at.opened())
+    except WriteEnded as error:
+        return type(error)
+
+
+def writes_of(house: House, card_id: str) -> list[tuple[str, str]]:
+    rows = [row for row in house.stores["authority"].records(AppletWrite) if isinstance(row, AppletWrite)]
+    return [(row.purpose, row.state) for row in sorted(rows, key=lambda row: row.write_id) if row.card_id == card_id]
