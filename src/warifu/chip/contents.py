@@ -18,7 +18,7 @@ MODULUS_LENGTH: Final = 256
 SIGNATURE_LENGTH: Final = 256
 KEY_ID_LENGTH: Final = 16
 _OFFSET_LENGTH: Final = 2
-_SHORT_FORM_MAX: Final = 0x7F
+_LONG_FORM_FROM: Final = 0x80
 _BASIC_INFO_LENGTH: Final = 256
 _SHA256_OID: Final = bytes.fromhex("300D06096086480165030402010500")
 
@@ -30,7 +30,17 @@ def key_id(number: str) -> bytes:
 
 def rsa_public_key(modulus: bytes) -> bytes:
     """90 exponent, 91 modulus."""
-    return tlv.encode(0x90, b"\x01\x00\x01") + tlv.encode(0x91, _exactly(MODULUS_LENGTH, modulus))
+    return _object(0x90, b"\x01\x00\x01") + _object(0x91, _exactly(MODULUS_LENGTH, modulus))
+
+
+def _object(tag: int, value: bytes) -> bytes:
+    """A data object as real cards write it: lengths from 128 on are always 82 and two bytes, also where 81 would do."""
+    head = tag.to_bytes(2 if tag > 0xFF else 1, "big")
+    return head + _length(len(value)) + value
+
+
+def _length(count: int) -> bytes:
+    return bytes((count,)) if count < _LONG_FORM_FROM else b"\x82" + count.to_bytes(2, "big")
 
 
 def _exactly(count: int, value: bytes) -> bytes:
@@ -41,14 +51,14 @@ def _exactly(count: int, value: bytes) -> bytes:
 
 def _with_offsets(outer: int, table: int, items: Sequence[bytes]) -> bytes:
     """A file that begins with a table of where, from its start, each of ``items`` stands."""
-    table_length = len(tlv.encode(table, bytes(_OFFSET_LENGTH * len(items))))
+    table_length = len(_object(table, bytes(_OFFSET_LENGTH * len(items))))
     body_length = table_length + sum(len(item) for item in items)
-    at = 2 + len(tlv.length(body_length)) + table_length
+    at = 2 + len(_length(body_length)) + table_length
     offsets = b""
     for item in items:
         offsets += at.to_bytes(_OFFSET_LENGTH, "big")
         at += len(item)
-    return tlv.encode(outer, tlv.encode(table, offsets) + b"".join(items))
+    return _object(outer, _object(table, offsets) + b"".join(items))
 
 
 # --- card-verifiable certificates ---------------------------------------------------------------------------------
@@ -62,22 +72,22 @@ def cv_certificate_body(issuer_key_id: bytes, subject_key_id: bytes, modulus: by
 
 def cv_certificate(body: bytes, signature: bytes) -> bytes:
     """7F21 {5F4E, 5F37}: 568 bytes. The signature is RSASSA-PKCS1-v1_5 with SHA-256 over ``body``."""
-    return tlv.encode(0x7F21, cv_certificate_objects(body, signature))
+    return _object(0x7F21, cv_certificate_objects(body, signature))
 
 
 def cv_certificate_objects(body: bytes, signature: bytes) -> bytes:
     """The same without its 7F21 header: what GET DATA 00F8 and 7F21 answer."""
-    return tlv.encode(0x5F4E, body) + tlv.encode(0x5F37, _exactly(SIGNATURE_LENGTH, signature))
+    return _object(0x5F4E, body) + _object(0x5F37, _exactly(SIGNATURE_LENGTH, signature))
 
 
 def card_key_body(card_id: str, point: bytes) -> bytes:
     """Our own: the bytes card management signs (RSA, SHA-256) to certify a card's P-256 key (65-byte point)."""
-    return tlv.encode(0x5F20, card_id.encode("ascii")) + tlv.encode(0x86, _exactly(65, point))
+    return _object(0x5F20, card_id.encode("ascii")) + _object(0x86, _exactly(65, point))
 
 
 def card_key_certificate(body: bytes, signature: bytes) -> bytes:
     """Our own: the card key's certificate, 7F21 {5F20, 86, 5F37}, for EF 0005 of the common applet."""
-    return tlv.encode(0x7F21, body + tlv.encode(0x5F37, _exactly(SIGNATURE_LENGTH, signature)))
+    return _object(0x7F21, body + _object(0x5F37, _exactly(SIGNATURE_LENGTH, signature)))
 
 
 # --- text applet --------------------------------------------------------------------------------------------------
@@ -85,7 +95,7 @@ def card_key_certificate(body: bytes, signature: bytes) -> bytes:
 
 def text_individual_number(number: str) -> bytes:
     """EF 0001: FF10 with twelve digits and two filler bytes, 17 in all."""
-    return tlv.encode(0xFF10, _exactly(12, number.encode("ascii"))) + b"\xff\xff"
+    return _object(0xFF10, _exactly(12, number.encode("ascii"))) + b"\xff\xff"
 
 
 def text_attributes(name: str, address: str, birth: str, sex: str) -> bytes:
@@ -98,10 +108,10 @@ def text_attributes(name: str, address: str, birth: str, sex: str) -> bytes:
 
 def _attribute_items(name: str, address: str, birth: str, sex: str) -> tuple[bytes, ...]:
     return (
-        tlv.encode(0xDF22, name.encode("utf-8")),
-        tlv.encode(0xDF23, address.encode("utf-8")),
-        tlv.encode(0xDF24, _exactly(8, birth.encode("ascii"))),
-        tlv.encode(0xDF25, _exactly(1, sex.encode("ascii"))),
+        _object(0xDF22, name.encode("utf-8")),
+        _object(0xDF23, address.encode("utf-8")),
+        _object(0xDF24, _exactly(8, birth.encode("ascii"))),
+        _object(0xDF25, _exactly(1, sex.encode("ascii"))),
     )
 
 
@@ -109,36 +119,36 @@ def text_integrity_body(individual_number_file: bytes, attributes_file: bytes) -
     """The to-be-signed part of EF 0003: DF31 over all of EF 0001, DF32 over the objects after EF 0002's table."""
     _, *objects = tlv.parse(tlv.fields(attributes_file)[0xFF20])
     attributes = b"".join(item.raw for item in objects)
-    return tlv.encode(0xDF31, hashlib.sha256(individual_number_file).digest()) + tlv.encode(
+    return _object(0xDF31, hashlib.sha256(individual_number_file).digest()) + _object(
         0xDF32, hashlib.sha256(attributes).digest()
     )
 
 
 def text_integrity(body: bytes, signature: bytes) -> bytes:
     """EF 0003: 336 bytes. The signature is RSASSA-PKCS1-v1_5 with SHA-256 over ``body``."""
-    return tlv.encode(0xFF30, body + tlv.encode(0xDF33, _exactly(SIGNATURE_LENGTH, signature)))
+    return _object(0xFF30, body + _object(0xDF33, _exactly(SIGNATURE_LENGTH, signature)))
 
 
 def text_basic_info(subject_key_id: bytes, opaque: bytes = b"\xff" * 128) -> bytes:
     """EF 0005: FF40 and filler to 256 bytes. What DF43 (128 bytes) means is not public; FF unless given."""
-    info = tlv.encode(0xDF41, bytes.fromhex("01030E01"))
-    key = tlv.encode(0xDF42, _exactly(KEY_ID_LENGTH, subject_key_id))
-    return tlv.encode(0xFF40, info + key + tlv.encode(0xDF43, _exactly(128, opaque))).ljust(_BASIC_INFO_LENGTH, b"\xff")
+    info = _object(0xDF41, bytes.fromhex("01030E01"))
+    key = _object(0xDF42, _exactly(KEY_ID_LENGTH, subject_key_id))
+    return _object(0xFF40, info + key + _object(0xDF43, _exactly(128, opaque))).ljust(_BASIC_INFO_LENGTH, b"\xff")
 
 
 def text_session_key(modulus: bytes) -> bytes:
     """EF 0006: A1 with the public key that session keys are encrypted to."""
-    return tlv.encode(0xA1, rsa_public_key(modulus))
+    return _object(0xA1, rsa_public_key(modulus))
 
 
 def text_signed_key_body(modulus: bytes) -> bytes:
     """The to-be-signed part of EF 0007: the public half of the key that signs without a PIN (0013)."""
-    return tlv.encode(0xDF51, rsa_public_key(modulus))
+    return _object(0xDF51, rsa_public_key(modulus))
 
 
 def text_signed_key(body: bytes, signature: bytes) -> bytes:
     """EF 0007: FF50. RSASSA-PKCS1-v1_5 with SHA-256 over ``body``, by the key that EF 0004 certifies."""
-    return tlv.encode(0xFF50, body + tlv.encode(0xDF52, _exactly(SIGNATURE_LENGTH, signature)))
+    return _object(0xFF50, body + _object(0xDF52, _exactly(SIGNATURE_LENGTH, signature)))
 
 
 # --- face applet --------------------------------------------------------------------------------------------------
@@ -146,12 +156,12 @@ def text_signed_key(body: bytes, signature: bytes) -> bytes:
 
 def face_age_body(birth: str, modulus: bytes) -> bytes:
     """The to-be-signed part of EF 0001: birth (YYYYMMDD) and the public key."""
-    return tlv.encode(0xDF11, _exactly(8, birth.encode("ascii"))) + tlv.encode(0xDF12, rsa_public_key(modulus))
+    return _object(0xDF11, _exactly(8, birth.encode("ascii"))) + _object(0xDF12, rsa_public_key(modulus))
 
 
 def face_age(body: bytes, signature: bytes) -> bytes:
     """EF 0001: FF10, 547 bytes. RSASSA-PKCS1-v1_5 with SHA-256 over ``body``."""
-    return tlv.encode(0xFF10, body + tlv.encode(0xDF13, _exactly(SIGNATURE_LENGTH, signature)))
+    return _object(0xFF10, body + _object(0xDF13, _exactly(SIGNATURE_LENGTH, signature)))
 
 
 class Face(Struct, frozen=True):
@@ -171,12 +181,12 @@ def _face_segments(face: Face) -> tuple[tuple[bytes, ...], ...]:
     """The three groups the signature covers: DF22-24, DF25-26, DF27."""
     return (
         (
-            tlv.encode(0xDF22, _exactly(8, face.birth.encode("ascii"))),
-            tlv.encode(0xDF23, _exactly(1, face.sex.encode("ascii"))),
-            tlv.encode(0xDF24, rsa_public_key(face.modulus)),
+            _object(0xDF22, _exactly(8, face.birth.encode("ascii"))),
+            _object(0xDF23, _exactly(1, face.sex.encode("ascii"))),
+            _object(0xDF24, rsa_public_key(face.modulus)),
         ),
-        (tlv.encode(0xDF25, face.name_png), tlv.encode(0xDF26, face.address_png)),
-        (tlv.encode(0xDF27, face.photo_jpeg2000),),
+        (_object(0xDF25, face.name_png), _object(0xDF26, face.address_png)),
+        (_object(0xDF27, face.photo_jpeg2000),),
     )
 
 
@@ -189,9 +199,9 @@ def face_digest_info(face: Face) -> bytes:
 def face_record(face: Face, signature: bytes) -> bytes:
     """EF 0002: FF20 with an offset table and nine objects; expiry and security code stand after the signature."""
     items = [item for group in _face_segments(face) for item in group]
-    items.append(tlv.encode(0xDF28, _exactly(SIGNATURE_LENGTH, signature)))
-    items.append(tlv.encode(0xDF29, _exactly(8, face.expiry.encode("ascii"))))
-    items.append(tlv.encode(0xDF2A, face.security_code_png))
+    items.append(_object(0xDF28, _exactly(SIGNATURE_LENGTH, signature)))
+    items.append(_object(0xDF29, _exactly(8, face.expiry.encode("ascii"))))
+    items.append(_object(0xDF2A, face.security_code_png))
     return _with_offsets(0xFF20, 0xDF21, items)
 
 
@@ -199,24 +209,24 @@ def face_basic_info(
     public_key_id: bytes, municipality: str, reference_key_id: bytes, opaque: bytes = b"\xff" * 256
 ) -> bytes:
     """EF 0003: FF30. ``municipality`` is five digits; what DF35's 256 bytes mean is not public; FF unless given."""
-    return tlv.encode(
+    return _object(
         0xFF30,
-        tlv.encode(0xDF31, bytes.fromhex("06030E01"))
-        + tlv.encode(0xDF32, _exactly(KEY_ID_LENGTH, public_key_id))
-        + tlv.encode(0xDF33, b"\x01")
-        + tlv.encode(0xDF34, _exactly(5, municipality.encode("ascii")))
-        + tlv.encode(0xDF35, _exactly(KEY_ID_LENGTH, reference_key_id) + _exactly(256, opaque)),
+        _object(0xDF31, bytes.fromhex("06030E01"))
+        + _object(0xDF32, _exactly(KEY_ID_LENGTH, public_key_id))
+        + _object(0xDF33, b"\x01")
+        + _object(0xDF34, _exactly(5, municipality.encode("ascii")))
+        + _object(0xDF35, _exactly(KEY_ID_LENGTH, reference_key_id) + _exactly(256, opaque)),
     )
 
 
 def face_number_body(number_png: bytes, modulus: bytes) -> bytes:
     """The to-be-signed part of EF 0005: the individual number as an image, and the public key."""
-    return tlv.encode(0xDF41, number_png) + tlv.encode(0xDF42, rsa_public_key(modulus))
+    return _object(0xDF41, number_png) + _object(0xDF42, rsa_public_key(modulus))
 
 
 def face_number(body: bytes, signature: bytes) -> bytes:
     """EF 0005: FF40. RSASSA-PKCS1-v1_5 with SHA-256 over ``body``."""
-    return tlv.encode(0xFF40, body + tlv.encode(0xDF43, _exactly(SIGNATURE_LENGTH, signature)))
+    return _object(0xFF40, body + _object(0xDF43, _exactly(SIGNATURE_LENGTH, signature)))
 
 
 # --- common, JPKI and issuer domain -------------------------------------------------------------------------------
@@ -247,12 +257,12 @@ def data_objects(
     card_id: str, municipality: str, expiry: str, issuer_key_id: bytes, chain: "CertificateChain | None" = None
 ) -> dict[int, bytes]:
     """What GET DATA answers in the default state: tag to content. Files of the issuer domain, to be put like EFs."""
-    oid = tlv.encode(0x06, bytes.fromhex("2A864886FC6B01"))
-    scp = tlv.encode(0x64, tlv.encode(0x06, bytes.fromhex("2A864886FC6B040330")))
+    oid = _object(0x06, bytes.fromhex("2A864886FC6B01"))
+    scp = _object(0x64, _object(0x06, bytes.fromhex("2A864886FC6B040330")))
     found = {
         0x0042: _exactly(KEY_ID_LENGTH, issuer_key_id),
         0x0045: _exactly(15, card_id.encode("ascii")),
-        0x0066: tlv.encode(0x66, tlv.encode(0x73, oid + scp)),
+        0x0066: _object(0x66, _object(0x73, oid + scp)),
         0x00F0: _exactly(5, municipality.encode("ascii")),
         0x00F2: _exactly(8, expiry.encode("ascii")),
     }
