@@ -12,6 +12,8 @@ class Part(Struct, frozen=True, kw_only=True):
 
     ok: bool
     detail: str = ""
+    warning: bool = False
+    """A trouble of this part is for people to see; the node does its work with it."""
 
 
 class ChildProcess(Struct, frozen=True, kw_only=True):
@@ -25,6 +27,7 @@ class Health(Answer, frozen=True, kw_only=True):
     """The node's word on itself, after really exercising its parts."""
 
     ok: bool
+    """Whether every part is, warnings aside."""
     parts: dict[str, Part] = {}
     processes: tuple[ChildProcess, ...] = ()
 

@@ -11,7 +11,7 @@ cancelled, killed or repeated at any await and its effect still happens once.
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
@@ -108,6 +108,8 @@ class Node:
 
     KIND: ClassVar[str]
     """As in message names: ``center``, ``authority`` ..."""
+    WARNINGS: ClassVar[frozenset[str]] = frozenset()
+    """Parts whose trouble is shown, but is not the node's own: it does its work."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -193,8 +195,10 @@ class Node:
         names = self.parts()
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(self._probe(probe)) for name, probe in names.items()}
-        parts = {name: task.result() for name, task in tasks.items()}
-        return Health(ok=all(part.ok for part in parts.values()), parts=parts, processes=self.processes())
+        parts = {
+            name: msgspec.structs.replace(task.result(), warning=name in self.WARNINGS) for name, task in tasks.items()
+        }
+        return Health(ok=not ailing(parts), parts=parts, processes=self.processes())
 
     def parts(self) -> dict[str, Probe]:
         """What to exercise."""
@@ -265,6 +269,10 @@ class UnderWay:
 
 class KeepingNode(Node):
     """A node with a store: idempotent steps, audited looks, an outbox."""
+
+    WARNINGS = frozenset({"outbox"})
+    """A message that does not get through is a receiver's trouble. Were it this node's, it would spread to all who ask
+    this node, although they get their answers."""
 
     def __init__(self, world: World, store: Store) -> None:
         super().__init__(world)
@@ -424,6 +432,11 @@ class KeepingNode(Node):
         if self._outbox_troubles:
             message, code = next(iter(self._outbox_troubles.items()))
             raise TryAgain(f"{len(self._outbox_troubles)} waiting; {message}: {code}")
+
+
+def ailing(parts: Mapping[str, Part]) -> tuple[str, ...]:
+    """The parts for whose sake a node does not do its work."""
+    return tuple(name for name, part in parts.items() if not (part.ok or part.warning))
 
 
 def expect(request: Any, kind: type[Q]) -> Q:  # noqa: ANN401 - narrowing is its purpose

@@ -18,7 +18,7 @@ from warifu.domain.admission.rules import Limits, admit
 from warifu.domain.messages import SESSION_INFO, context, nonce
 from warifu.kernel.errors import Refused, Unavailable, WarifuError
 from warifu.kernel.ids import new_ulid
-from warifu.nodes.base import Call, Probe, World, expect
+from warifu.nodes.base import Call, Probe, World, ailing, expect
 from warifu.nodes.cs import COUNTER
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.with_hsm import WithHsm
@@ -66,7 +66,7 @@ class Relay(WithHsm):
         )
         health = await self.exchange(CENTER, envelope, Health)
         if not health.ok:
-            raise Unavailable(f"the centre: {', '.join(name for name, part in health.parts.items() if not part.ok)}")
+            raise Unavailable(f"the centre: {', '.join(ailing(health.parts))}")
 
     async def forward(self, call: Call) -> Forwarded:
         """Decrypt, admit, pass on to the centre, encrypt the answer."""
