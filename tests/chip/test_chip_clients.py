@@ -38,6 +38,17 @@ def test_opensc_reads_a_certificate_by_header_then_body() -> None:
     assert bytes.fromhex(body) == certificate("authentication", "auth CA")
 
 
+def test_the_signature_ca_file_is_longer_than_its_certificate() -> None:
+    card = card_in_use()
+    card.send(SELECT_JPKI)
+    card.send("00A4020C020002")
+    whole = bytes.fromhex(card.send("00B00000000000")[:-4])
+    der = certificate("signature CA", "signature CA")
+    assert (len(whole), whole.rstrip(b"\x00")) == (1900, der.rstrip(b"\x00"))
+    assert card.send("00B0076B00") == "009000"
+    assert card.send("00B0076C00") == "6B00"
+
+
 def test_empty_verify_never_says_9000() -> None:
     card = card_in_use()
     card.send(SELECT_JPKI)

@@ -33,12 +33,16 @@ class Access(Struct, frozen=True):
 
 
 class Ef(Struct, frozen=True):
-    """An elementary file. ``records``: content is a row of (tag, length, value), one byte each for tag and length."""
+    """An elementary file. ``records``: content is a row of (tag, length, value), one byte each for tag and length.
+
+    ``size``: bytes the file has at least, filled up with zeros when something is in it.
+    """
 
     fid: int
     read: Access
     content: bytes = b""
     records: bool = False
+    size: int = 0
 
 
 class Pin(Struct, frozen=True):

@@ -88,6 +88,8 @@ NUMBER_TRIES: Final = 10
 CARD_ID_LENGTH: Final = 15
 LOADED_MAX: Final = 4
 """Applets that the free area takes."""
+_CA_FILE_SIZE: Final = 1900
+"""What a dump of a real card's EF 0002 has; the certificate is shorter, zeros follow."""
 _FILLER: Final = b"\xff" * 16
 
 _FREE: Final = Access(free=True)
@@ -129,7 +131,7 @@ def _reserved(*fids: int) -> tuple[Key, ...]:
 def _jpki() -> Applet:
     efs = (
         Ef(SIGNATURE_CERTIFICATE, _after(SIGNATURE_PIN)),
-        Ef(SIGNATURE_CA_CERTIFICATE, _FREE),
+        Ef(SIGNATURE_CA_CERTIFICATE, _FREE, size=_CA_FILE_SIZE),
         Ef(0x0005, _NOBODY, _FILLER),
         Ef(TOKEN_INFO, _FREE),
         Ef(CERTIFICATE_AVAILABILITY, _FREE),

@@ -105,9 +105,10 @@ def read_binary(state: ChipState, command: Command) -> bytes:
     if ef.records:
         raise StatusError(apdu.STRUCTURE_CONFLICT)
     _check_read(state, ef.read)
-    if offset >= len(ef.content):
+    content = ef.content.ljust(ef.size, b"\x00") if ef.content else b""
+    if offset >= len(content):
         raise StatusError(apdu.WRONG_OFFSET)
-    return ef.content[offset : offset + command.expected]
+    return content[offset : offset + command.expected]
 
 
 def read_record(state: ChipState, command: Command) -> bytes:
