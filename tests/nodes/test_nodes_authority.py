@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from nodes_house import PERSON, House
 from nodes_parts import run
@@ -13,7 +14,8 @@ from warifu.chip.issuer import JPKI, initialize_update
 from warifu.contract.authority import JpkiPurpose, JpkiScript, OpenApplet, WriteSettled
 from warifu.contract.errors import open_reply
 from warifu.contract.message import Answer, Done, Request
-from warifu.domain.certificates.errors import WriteEnded
+from warifu.contract.values import Person, ResidentEvent
+from warifu.domain.certificates.errors import LeftRegister, StaleIdentity, WriteEnded
 from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, StoredKeyPair
 
 CHALLENGE = bytes(8)
@@ -24,7 +26,7 @@ class Desk:
 
     def __init__(self, house: House, card_id: str, update: bytes) -> None:
         self.house, self.card_id, self.update = house, card_id, update
-        self.operation, self.write_id = house.new_id(), house.new_id()
+        self.operation, self.write_id, self.version = house.new_id(), house.new_id(), 1
 
     def request(self, purpose: JpkiPurpose = "replace_both") -> OpenApplet:
         card = self.house.card(self.card_id)
@@ -37,6 +39,7 @@ class Desk:
             person=PERSON,
             municipality=PERSON.municipality,
             card_expires_on=card.expires_on,
+            resident_version=self.version,
         )
 
     async def opened(self, request: OpenApplet | None = None, *, sender: str = "center") -> JpkiScript:
@@ -140,11 +143,112 @@ def test_nothing_is_intended_for_a_card_write_that_has_ended() -> None:
     run(settled_before())
 
 
+# ---- the resident's record changes while certificates are being issued -------------------------------------------
+
+RENAMED = msgspec.structs.replace(PERSON, name="割符　華子")
+
+
+async def while_issuing(house: House, at: Desk, event: ResidentEvent, person: Person) -> type:
+    """Two intents wait for their signatures when the registry's change arrives; how the first run ended."""
+    with gate(house) as held:
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(outcome_of(at))
+            await held.reached.wait()
+            await house.change(house.card(at.card_id).resident_id, event, person)
+            held.open.set()
+    return asking.result()
+
+
+def test_a_change_while_issuing_asks_for_the_new_record_and_certifies_that() -> None:
+    async def renamed() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            assert await while_issuing(house, at, "name", RENAMED) is StaleIdentity
+            assert states(house, at.write_id) == [("authentication", "intent")]
+            assert await outcome_of(at) is StaleIdentity
+            fresh = msgspec.structs.replace(at.request(), person=RENAMED, resident_version=2)
+            await at.opened(fresh)
+            assert states(house, at.write_id) == [("authentication", "issued"), ("signature", "issued")]
+            await at.settle("finished")
+            newest = await house.newest(at.card_id, "signature")
+            name = RENAMED.name.encode()
+            assert name in newest.der
+            assert newest.state == "valid"
+            assert pairs_kept(house) == set()
+
+    run(renamed())
+
+
+def test_a_death_while_issuing_ends_it() -> None:
+    async def died() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            assert await while_issuing(house, at, "death", PERSON) is LeftRegister
+            assert ("authentication", "intent") not in states(house)
+            assert pairs_kept(house) == set()
+            said = await house.register_says(at.card_id)
+            assert [reason for _, reason in said] == ["cessation_of_operation"] * 2
+
+    run(died())
+
+
+def test_who_does_not_say_the_version_hears_of_a_change_all_the_same() -> None:
+    async def untold() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            at.version = 0
+            await house.change(house.card(at.card_id).resident_id, "name", RENAMED)
+            changed = msgspec.structs.replace(RENAMED, name="割符　葉奈子")
+            assert await while_issuing(house, at, "name", changed) is StaleIdentity
+
+    run(untold())
+
+
+def test_a_clerk_sees_nothing_of_a_change_in_the_middle() -> None:
+    """The same run of the same operation ends with a certificate of the new name."""
+
+    async def renewed() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            with gate(house) as held:
+                async with asyncio.TaskGroup() as group:
+                    renewing = group.create_task(house.perform("certificate_renewal", at.card_id))
+                    await held.reached.wait()
+                    await house.change(house.card(at.card_id).resident_id, "name", RENAMED)
+                    held.open.set()
+            assert renewing.result().outcome == "done"
+            assert RENAMED.name.encode() in (await house.newest(at.card_id, "signature")).der
+            said = await house.register_says(at.card_id)
+            assert [state for kind, state in said if kind == "signature"] == ["affiliation_changed", "valid"]
+
+    run(renewed())
+
+
+def test_a_change_between_intent_and_signature_at_the_factory_is_made_good_by_the_next_run() -> None:
+    async def produced() -> None:
+        async with House().running() as house:
+            resident = await house.register()
+            await house.apply(resident)
+            with gate(house) as held:
+                async with asyncio.TaskGroup() as group:
+                    making = group.create_task(house.produce())
+                    await held.reached.wait()
+                    await house.change(resident, "name", RENAMED)
+                    held.open.set()
+            assert making.result().failed == 1
+            assert (await house.produce()).made == 1
+            issued = [("authentication", "issued"), ("signature", "abandoned"), ("signature", "issued")]
+            assert states(house) == issued
+            assert house.card("WRF000000000001").has_signature
+
+    run(produced())
+
+
 async def outcome_of(at: Desk) -> type:
     """The type of the answer or of the error."""
     try:
         return type(await at.opened())
-    except WriteEnded as error:
+    except (WriteEnded, StaleIdentity, LeftRegister) as error:
         return type(error)
 
 

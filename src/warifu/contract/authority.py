@@ -44,6 +44,8 @@ class IssueCertificates(Request, frozen=True, kw_only=True):
     municipality: Municipality
     card_expires_on: datetime.date
     kinds: tuple[CertificateKind, ...]
+    resident_version: int = 0
+    """Of the registry's record that ``person`` is; 0 when not told. Older than what JPKI was told: ask anew."""
 
 
 class JpkiCardKeys(Answer, frozen=True, kw_only=True):

@@ -9,15 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warifu.contract.authority import Certificates, JpkiPurpose, WriteSettled
-from warifu.contract.values import CertificateEvent
+from warifu.contract.message import Done
+from warifu.contract.registry import ResidentChangedForAuthority
+from warifu.contract.values import CertificateEvent, ResidentEvent
 from warifu.domain.certificates import rules
-from warifu.domain.certificates.records import AppletWrite, Certificate, ListRevision, Revocation, StoredKeyPair
+from warifu.domain.certificates.errors import LeftRegister, StaleIdentity
+from warifu.domain.certificates.records import (
+    AppletWrite,
+    Certificate,
+    KnownResident,
+    ListRevision,
+    Revocation,
+    StoredKeyPair,
+)
 from warifu.domain.certificates.rules import LIVE, REPLACING, Register
 from warifu.domain.decision import Asked, Decision
 from warifu.domain.pki.revocation import consequence
 from warifu.ports.store import Insert, Record, Update
 
 CARD, WRITE, OLDER = "WRF000000000001", "0" * 25 + "2", "0" * 25 + "1"
+RESIDENT = "0" * 26
 ASKED = Asked(operation_id="1" * 26, step="s", actor="center/system", now_ms=5_000)
 EVENTS: tuple[CertificateEvent, ...] = get_args(CertificateEvent)
 PURPOSES: tuple[JpkiPurpose, ...] = get_args(JpkiPurpose)
@@ -30,7 +41,7 @@ def certificate(ca: str, serial: int, state: str = "valid", **changes: Any) -> C
         serial=serial,
         generation=1,
         card_id=CARD,
-        resident_id="0" * 26,
+        resident_id=RESIDENT,
         municipality="131016",
         key_pair_id=f"pair{serial}",
         state=state,
@@ -133,9 +144,13 @@ def test_the_same_event_again_changes_nothing(event: CertificateEvent) -> None:
     assert (again.writes, again.journal, again.answer) == ((), (), first.answer)
 
 
-def test_an_intent_that_was_never_signed_is_not_revoked() -> None:
-    store = Store(certificate("signature", 2, "intent"))
-    assert store.revoke("death").writes == ()
+def test_an_intent_is_not_revoked_but_never_signed() -> None:
+    store = Store(certificate("authentication", 1, "intent"), certificate("signature", 2, "intent", write_id=WRITE))
+    store.revoke("move")
+    assert store.states() == {1: "intent", 2: "abandoned"}
+    assert store.pairs() == {"pair1": "reserved", "pair2": "destroyed"}
+    assert store.of(Revocation) == store.of(ListRevision) == []
+    assert [each.write_id for each in store.of(Certificate)] == ["", WRITE]
 
 
 def test_a_hold_may_be_followed_by_a_final_revocation_since_the_same_instant() -> None:
@@ -167,6 +182,72 @@ def test_every_revocation_moves_the_revision_of_its_own_list_only() -> None:
     store = Store(here, there)
     store.revoke("move")
     assert {(each.municipality, each.version) for each in store.of(ListRevision)} == {("131016", 1), ("132217", 1)}
+
+
+# ---- changes of the resident's record ----------------------------------------------------------------------------
+
+
+def changed(store: Store, event: ResidentEvent, version: int) -> Decision:
+    told = ResidentChangedForAuthority(
+        resident_id=RESIDENT,
+        event=event,
+        resident_version=version,
+        municipality_before="131016",
+        municipality_after="131016",
+        occurred_on=datetime.date(2026, 4, 1),
+    )
+    known = next(iter(store.of(KnownResident)), None)
+    return store.commit(rules.resident_changed(store.register(), known, told, ASKED))
+
+
+@pytest.mark.parametrize("event", get_args(ResidentEvent))
+def test_a_change_revokes_what_was_made_from_an_earlier_record(event: ResidentEvent) -> None:
+    store = both()
+    assert changed(store, event, 2).answer == Done()
+    effect = consequence(event)
+    assert {each.ca for each in store.of(Certificate) if each.reason == effect.reason} == set(effect.kinds)
+
+
+def test_a_change_leaves_what_was_made_from_its_own_record() -> None:
+    """The registry tells of a change after somebody has asked it for the new record."""
+    store = Store(certificate("signature", 2, resident_version=2), certificate("signature", 3, resident_version=3))
+    changed(store, "name", 3)
+    assert store.states() == {2: "affiliation_changed", 3: "valid"}
+
+
+def test_a_death_ends_every_certificate_whatever_it_was_made_from() -> None:
+    store = Store(certificate("authentication", 1, resident_version=9), certificate("signature", 2, resident_version=9))
+    changed(store, "death", 3)
+    assert set(store.states().values()) == {"cessation_of_operation"}
+
+
+def test_an_intent_made_from_an_earlier_record_makes_room_for_another() -> None:
+    store = Store(certificate("signature", 2, "intent", write_id=WRITE))
+    changed(store, "name", 2)
+    (ended,) = store.of(Certificate)
+    assert (ended.state, ended.write_id) == ("abandoned", "abandoned:2")
+    assert store.pairs() == {"pair2": "destroyed"}
+
+
+def test_the_newest_version_is_remembered_and_an_older_one_is_not_certified() -> None:
+    store = both()
+    rules.require_current(None, RESIDENT, 0)
+    changed(store, "name", 3)
+    changed(store, "move", 4)
+    (known,) = store.of(KnownResident)
+    assert (known.resident_version, known.registered) == (4, True)
+    rules.require_current(known, RESIDENT, 4)
+    rules.require_current(known, RESIDENT, 5)
+    with pytest.raises(StaleIdentity):
+        rules.require_current(known, RESIDENT, 3)
+
+
+def test_nothing_is_certified_of_a_resident_who_has_left_the_register() -> None:
+    store = both()
+    changed(store, "death", 3)
+    (known,) = store.of(KnownResident)
+    with pytest.raises(LeftRegister):
+        rules.require_current(known, RESIDENT, 4)
 
 
 # ---- settled writes ----------------------------------------------------------------------------------------------

@@ -1,9 +1,21 @@
 """Errors of JPKI's reception."""
 
-from warifu.kernel.errors import NotAllowed
+from warifu.kernel.errors import NotAllowed, TryAgain
 
 
 class WriteEnded(NotAllowed):
     """The card write that this request belongs to has ended already."""
 
     code = "authority.write_ended"
+
+
+class StaleIdentity(TryAgain):
+    """The identity to be certified is older than what the registry has told: ask the registry again."""
+
+    code = "authority.stale_identity"
+
+
+class LeftRegister(NotAllowed):
+    """The resident has left the register: nothing is issued."""
+
+    code = "authority.left_register"

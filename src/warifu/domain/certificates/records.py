@@ -57,9 +57,12 @@ class Certificate(Record, frozen=True, kw_only=True):
     """Whose distribution point it names."""
     key_pair_id: str
     state: str
-    """intent, issued, valid or revoked."""
+    """intent, issued, valid or revoked; or abandoned: an intent that ended unsigned, and never is a certificate."""
     write_id: str = ""
-    """The card write that puts it onto the chip at a counter; "" for those of the factory."""
+    """The card write that puts it onto the chip at a counter; "" for those of the factory. An abandoned one whose place
+    another may take has a mark of its own."""
+    resident_version: int = 0
+    """The version of the registry's record that it was made from; 0 when that was not told."""
     not_after: datetime.date
     tbs: bytes
     """What is or was to be signed: recorded before signing."""
@@ -127,4 +130,18 @@ class AppletWrite(Record, frozen=True, kw_only=True):
     purpose: str
     state: str
     """open, finished or undone."""
+    changed_ms: int
+
+
+class KnownResident(Record, frozen=True, kw_only=True):
+    """How far JPKI follows a resident's record: guards what is being issued against changes told meanwhile."""
+
+    TABLE: ClassVar[str] = "known_resident"
+    KEY: ClassVar[tuple[str, ...]] = ("resident_id",)
+
+    resident_id: str
+    resident_version: int
+    """The newest version that a change told of; 0 when none did."""
+    registered: bool = True
+    """False once the resident has left the register."""
     changed_ms: int

@@ -7,8 +7,17 @@ import msgspec
 
 from warifu.contract.authority import Certificates, WriteSettled
 from warifu.contract.message import Done
+from warifu.contract.registry import ResidentChangedForAuthority
 from warifu.contract.values import CertificateEvent, CertificateKind, CertificateState, CertificateView
-from warifu.domain.certificates.records import AppletWrite, Certificate, ListRevision, Revocation, StoredKeyPair
+from warifu.domain.certificates.errors import LeftRegister, StaleIdentity
+from warifu.domain.certificates.records import (
+    AppletWrite,
+    Certificate,
+    KnownResident,
+    ListRevision,
+    Revocation,
+    StoredKeyPair,
+)
 from warifu.domain.decision import Asked, Decision
 from warifu.domain.pki.revocation import Reason, consequence, crl_entry, next_reason
 from warifu.ports.store import Insert, Update, Write
@@ -50,10 +59,50 @@ def views(certificates: Iterable[Certificate], *, with_der: bool = False) -> Cer
 
 
 def revoke(register: Register, event: CertificateEvent, asked: Asked) -> Decision:
-    """Revoke what the event hits. Doing it again changes nothing."""
+    """Revoke what the event hits; what is not yet signed never will be. Doing it again changes nothing."""
     effect = consequence(event)
-    hit = [each for each in register.certificates if each.ca in effect.kinds and each.state in LIVE | {"revoked"}]
-    return _revoked(register, [(each, effect.reason) for each in hit], asked)
+    hit = [each for each in register.certificates if each.ca in effect.kinds]
+    return _joined(*_ended(register, hit, effect.reason, asked), _abandoned(hit, asked))
+
+
+def resident_changed(
+    register: Register, known: KnownResident | None, request: ResidentChangedForAuthority, asked: Asked
+) -> Decision:
+    """Revoke what a change of the resident's record makes untrue; what is under way must ask for the new record.
+
+    A certificate made from this version of the record, or a later one, says what is true: only a death ends it.
+    """
+    effect, gone = consequence(request.event), request.event == "death"
+    of_kind = [each for each in register.certificates if each.ca in effect.kinds]
+    hit = [each for each in of_kind if gone or each.resident_version < request.resident_version]
+    told = Decision(answer=Done(), writes=(_known(known, request, asked),))
+    return _joined(told, *_ended(register, hit, effect.reason, asked), _abandoned(hit, asked, make_room=True))
+
+
+def require_current(known: KnownResident | None, resident_id: str, resident_version: int) -> None:
+    """Nothing is certified of which JPKI has been told that it is no longer so.
+
+    Raises:
+        LeftRegister: the resident has left the register.
+        StaleIdentity: a change was told of that this version of the record does not hold.
+    """
+    if known is None:
+        return
+    if not known.registered:
+        raise LeftRegister(resident_id)
+    if resident_version < known.resident_version:
+        raise StaleIdentity(resident_id)
+
+
+def _known(known: KnownResident | None, request: ResidentChangedForAuthority, asked: Asked) -> Write:
+    fresh = KnownResident(
+        version=known.version if known else 0,
+        resident_id=request.resident_id,
+        resident_version=max(request.resident_version, known.resident_version if known else 0),
+        registered=request.event != "death" and (known is None or known.registered),
+        changed_ms=asked.now_ms,
+    )
+    return Update(fresh) if known else Insert(fresh)
 
 
 def settled(register: Register, write: AppletWrite | None, request: WriteSettled, asked: Asked) -> Decision:
@@ -118,12 +167,24 @@ def _undone(register: Register, write: AppletWrite, asked: Asked) -> Decision:
     return _joined(decision, _abandoned(mine, asked), Decision(Done(), writes=_destroyed(register, mine, asked)))
 
 
-def _abandoned(certificates: Iterable[Certificate], asked: Asked) -> Decision:
-    """Intents that end unsigned: no list needs to tell of them, and their key pairs serve nobody else."""
+def _ended(register: Register, hit: Sequence[Certificate], reason: Reason, asked: Asked) -> tuple[Decision, Decision]:
+    """Those that were signed are revoked; nobody needs the key pairs any more."""
+    signed = [(each, reason) for each in hit if each.state not in UNSIGNED]
+    return _revoked(register, signed, asked), Decision(answer=Done(), writes=_destroyed(register, hit, asked))
+
+
+def _abandoned(certificates: Iterable[Certificate], asked: Asked, *, make_room: bool = False) -> Decision:
+    """Intents that end unsigned: no list needs to tell of them, and their key pairs serve nobody else.
+
+    With ``make_room`` another may be issued in its place, for the same card write: nothing of this one left JPKI.
+    """
     intents = [each for each in certificates if each.state == "intent"]
+    ended = (_with_state(each, "abandoned", asked) for each in intents)
+    if make_room:
+        ended = (msgspec.structs.replace(each, write_id=f"abandoned:{each.serial}") for each in ended)
     return Decision(
         answer=Done(),
-        writes=tuple(Update(_with_state(each, "abandoned", asked)) for each in intents),
+        writes=tuple(Update(each) for each in ended),
         journal=tuple(asked.journal(_stream(each), "abandoned") for each in intents),
     )
 

@@ -121,6 +121,7 @@ class AppletService:
     async def _replace(
         self, call: Call, request: OpenApplet, of_card: Sequence[Certificate]
     ) -> tuple[IssuerCommand, ...]:
+        # Also what was revoked: its holder gets another.
         held = {each.ca for each in of_card if each.state != "intent"}
         wanted = held & ({"signature"} if request.purpose == "replace_signature" else {"signature", "authentication"})
         if request.person is None or request.municipality is None or request.card_expires_on is None:
@@ -135,11 +136,13 @@ class AppletService:
             card_expires_on=request.card_expires_on,
             kinds=tuple(_kind(kind) for kind in sorted(wanted)),
             write_id=request.write_id,
+            resident_version=request.resident_version,
         )
+        issued = await self.issuer.issue(call, order)
         commands: list[IssuerCommand] = []
-        for certificate in await self.issuer.issue(call, order):
+        for certificate in issued:
             commands += await self._put(certificate)
-        return (*commands, _availability(held))
+        return (*commands, _availability((held - wanted) | {each.ca for each in issued}))
 
     async def _put(self, certificate: Certificate) -> tuple[IssuerCommand, ...]:
         """The certificate and its private key: decrypted for the channel only, in memory only."""

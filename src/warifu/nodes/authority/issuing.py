@@ -6,14 +6,15 @@ twice, and no certificate is without its record.
 
 import datetime
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from warifu.contract.values import CertificateKind, Person
 from warifu.domain.certificates.errors import WriteEnded
-from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate
-from warifu.domain.certificates.rules import LIVE
+from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, KnownResident
+from warifu.domain.certificates.rules import LIVE, require_current
 from warifu.domain.pki.dates import Validity, certificate_validity
 from warifu.domain.pki.lint import lint_certificate
 from warifu.domain.pki.names import point_of
@@ -32,6 +33,9 @@ from warifu.nodes.authority.signing import Signer
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode
 from warifu.ports.store import Change, Check, Find, Get, Insert, JournalEntry, Update, Write
 
+ALL: Final = 1_000
+"""More certificates than a card or a resident ever has."""
+
 
 class Order(Struct, frozen=True, kw_only=True):
     """Certificates to be issued for a card."""
@@ -44,10 +48,19 @@ class Order(Struct, frozen=True, kw_only=True):
     kinds: tuple[CertificateKind, ...]
     write_id: str = ""
     """The card write they are for; "" at the factory."""
+    resident_version: int = 0
+    """Of the registry's record that ``person`` is; 0 when not told."""
 
     def __repr__(self) -> str:
         """Without personal data."""
         return f"Order({self.card_id})"
+
+
+class Standing(Struct, frozen=True):
+    """What an order meets: the card's certificates, intents included, and what must stay as it is until they exist."""
+
+    of_card: tuple[Certificate, ...]
+    guards: tuple[Write, ...]
 
 
 class New(Struct, frozen=True):
@@ -67,35 +80,56 @@ class Issuer:
         self.pool = pool
 
     async def issue(self, call: Call, order: Order) -> tuple[Certificate, ...]:
-        """Issue what the order asks and the holder's age allows; what was issued for it already is found again."""
+        """Issue what the order asks and the holder's age allows; what was issued for it already is found again.
+
+        Raises:
+            WriteEnded: the card write that it is for has ended.
+            LeftRegister: so has the resident's record.
+            StaleIdentity: the registry has told of a change since.
+        """
+        order = await self._dated(order)
         for _ in range(MAX_DECISIONS):
-            still = await self._still_open(order)
-            of_card = await self.of_card(order.card_id)
-            mine = [each for each in of_card if each.write_id == order.write_id]
+            standing = await self._standing(call, order)
+            mine = [each for each in standing.of_card if each.write_id == order.write_id]
             missing = [kind for kind in self._allowed(call, order) if kind not in {each.ca for each in mine}]
             try:
                 if not missing:
                     wanted = [each for each in mine if each.state == "intent" or each.state in LIVE]
-                    return tuple([await self._signed(call, each, still) for each in wanted])
-                await self._commit(call, still, *await self._intended(call, order, missing[0], of_card))
+                    return tuple([await self._signed(call, each, standing.guards) for each in wanted])
+                intended = await self._intended(call, order, missing[0], standing.of_card)
+                await self._commit(call, standing.guards, *intended)
             except Stale:
-                # A serial's place or a key pair was taken meanwhile; or the same request ran twice and the other signed
-                # first (RSA PKCS#1 signs the same bytes alike); or the card write ended.
+                # A serial's place or a key pair was taken meanwhile; the same request ran twice and the other signed
+                # first (RSA PKCS#1 signs the same bytes alike); the card write ended; the resident's record moved.
                 continue
         raise Stale("certificates of this card keep changing")
 
-    async def _still_open(self, order: Order) -> tuple[Check, ...]:
-        """What makes a commit fail once the card write has ended: its end finds all that was issued for it."""
-        if not order.write_id:
-            return ()
-        write = (await self.node.store.read(Get(AppletWrite, (order.write_id,)))).one(0, AppletWrite)
-        if write is None or write.state != "open":
+    async def _dated(self, order: Order) -> Order:
+        """Who does not say of which version the identity is gets what is known now: a change from here on is seen."""
+        if order.resident_version:
+            return order
+        found = await self.node.store.read(Get(KnownResident, (order.resident_id,)))
+        known = found.one(0, KnownResident)
+        return msgspec.structs.replace(order, resident_version=known.resident_version) if known else order
+
+    async def _standing(self, call: Call, order: Order) -> Standing:
+        """All in one look. The guards make a commit fail once the card write has ended or a change was told of."""
+        snapshot = await self.node.store.read(
+            Get(AppletWrite, (order.write_id,)),
+            Get(KnownResident, (order.resident_id,)),
+            Find(Certificate, {"card_id": order.card_id}, ALL),
+        )
+        write, known = snapshot.one(0, AppletWrite), snapshot.one(1, KnownResident)
+        if order.write_id and (write is None or write.state != "open"):
             raise WriteEnded(order.write_id)
-        return (Check(write),)
+        require_current(known, order.resident_id, order.resident_version)
+        unknown = KnownResident(resident_id=order.resident_id, resident_version=0, changed_ms=call.now_ms)
+        guards: tuple[Write, ...] = (Check(known) if known else Insert(unknown),)
+        return Standing(snapshot.all(2, Certificate), (*guards, Check(write)) if write else guards)
 
     async def of_card(self, card_id: str) -> tuple[Certificate, ...]:
         """Every certificate of a card, intents included."""
-        return (await self.node.store.read(Find(Certificate, {"card_id": card_id}))).all(0, Certificate)
+        return (await self.node.store.read(Find(Certificate, {"card_id": card_id}, ALL))).all(0, Certificate)
 
     @staticmethod
     def _allowed(call: Call, order: Order) -> tuple[CertificateKind, ...]:
@@ -125,6 +159,7 @@ class Issuer:
             key_pair_id=pair.key_pair_id,
             state="intent",
             write_id=order.write_id,
+            resident_version=order.resident_version,
             not_after=jst_date(content.validity.not_after_ms),
             tbs=tbs,
             changed_ms=call.now_ms,
@@ -135,10 +170,10 @@ class Issuer:
         return certificate, (Insert(certificate), Update(reserved))
 
     async def _commit(
-        self, call: Call, still: tuple[Check, ...], certificate: Certificate, writes: tuple[Write, ...]
+        self, call: Call, guards: tuple[Write, ...], certificate: Certificate, writes: tuple[Write, ...]
     ) -> None:
         entry = self._entry(call, certificate, certificate.state)
-        await self.node.store.commit(Change(now_ms=call.now_ms, writes=(*writes, *still), journal=(entry,)))
+        await self.node.store.commit(Change(now_ms=call.now_ms, writes=(*writes, *guards), journal=(entry,)))
 
     def _content(
         self,
@@ -165,13 +200,13 @@ class Issuer:
         subscriber = subscriber_data(order.person, municipality=order.municipality, point=point, common_name=name)
         return SignatureContent(serial=new.serial, public_key=new.public_key, validity=validity, subscriber=subscriber)
 
-    async def _signed(self, call: Call, certificate: Certificate, still: tuple[Check, ...]) -> Certificate:
+    async def _signed(self, call: Call, certificate: Certificate, guards: tuple[Write, ...]) -> Certificate:
         if certificate.state != "intent":
             return certificate
         generation = await self._generation(certificate)
         der = await self.signer.sign(generation, certificate.tbs, self.node.remaining_ms(call))
         issued = msgspec.structs.replace(certificate, state="issued", der=der, changed_ms=call.now_ms)
-        await self._commit(call, still, issued, (Update(issued),))
+        await self._commit(call, guards, issued, (Update(issued),))
         return msgspec.structs.replace(issued, version=certificate.version + 1)
 
     async def _generation(self, certificate: Certificate) -> CaGeneration:
@@ -188,5 +223,7 @@ class Issuer:
 def _cap(kind: CertificateKind, of_card: Sequence[Certificate]) -> datetime.date | None:
     if kind != "signature":
         return None
-    ends = [each.not_after for each in of_card if each.ca == "authentication" and each.state != "revoked"]
+    ends = [
+        each.not_after for each in of_card if each.ca == "authentication" and each.state not in {"revoked", "abandoned"}
+    ]
     return max(ends, default=None)

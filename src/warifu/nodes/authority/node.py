@@ -28,6 +28,7 @@ from warifu.domain.certificates.records import (
     AppletWrite,
     CaGeneration,
     Certificate,
+    KnownResident,
     ListRevision,
     PublishedList,
     Revocation,
@@ -40,7 +41,7 @@ from warifu.domain.pki.lint import lint_certificate
 from warifu.domain.pki.profile import Profile, ResponderContent, responder_tbs
 from warifu.kernel.errors import Stale
 from warifu.nodes.authority.applet import CARD_MASTER, AppletService
-from warifu.nodes.authority.issuing import Issuer, Order
+from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.lists import Lists
 from warifu.nodes.authority.signing import Signer
@@ -51,9 +52,17 @@ from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.crypto import Crypto
 from warifu.ports.store import Find, Get, Snapshot, Store
 
-RECORDS = (CaGeneration, StoredKeyPair, Certificate, Revocation, ListRevision, PublishedList, AppletWrite)
+RECORDS = (
+    CaGeneration,
+    StoredKeyPair,
+    Certificate,
+    Revocation,
+    ListRevision,
+    PublishedList,
+    AppletWrite,
+    KnownResident,
+)
 RESPONDER_DAYS_MS = 90 * 86_400_000
-ALL = 1_000
 
 
 class Authority(WithHsm, KeepingNode):
@@ -107,6 +116,7 @@ class Authority(WithHsm, KeepingNode):
             municipality=request.municipality,
             card_expires_on=request.card_expires_on,
             kinds=request.kinds,
+            resident_version=request.resident_version,
         )
         issued = await self.issuer.issue(call, order)
         return await self.remember(call, rules.views(issued), Certificates)
@@ -155,12 +165,13 @@ class Authority(WithHsm, KeepingNode):
         request = expect(call.request, ResidentChangedForAuthority)
         of_resident = {"resident_id": request.resident_id}
         concerned = (await self.store.read(Find(Certificate, of_resident, ALL))).all(0, Certificate)
+        reads = [Get(KnownResident, (request.resident_id,)), *_reads(of_resident, concerned)]
 
         def rule(snapshot: Snapshot) -> Decision:
-            decision = rules.revoke(_register(snapshot, 0, concerned), request.event, self.asked(call))
-            return Decision(answer=Done(), writes=decision.writes, journal=decision.journal)
+            known = snapshot.one(0, KnownResident)
+            return rules.resident_changed(_register(snapshot, 1, concerned), known, request, self.asked(call))
 
-        return await self.step(call, _reads(of_resident, concerned), rule, Done)
+        return await self.step(call, reads, rule, Done)
 
     async def certificates(self, call: Call) -> Certificates:
         """The certificates of a card."""

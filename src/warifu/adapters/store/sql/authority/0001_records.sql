@@ -33,6 +33,7 @@ CREATE TABLE "certificate" (
   "key_pair_id" text COLLATE "C" NOT NULL,
   "state" text COLLATE "C" NOT NULL,
   "write_id" text COLLATE "C" NOT NULL,
+  "resident_version" bigint NOT NULL,
   "not_after" date NOT NULL,
   "tbs" bytea NOT NULL,
   "der" bytea NOT NULL,
@@ -84,3 +85,11 @@ CREATE TABLE "applet_write" (
   PRIMARY KEY ("write_id")
 );
 CREATE INDEX "applet_write_by_card_id" ON "applet_write" ("card_id", "write_id");
+CREATE TABLE "known_resident" (
+  "version" bigint NOT NULL,
+  "resident_id" text COLLATE "C" NOT NULL,
+  "resident_version" bigint NOT NULL,
+  "registered" bool NOT NULL,
+  "changed_ms" bigint NOT NULL,
+  PRIMARY KEY ("resident_id")
+);
