@@ -27,7 +27,7 @@ class CsOrder:
     name = "order per card in the CS"
 
     def __init__(self) -> None:
-        self._lanes: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        self._lanes: defaultdict[tuple[str, str], list[tuple[tuple[str, str], str]]] = defaultdict(list)
 
     def see(self, event: Event) -> str | None:
         """Only the oldest message of a card may leave."""
@@ -38,11 +38,12 @@ class CsOrder:
             return None
         lane = self._lanes[event.node, event.ordering_key]
         if event.kind == "begin":
-            lane.append(event.request)
-        elif event.kind == "reply" and event.request in lane:
-            lane.remove(event.request)
-        elif event.kind == "send" and event.name == FORWARD and lane[:1] != [event.request]:
-            return f"{event.node} sent {event.step} of {event.ordering_key} before {lane[0][1] if lane else 'it came'}"
+            lane.append((event.request, event.detail))
+        elif event.kind == "reply" and (event.request, event.detail) in lane:
+            lane.remove((event.request, event.detail))
+        elif event.kind == "send" and event.name == FORWARD and (not lane or lane[0][0] != event.request):
+            first = lane[0][0][1] if lane else "it came"
+            return f"{event.node} sent {event.step} of {event.ordering_key} before {first}"
         return None
 
     def end(self) -> str | None:
@@ -65,13 +66,14 @@ class NeverBlocked:
         """An error of the CS's own needs a reason."""
         if event.kind == "reply" and event.name == FORWARD and event.peer.startswith("cs-"):
             self._tried[event.peer, event.request] = None  # whatever the relay says is encrypted
+        elif event.kind == "reply" and event.name == KEY and event.outcome != "ok":
+            self._keys[event.peer] += 1
         if not _is_cs(event):
             return None
         place = (event.node, event.request)
         match event.kind:
             case "begin":
                 self._begun[place] = self._keys[event.node]
-                self._tried.pop(place, None)
             case "fail" if event.name == KEY:
                 self._keys[event.node] += 1
             case "reply" if event.name == KEY:

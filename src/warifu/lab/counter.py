@@ -45,7 +45,7 @@ OVERTAKEN: Final = frozenset(
 )
 """What a run may be told that another run of the same operation overtook; who is told so again and again is stuck."""
 PATIENT: Final = 4
-PATIENCE_MS: Final = (4_000, 15_000, 60_000)
+PATIENCE_MS: Final = (12_000, 20_000, 60_000)
 STORMS_MS: Final = (1_500, 4_000, 8_000, 15_000)
 BACK_MS: Final = (1, 1_500)
 """How long a clerk takes to begin again."""

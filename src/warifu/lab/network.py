@@ -61,6 +61,7 @@ class Network:
         self._drivers: list[str] = []
         self._under_way: dict[Exchange, None] = {}
         self.messages = 0
+        self._served = 0
         self.balancers: dict[str, Balancer] = {}
         """Who decides which machines of a destination get messages; without one, all that are up do."""
 
@@ -192,7 +193,9 @@ class Network:
         begun_ms, serving = self._world.loop.now_ms, machine.serving
         deadline = asyncio.timeout(envelope.remaining_ms / 1000)
         serving[envelope.name] += 1
-        self._world.record("begin", machine.name, peer=exchange.sender, **exchange.fields())
+        self._served += 1
+        number = f"#{self._served}"
+        self._world.record("begin", machine.name, peer=exchange.sender, detail=number, **exchange.fields())
         try:
             async with deadline:
                 reply = await machine.node.handle(envelope)
@@ -209,13 +212,14 @@ class Network:
         late_ms = self._world.loop.now_ms - begun_ms - envelope.remaining_ms
         if late_ms > 0:
             self._world.violated("waits end", f"{machine.name} {envelope.name} ended {late_ms} ms after its deadline")
-        self._answer(exchange, machine, reply)
+        self._answer(exchange, machine, reply, number)
 
-    def _answer(self, exchange: Exchange, machine: "Machine", reply: Reply) -> None:
+    def _answer(self, exchange: Exchange, machine: "Machine", reply: Reply, number: str) -> None:
         world = self._world
         outcome = reply.error.code if reply.error else "ok"
         digest = "" if reply.body is None else _shown(reply.body)
-        world.record("reply", machine.name, peer=exchange.sender, outcome=outcome, digest=digest, **exchange.fields())
+        fields = {"outcome": outcome, "digest": digest, "detail": number, **exchange.fields()}
+        world.record("reply", machine.name, peer=exchange.sender, **fields)
         if world.strikes("lose_reply", machine.name, exchange.sender):
             return
         if world.strikes("cut_after", machine.name, exchange.sender):

@@ -22,6 +22,7 @@ MAX_STEPS = 200_000
 HEAL_MS = 120_000
 """Virtual time after the storm within which everything must have converged."""
 LOOK_MS = 50
+WAITING_SHOWN = 1_000
 CONVERGES = "everything converges after the storm"
 
 
@@ -109,7 +110,8 @@ async def _converge(world: World, trial: Trial, driving: asyncio.Task[None]) -> 
     end_ms = world.loop.now_ms + HEAL_MS
     while not (driving.done() and trial.settled() and world.quiet):
         if world.loop.now_ms > end_ms:
-            raise PropertyFailed(CONVERGES, f"not within {HEAL_MS} ms; waiting: " + "; ".join(world.loop.waiting()))
+            waiting = "; ".join(world.loop.waiting())[:WAITING_SHOWN]
+            raise PropertyFailed(CONVERGES, f"not within {HEAL_MS} ms; waiting: {waiting}")
         await asyncio.sleep(LOOK_MS / 1000)
 
 
