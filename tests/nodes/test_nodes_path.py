@@ -259,9 +259,11 @@ def test_a_cs_carries_counter_messages_of_terminals_only() -> None:
         )
         with pytest.raises(NotAllowed):
             await path.cs.handle(path.envelope(order))
-        with pytest.raises(NotAllowed):
-            await path.cs.handle(msgspec.structs.replace(path.envelope(), sender="driver"))
+        for stranger in ("driver", "terminal-999999", f"terminal-{HERE}9", "terminal", f"cs-{HERE}"):
+            with pytest.raises(NotAllowed):
+                await path.cs.handle(msgspec.structs.replace(path.envelope(), sender=stranger))
         assert path.forwarded == []
+        await path.cs.handle(msgspec.structs.replace(path.envelope(), sender=f"terminal-{HERE}-2"))
 
     with_path(others)
 
@@ -276,7 +278,8 @@ async def session(path: Path) -> MessageSession:
     return path.cs._session
 
 
-def outer(path: Path, mine: MessageSession, inner: Envelope, *, counter: int = 99) -> Envelope:
+def outer(path: Path, mine: MessageSession, inner: Envelope, *, counter: int = 99, place: str = HERE) -> Envelope:
+    inner = msgspec.structs.replace(inner, municipality=place)
     sealed = mine.cipher.encrypt(nonce(0, counter), encode(inner), context(mine.session, counter))
     forward = Forward(session=mine.session, encapsulation=mine.encapsulation, counter=counter, ciphertext=sealed)
     return msgspec.structs.replace(
@@ -342,7 +345,9 @@ def test_what_a_relay_does_not_carry_is_refused_inside_the_encryption() -> None:
             application_id="1" * 23, resident_id="0" * 26, wants_signature=True, wants_authentication=True
         )
         other = msgspec.structs.replace(outer(path, mine, path.envelope()), operation_id="7" * 26)
-        for message in (outer(path, mine, path.envelope(order)), other):
+        elsewhere, nowhere = (outer(path, mine, path.envelope(), place=place) for place in ("132217", ""))
+        nameless = msgspec.structs.replace(nowhere, sender="cs")
+        for message in (outer(path, mine, path.envelope(order)), other, elsewhere, nowhere, nameless):
             reply = opened(mine, await path.relays["relay-1"].handle(message))
             with pytest.raises(NotCarried):
                 open_reply(reply, Done)

@@ -66,6 +66,7 @@ def test_the_demo_has_the_whole_chain_and_two_municipalities() -> None:
         (("relay-1", "postgres"), "node 'postgres': the name is the supervisor's own: choose another"),
         (("relay-1", "north"), "node 'north': its kind is 'relay': begin the name with it, as in relay-1"),
         (('municipality = "131016"', ""), "node 'cs-131016': key 'municipality' is missing: a cs stands in one"),
+        (('name = "cs-131016"', 'name = "cs-1"'), "node 'cs-1': its name says where it stands: call it cs-131016"),
         (
             ('name = "cs-131016"\nkind = "cs"', 'name = "terminal-131016"\nkind = "terminal"'),
             "no cs has municipality 131016: add a cs node",

@@ -21,6 +21,7 @@ from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import open_reply
 from warifu.contract.health import AskHealth
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
+from warifu.domain.admission.places import place_of
 from warifu.domain.admission.retry import RetryBudget, delay_ms
 from warifu.domain.messages import SESSION_INFO, context, nonce
 from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, Fault, NotAllowed, TryAgain, Unavailable
@@ -75,8 +76,8 @@ class CommunicationServer(Node):
             return await super().handle(envelope)
         if envelope.name not in COUNTER:
             raise NotAllowed(f"a CS does not carry {envelope.name}")
-        if not envelope.sender.startswith("terminal-"):
-            raise NotAllowed(f"{envelope.sender} is no terminal")
+        if not envelope.sender.startswith("terminal-") or place_of(envelope.sender) != self.municipality:
+            raise NotAllowed(f"{envelope.sender} is no terminal of {self.municipality}")
         if self.waiting >= MAX_WAITING:
             raise ConnectionExcess("the CS is full", retry_after_ms=1000, place_in_line=self.waiting)
         self.waiting += 1

@@ -14,6 +14,7 @@ from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.errors import error_body
 from warifu.contract.health import AskHealth, Health
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
+from warifu.domain.admission.places import place_of
 from warifu.domain.admission.rules import Limits, admit
 from warifu.domain.messages import SESSION_INFO, context, nonce
 from warifu.kernel.errors import Refused, Unavailable, WarifuError
@@ -30,7 +31,7 @@ PATH_MS: Final = 1_500
 
 
 class NotCarried(Refused):
-    """The message inside is not one that a relay carries, or not of the operation outside."""
+    """The message inside is not one that a relay carries, or not of the operation or municipality outside."""
 
     code = "relay.not_carried"
 
@@ -85,6 +86,9 @@ class Relay(WithHsm):
         try:
             if inner.name not in COUNTER or inner.operation_id != call.operation_id:
                 raise NotCarried(inner.name)
+            # A CS speaks for the municipality that its certificate names, whatever it has sealed.
+            if inner.municipality != place_of(call.envelope.sender) or not inner.municipality:
+                raise NotCarried(f"{call.envelope.sender} does not speak for {inner.municipality!r}")
             async with self._admitted(inner):
                 remaining = min(inner.remaining_ms, self.remaining_ms(call))
                 outward = msgspec.structs.replace(inner, sender=self.world.name, remaining_ms=remaining)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from warifu.domain.admission.places import place_of
 from warifu.stack.errors import TopologyInvalid
 
 NodeKind = Literal[
@@ -266,6 +267,8 @@ def _municipalities(topology: Topology) -> str | None:
     for node in topology.node:
         if node.kind in LOCAL_KINDS and not node.municipality:
             return f"node {node.name!r}: key 'municipality' is missing: a {node.kind} stands in one, give its code"
+        if node.kind in LOCAL_KINDS and place_of(node.name) != node.municipality:
+            return f"node {node.name!r}: its name says where it stands: call it {node.kind}-{node.municipality}"
         if node.kind == "terminal" and node.municipality not in served:
             return f"node {node.name!r}: no cs has municipality {node.municipality}: add a cs node for it"
     return None
