@@ -3,7 +3,7 @@
 from typing import Final
 
 LOCAL: Final = frozenset({"cs", "terminal"})
-"""Kinds of nodes that stand in a municipality: named ``<kind>-<code>``, or ``<kind>-<code>-…`` where there are several."""
+"""Kinds of nodes that stand in a municipality: named ``<kind>-<code>``, or ``<kind>-<code>-…`` if there are several."""
 
 
 def place_of(name: str) -> str:
