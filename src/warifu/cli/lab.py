@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from warifu.cli import _prove
-from warifu.kernel.errors import Refused
+from warifu.cli._prove import BadCount
 from warifu.lab.catalog import plan_for, removed, scenario_named
 from warifu.lab.plan import Plan, parse_plan
 from warifu.lab.run import Outcome
@@ -30,12 +30,6 @@ Exit status 3 when a property failed.
 DEFAULT_SEEDS = 1000
 PROPERTY_FAILED = 3
 INTERRUPTED = 130
-
-
-class BadCount(Refused):
-    """A count or time that makes no sense."""
-
-    code = "lab.bad_count"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
