@@ -87,7 +87,7 @@ class Key(Struct, frozen=True):
 class Applet(Struct, frozen=True):
     """An on-card application; ``domain`` is the AID of the security domain whose owner writes it.
 
-    ``locked``: it can be selected and asked for tries left, and nothing else.
+    ``locked`` (LOCK DF): it can be selected and written by its owner, and nothing else.
     """
 
     aid: bytes
