@@ -338,6 +338,42 @@ def test_a_changed_message_reaches_nobody() -> None:
     with_path(changed)
 
 
+def change_key(path: Path) -> None:
+    """The relays' devices get another key, and workers that know no session."""
+    del path.device.device.keys[MESSAGE_KEY]
+    path.device.create(MESSAGE_KEY, "agree")
+    for worker in path.device.workers:
+        worker.dead = True
+
+
+def test_a_session_that_the_hsm_does_not_open_is_agreed_anew_and_nobody_notices() -> None:
+    async def changed(path: Path) -> None:
+        old = await session(path)
+        change_key(path)
+        replies = await asyncio.gather(*(path.cs.handle(path.envelope(key=f"{n}")) for n in range(5)))
+        assert replies == [OK] * 5
+        assert path.cs._session is not None
+        assert path.cs._session.session != old.session
+        keys = [envelope for envelope in path.forwarded if envelope.name == AskRelayKey.NAME]
+        assert len(keys) == 2, "one new session for all"
+
+    with_path(changed)
+
+
+def test_the_health_of_a_cs_is_a_message_that_the_relays_hsm_opens() -> None:
+    async def sealed(path: Path) -> None:
+        for _ in range(3):
+            assert (await path.cs.health()).ok
+        assert path.seen == [], "the relay answers itself"
+        change_key(path)
+        sick = await path.cs.health()
+        assert (sick.ok, "hsm.rejected" in sick.parts["path"].detail) == (False, True)
+        assert (await path.cs.health()).ok
+        assert path.cs.budget.tokens == FULL
+
+    with_path(sealed)
+
+
 def test_what_a_relay_does_not_carry_is_refused_inside_the_encryption() -> None:
     async def inside(path: Path) -> None:
         mine = await session(path)

@@ -140,13 +140,14 @@ class RetryBudget:
         """Count what a CS sends again."""
         if _died(event):
             self._tokens.pop(event.node, None)
-        if not _is_cs(event) or event.name == KEY:
+        if not _is_cs(event) or event.name == KEY or event.step == "health":
             return None
         message = (event.node, *event.request)
         if event.kind == "begin":
             self._first[message] += 1
         elif event.kind == "reply":
-            self._tokens[event.node] = min(FULL, self._tokens[event.node] + EARNED_BY_SUCCESS)
+            # Without the budget's cap: a retry is paid for before its wait and seen after it.
+            self._tokens[event.node] += EARNED_BY_SUCCESS
         elif event.kind == "send" and self._first[message]:
             self._first[message] -= 1
         elif event.kind == "send":

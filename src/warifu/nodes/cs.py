@@ -7,8 +7,8 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar, Final
 
 import msgspec
@@ -19,14 +19,23 @@ from msgspec import Struct
 from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import open_reply
-from warifu.contract.health import AskHealth
+from warifu.contract.health import AskHealth, Health
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
 from warifu.domain.admission.places import place_of
 from warifu.domain.admission.retry import RetryBudget, delay_ms
 from warifu.domain.messages import SESSION_INFO, context, nonce
-from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, Fault, NotAllowed, TryAgain, Unavailable
+from warifu.kernel.errors import (
+    ConnectionExcess,
+    DeadlinePassed,
+    Fault,
+    NotAllowed,
+    TryAgain,
+    Unavailable,
+    WarifuError,
+)
 from warifu.kernel.ids import new_ulid
 from warifu.nodes.base import Node, Probe, World
+from warifu.nodes.hsm_pool import HsmRejected, NoSuchKey, UnknownSession
 from warifu.ports.crypto import Crypto
 
 RELAY: Final = "relay"
@@ -37,6 +46,9 @@ COUNTER: Final = frozenset(
 MAX_WAITING: Final = 512
 """Messages in this CS at once; one more is refused with when to come back."""
 KEY_MS: Final = 5_000
+PATH_MS: Final = 1_500
+SESSION_REFUSED: Final = frozenset({HsmRejected.code, NoSuchKey.code, UnknownSession.code})
+"""What a relay's HSM says when it does not open a message: its key is another one by now, or it lost the session."""
 RESERVE_MS: Final = 50
 """Kept back from the time left, so that the answer still arrives."""
 
@@ -156,16 +168,33 @@ class CommunicationServer(Node):
         outer = msgspec.structs.replace(
             envelope, name=Forward.NAME, sender=self.world.name, remaining_ms=left, body=encode(request)
         )
-        forwarded = await self.exchange(RELAY, outer, Forwarded)
+        with self._refused_session(session):
+            forwarded = await self.exchange(RELAY, outer, Forwarded)
         return self._opened(session, counter, forwarded.ciphertext)
 
     def _opened(self, session: MessageSession, counter: int, ciphertext: bytes) -> Reply:
         try:
             plain = session.cipher.decrypt(nonce(1, counter), ciphertext, context(session.session, counter))
         except InvalidTag:
-            self._session = None
+            self._drop(session)
             raise Unavailable("the relay's answer does not open: a new session is agreed") from None
         return decode(Reply, plain)
+
+    @contextmanager
+    def _refused_session(self, session: MessageSession | None = None) -> Iterator[None]:
+        """No message is refused because a relay's HSM does not open it: it is sealed anew under a new session."""
+        try:
+            yield
+        except WarifuError as error:
+            if error.code not in SESSION_REFUSED:
+                raise
+            self._drop(session)
+            raise Unavailable(f"the relay's HSM says {error.code}: a new session is agreed") from None
+
+    def _drop(self, session: MessageSession | None) -> None:
+        """Not to be used again; one that was agreed meanwhile stays."""
+        if self._session is session:
+            self._session = None
 
     async def _agreed(self) -> MessageSession:
         """The session; key material is read once, not for each message."""
@@ -178,14 +207,15 @@ class CommunicationServer(Node):
             return self._session
 
     async def _relay_key(self) -> bytes:
-        envelope = self._own_envelope(AskRelayKey.NAME, encode(AskRelayKey()))
-        return open_reply(await self.world.transport.call(RELAY, envelope), RelayKey).public_key
+        envelope = self._own_envelope(AskRelayKey.NAME, encode(AskRelayKey()), "cs")
+        with self._refused_session():
+            return (await self.exchange(RELAY, envelope, RelayKey)).public_key
 
-    def _own_envelope(self, name: str, body: bytes) -> Envelope:
+    def _own_envelope(self, name: str, body: bytes, step: str) -> Envelope:
         return Envelope(
             name=name,
             operation_id=new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10)),
-            step="cs",
+            step=step,
             sender=self.world.name,
             municipality=self.municipality,
             remaining_ms=KEY_MS,
@@ -193,11 +223,13 @@ class CommunicationServer(Node):
         )
 
     def parts(self) -> dict[str, Probe]:
-        """The path: a relay that answers with its HSM's key."""
+        """The path: a relay whose HSM opens this CS's messages."""
         return super().parts() | {"path": self._probe_path}
 
     async def _probe_path(self) -> None:
-        await self._relay_key()
+        """One sealed message, which the relay answers itself."""
+        envelope = self._own_envelope(AskHealth.NAME, encode(AskHealth()), "health")
+        open_reply(await self._send(envelope, _now() + PATH_MS / 1000), Health)
 
 
 def _now() -> float:

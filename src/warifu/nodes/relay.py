@@ -84,11 +84,10 @@ class Relay(WithHsm):
     async def _passed_on(self, call: Call, inner: Envelope) -> Reply:
         """The centre's reply; an error of ours travels inside the encrypted reply too."""
         try:
-            if inner.name not in COUNTER or inner.operation_id != call.operation_id:
-                raise NotCarried(inner.name)
-            # A CS speaks for the municipality that its certificate names, whatever it has sealed.
-            if inner.municipality != place_of(call.envelope.sender) or not inner.municipality:
-                raise NotCarried(f"{call.envelope.sender} does not speak for {inner.municipality!r}")
+            _check(call, inner)
+            if inner.name == AskHealth.NAME:
+                # A CS tries its session: it is well if this was opened in the HSM and gets sealed there.
+                return Reply(body=encode(Health(ok=True)))
             async with self._admitted(inner):
                 remaining = min(inner.remaining_ms, self.remaining_ms(call))
                 outward = msgspec.structs.replace(inner, sender=self.world.name, remaining_ms=remaining)
@@ -105,3 +104,11 @@ class Relay(WithHsm):
             yield
         finally:
             self.under_way[kind] -= 1
+
+
+def _check(call: Call, inner: Envelope) -> None:
+    """A CS speaks in the operation outside, for the municipality its certificate names, whatever it has sealed."""
+    if inner.name not in COUNTER | {AskHealth.NAME} or inner.operation_id != call.operation_id:
+        raise NotCarried(inner.name)
+    if inner.municipality != place_of(call.envelope.sender) or not inner.municipality:
+        raise NotCarried(f"{call.envelope.sender} does not speak for {inner.municipality!r}")
