@@ -152,6 +152,7 @@ class RevocationList(Answer, frozen=True, kw_only=True):
 
     number: int
     der: bytes
+    """Empty when it was not asked for."""
 
 
 class PublishList(Request, frozen=True, kw_only=True):
@@ -163,6 +164,8 @@ class PublishList(Request, frozen=True, kw_only=True):
 
     ca: CertificateKind
     municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""
+    with_der: bool = True
+    """Without, the answer is the number alone: a list of millions fits no message; the responder reads the register."""
 
 
 class ResponderCertificate(Answer, frozen=True, kw_only=True):

@@ -40,10 +40,14 @@ class Shipments(Answer, frozen=True, kw_only=True):
 
 
 class AskShipments(Request, frozen=True, kw_only=True):
-    """What was shipped to this municipality (the packing lists that come with the boxes)?"""
+    """What was shipped to this municipality (the packing lists that come with the boxes)? A page of it."""
 
     NAME: ClassVar[str] = "issuance.shipments"
     ANSWER: ClassVar[type[Answer]] = Shipments
     CHANGES: ClassVar[bool] = False
 
     municipality: Municipality
+    limit: Annotated[int, Meta(ge=1, le=500)] = 500
+    """A page of 500 full boxes fits a message."""
+    after: str = ""
+    """Batch id after which to go on."""

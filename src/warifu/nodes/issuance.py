@@ -91,7 +91,8 @@ class Issuance(WithHsm, KeepingNode):
     async def shipments(self, call: Call) -> Shipments:
         """The packing lists of a municipality."""
         request = expect(call.request, AskShipments)
-        found = await self.store.read(Find(Batch, {"municipality": request.municipality}, 1000))
+        after = (request.after,) if request.after else None
+        found = await self.store.read(Find(Batch, {"municipality": request.municipality}, request.limit, after))
         return Shipments(shipments=tuple(rules.shipment(batch) for batch in found.all(0, Batch)))
 
     async def _orders(self, call: Call, limit: int) -> tuple[OrderedCard, ...]:
@@ -236,6 +237,7 @@ class Production:
             write_id=write_id,
             host_challenge=challenge,
             initialize_update=await self._update(connection, ISD, challenge),
+            resident_version=data.resident_version,
             running_digest=jpki.running_digest,
         )
         own = await self.ask("center", request, Personalisation, "personalise")

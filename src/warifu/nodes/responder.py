@@ -25,7 +25,7 @@ from warifu.contract.codec import encode
 from warifu.contract.envelope import Envelope
 from warifu.contract.message import Request
 from warifu.contract.values import CertificateKind
-from warifu.domain.certificates.records import Certificate
+from warifu.domain.certificates.records import Certificate, PublishedList
 from warifu.domain.certificates.rules import UNSIGNED
 from warifu.domain.pki import ocsp, profile
 from warifu.domain.pki.errors import OcspRefused
@@ -116,9 +116,16 @@ class Responder(WithHsm, Node):
         )
 
     async def list(self, ca: CertificateKind, municipality: str = "") -> bytes:
-        """The current list (DER); the authority rebuilds it first if a revocation was committed since the last."""
-        request = PublishList(ca=ca, municipality=municipality)
-        return (await self.ask_authority(request, RevocationList, "list")).der
+        """The current list (DER); the authority rebuilds it first if a revocation was committed since the last.
+
+        The list itself comes from the register: one of many revocations is larger than a message may be.
+        """
+        request = PublishList(ca=ca, municipality=municipality, with_der=False)
+        number = (await self.ask_authority(request, RevocationList, "list")).number
+        published = (await self.register.read(Get(PublishedList, (ca, municipality)))).one(0, PublishedList)
+        if published is None or published.number < number:
+            raise Fault("the list that was published is not in the register")
+        return published.der
 
     async def root(self, ca: CertificateKind) -> bytes:
         """The newest CA certificate (DER)."""

@@ -38,7 +38,7 @@ class Lists:
             published = snapshot.one(0, PublishedList)
             basis = _basis(snapshot.all(1, ListRevision))
             if published and published.basis == basis and call.now_ms - published.this_update_ms < REFRESH_MS:
-                return RevocationList(number=published.number, der=published.der)
+                return _answer(request, published)
             fresh = await self._built(call, request, published, basis, scope)
             try:
                 await self.node.store.commit(
@@ -46,7 +46,7 @@ class Lists:
                 )
             except Stale:
                 continue  # another built it meanwhile
-            return RevocationList(number=fresh.number, der=fresh.der)
+            return _answer(request, fresh)
         raise Stale("the list keeps changing")
 
     async def _built(
@@ -85,6 +85,10 @@ class Lists:
             if len(page) < PAGE:
                 return
             after = (page[-1].ca, page[-1].serial)
+
+
+def _answer(request: PublishList, published: PublishedList) -> RevocationList:
+    return RevocationList(number=published.number, der=published.der if request.with_der else b"")
 
 
 def _basis(revisions: tuple[ListRevision, ...]) -> str:
