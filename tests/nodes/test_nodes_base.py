@@ -13,7 +13,7 @@ from warifu.adapters.net.handling import Handler, Peer
 from warifu.adapters.net.local import LocalTransport
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.contract.codec import UnknownMessage, decode, encode
-from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.envelope import Envelope, Reply, Step
 from warifu.contract.errors import error_body
 from warifu.contract.health import AskHealth, Health
 from warifu.contract.message import Done, Request
@@ -30,7 +30,7 @@ from warifu.kernel.errors import (
 )
 from warifu.kernel.ids import new_ulid
 from warifu.lab.keys import SeededEntropy
-from warifu.nodes.base import MAX_DECISIONS, OUTBOX_AT_ONCE, OUTBOX_BATCH, World
+from warifu.nodes.base import MAX_DECISIONS, OUTBOX_AT_ONCE, OUTBOX_BATCH, World, step_of
 from warifu.nodes.registry import RECORDS, Registry
 from warifu.ports.store import Change
 
@@ -236,6 +236,25 @@ def test_a_call_whose_time_is_up_asks_nobody() -> None:
             await bench.node.handle(bench.registering())
 
     with_bench(late)
+
+
+# ---- steps -------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_behind_a_step_is_itself_as_long_as_it_fits_and_always_the_same() -> None:
+    assert step_of("s", "part") == "s:part"
+    fits, long, other = "s" * (96 - 5), "s" * 92, "s" * 91 + "t"
+    assert step_of(fits, "part") == f"{fits}:part"
+    assert step_of(long, "part") == step_of(long, "part")
+    assert len({step_of(step, part) for step in (fits, long, other) for part in ("part", "path")}) == 6
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 96])
+def test_steps_asked_from_node_to_node_always_fit_the_envelope(length: int) -> None:
+    step = "s" * length
+    for part in ("0123456789ab.confirm.open_windows.23", "jpki", "0123456789ab.write.activate.10", "seal"):
+        step = step_of(step, part)
+        assert msgspec.convert(step, Step) == step
 
 
 # ---- the outbox --------------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ cancelled, killed or repeated at any await and its effect still happens once.
 """
 
 import asyncio
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -42,6 +43,10 @@ from warifu.ports.transport import Transport
 
 MAX_DECISIONS = 20
 """How often a step decides again because a record moved; then ``Stale`` goes to the caller, who may try again."""
+STEP_CHARACTERS: Final = 96
+"""What an envelope's step may have (``contract.envelope.Step``)."""
+_STEP_DIGEST: Final = 32
+"""Hexadecimal digits in the place of a step too long to be kept in front of a part."""
 OUTBOX_BATCH = 256
 """New messages looked at in one go."""
 OUTBOX_AT_ONCE = 32
@@ -163,7 +168,7 @@ class Node:
         envelope = msgspec.structs.replace(
             call.envelope,
             name=request.NAME,
-            step=f"{call.envelope.step}:{part}",
+            step=step_of(call.envelope.step, part),
             sender=self.world.name,
             remaining_ms=self.remaining_ms(call),
             body=encode(request),
@@ -432,6 +437,14 @@ class KeepingNode(Node):
         if self._outbox_troubles:
             message, code = next(iter(self._outbox_troubles.items()))
             raise TryAgain(f"{len(self._outbox_troubles)} waiting; {message}: {code}")
+
+
+def step_of(step: str, part: str) -> str:
+    """The step of a question asked for ``step``: with the part behind it, the same every time, never too long."""
+    whole = f"{step}:{part}"
+    if len(whole) <= STEP_CHARACTERS:
+        return whole
+    return f"{hashlib.sha256(step.encode()).hexdigest()[:_STEP_DIGEST]}:{part}"
 
 
 def ailing(parts: Mapping[str, Part]) -> tuple[str, ...]:
