@@ -11,6 +11,7 @@ from warifu.adapters.entropy import SystemEntropy
 from warifu.adapters.hsm.process import ProcessHsmFactory
 from warifu.adapters.net.client import NetTransport
 from warifu.adapters.reader.files import FileChipFactory, FileReader
+from warifu.adapters.reader.key_stock import KeyStock
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.admission.rules import Limits
 from warifu.domain.pki.profile import Profile
@@ -104,12 +105,14 @@ async def _responder(context: Context) -> Node:
 
 
 async def _issuance(context: Context) -> Node:
+    stock = KeyStock(context.crypto)
+    context.resources.push_async_callback(stock.close)
     return issuance.Issuance(
         context.world,
         await context.store(issuance.RECORDS),
         context.hsm(),
         artwork=PillowArtwork(),
-        chips=FileChipFactory(context.home.cards),
+        chips=FileChipFactory(context.home.cards, stock),
         reader=context.reader(),
     )
 
