@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import msgspec
 import pytest
@@ -11,12 +12,20 @@ from nodes_parts import run
 
 from warifu.chip import client
 from warifu.chip.issuer import JPKI, initialize_update
-from warifu.contract.authority import JpkiPurpose, JpkiScript, OpenApplet, WriteSettled
+from warifu.contract.authority import (
+    Certificates,
+    JpkiPurpose,
+    JpkiScript,
+    OpenApplet,
+    RevokeCertificates,
+    WriteSettled,
+)
 from warifu.contract.errors import open_reply
 from warifu.contract.message import Answer, Done, Request
 from warifu.contract.values import Person, ResidentEvent
 from warifu.domain.certificates.errors import LeftRegister, StaleIdentity, WriteEnded
 from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, StoredKeyPair
+from warifu.kernel.errors import KeyReused
 
 CHALLENGE = bytes(8)
 
@@ -42,10 +51,12 @@ class Desk:
             resident_version=self.version,
         )
 
-    async def opened(self, request: OpenApplet | None = None, *, sender: str = "center") -> JpkiScript:
+    async def opened(
+        self, request: OpenApplet | None = None, *, sender: str = "center", step: str = "write:jpki"
+    ) -> JpkiScript:
         """Ask as the centre does; the same request every time, under the same key."""
         request = request or self.request()
-        asked = self.house.envelope(request, sender=sender, operation_id=self.operation, step="write:jpki")
+        asked = self.house.envelope(request, sender=sender, operation_id=self.operation, step=step)
         return open_reply(await self.house.send("authority", asked), JpkiScript)
 
     async def settle(self, outcome: str) -> None:
@@ -242,6 +253,93 @@ def test_a_change_between_intent_and_signature_at_the_factory_is_made_good_by_th
             assert house.card("WRF000000000001").has_signature
 
     run(produced())
+
+
+# ---- key pairs ---------------------------------------------------------------------------------------------------
+
+
+def test_the_same_request_gets_the_same_script_which_is_kept_nowhere() -> None:
+    """It is made anew from what was issued for the write; once the write has ended there is none."""
+
+    async def asked_twice() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            first = await at.opened()
+            again = await at.opened()
+            assert again == first
+            assert sum(map(len, first.commands)) > 2 * 2048 // 8
+            kept = [answer for _, answer in house.stores["authority"]._state.answers.values()]
+            assert not any(command in answer for command in first.commands for answer in kept)
+            await at.settle("finished")
+            assert await outcome_of(at) is WriteEnded
+
+    run(asked_twice())
+
+
+@pytest.mark.parametrize("purpose", get_args(JpkiPurpose))
+def test_every_script_is_made_anew_alike(purpose: JpkiPurpose) -> None:
+    async def asked_twice() -> None:
+        async with House().running() as house:
+            at = await desk(house, "" if purpose != "personalise" else await half_made(house))
+            sender = "issuance" if purpose == "personalise" else "center"
+            request = at.request(purpose)
+            assert await at.opened(request, sender=sender) == await at.opened(request, sender=sender)
+
+    run(asked_twice())
+
+
+async def half_made(house: House) -> str:
+    """A card whose personalisation broke off."""
+    await house.apply(await house.register())
+    house.reader.pull(20, after=False)
+    assert (await house.produce()).failed == 1
+    return "WRF000000000001"
+
+
+def test_a_script_whose_certificate_was_revoked_is_not_given_again() -> None:
+    async def revoked() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            await at.opened()
+            hit = RevokeCertificates(card_id=at.card_id, event="suspension")
+            await tell(house, hit, Certificates, "center")
+            assert await outcome_of(at) is WriteEnded
+
+    run(revoked())
+
+
+def test_the_same_key_with_another_channel_is_refused() -> None:
+    async def reused() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            await at.opened()
+            with pytest.raises(KeyReused):
+                await at.opened(msgspec.structs.replace(at.request(), host_challenge=bytes(7) + b"x"))
+
+    run(reused())
+
+
+def test_a_card_write_is_opened_for_one_purpose() -> None:
+    async def another() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            await at.opened(at.request("permit"))
+            with pytest.raises(KeyReused):
+                await at.opened(at.request("disable"), step="another")
+
+    run(another())
+
+
+def test_a_holder_who_dies_during_production_leaves_no_key_pair() -> None:
+    async def died() -> None:
+        async with House().running() as house:
+            card_id = await half_made(house)
+            assert pairs_kept(house) != set()
+            await house.change(house.card(card_id).resident_id, "death", PERSON)
+            assert pairs_kept(house) == set()
+            assert [reason for _, reason in await house.register_says(card_id)] == ["cessation_of_operation"] * 2
+
+    run(died())
 
 
 async def outcome_of(at: Desk) -> type:

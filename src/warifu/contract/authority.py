@@ -76,7 +76,11 @@ class JpkiScript(Answer, frozen=True, kw_only=True):
 
 
 class OpenApplet(Request, frozen=True, kw_only=True):
-    """The external-authentication service (外部認証鍵): opens one card's JPKI applet for one channel and purpose."""
+    """The external-authentication service (外部認証鍵): opens one card's JPKI applet for one channel and purpose.
+
+    The script is not kept: the same request gets it again, made anew alike, while the card write is open and what was
+    issued for it stands.
+    """
 
     NAME: ClassVar[str] = "authority.open_applet"
     ANSWER: ClassVar[type[Answer]] = JpkiScript

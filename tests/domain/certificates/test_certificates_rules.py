@@ -137,6 +137,15 @@ def test_an_event_revokes_what_it_hits_and_nothing_else(event: CertificateEvent,
 
 
 @pytest.mark.parametrize("event", EVENTS)
+def test_what_is_revoked_before_it_reached_a_chip_loses_its_key_pair(event: CertificateEvent) -> None:
+    store = both("issued")
+    store.revoke(event)
+    kinds = {1: "authentication", 2: "signature"}
+    gone = {f"pair{serial}" for serial, kind in kinds.items() if kind in consequence(event).kinds}
+    assert {name for name, state in store.pairs().items() if state == "destroyed"} == gone
+
+
+@pytest.mark.parametrize("event", EVENTS)
 def test_the_same_event_again_changes_nothing(event: CertificateEvent) -> None:
     store = both()
     first = store.revoke(event)
@@ -278,7 +287,7 @@ def test_new_certificates_are_valid_and_supersede_the_old(purpose: JpkiPurpose) 
     store.put(pair(3))
     store.settle(purpose)
     assert store.states() == {1: "valid", 2: "superseded", 3: "valid"}
-    assert store.pairs() == {"pair1": "reserved", "pair2": "reserved", "pair3": "destroyed"}
+    assert store.pairs() == {"pair1": "reserved", "pair2": "destroyed", "pair3": "destroyed"}
 
 
 def test_a_resumption_leaves_held_certificates_held() -> None:

@@ -4,7 +4,7 @@ from warifu.kernel.errors import NotAllowed, TryAgain
 
 
 class WriteEnded(NotAllowed):
-    """The card write that this request belongs to has ended already."""
+    """The card write that this request belongs to has ended, or what was issued for it was revoked: begin another."""
 
     code = "authority.write_ended"
 

@@ -152,9 +152,9 @@ def _replaced(register: Register, write: AppletWrite, asked: Asked) -> Decision:
         writes=tuple(Update(_with_state(each, "valid", asked)) for each in new),
         journal=tuple(asked.journal(_stream(each), "valid") for each in new),
     )
-    superseded = _revoked(register, [(each, "superseded") for each in old], asked)
+    superseded = _ended(register, old, "superseded", asked)
     destroyed = Decision(answer=Done(), writes=_destroyed(register, mine, asked))
-    return _joined(valid, superseded, _abandoned(mine, asked), destroyed)
+    return _joined(valid, *superseded, _abandoned(mine, asked), destroyed)
 
 
 def _undone(register: Register, write: AppletWrite, asked: Asked) -> Decision:
@@ -163,8 +163,8 @@ def _undone(register: Register, write: AppletWrite, asked: Asked) -> Decision:
         return Decision(answer=Done())
     mine = [each for each in register.certificates if each.write_id == write.write_id]
     live = [each for each in mine if each.state in LIVE]
-    decision = _revoked(register, [(each, "unspecified") for each in live], asked)
-    return _joined(decision, _abandoned(mine, asked), Decision(Done(), writes=_destroyed(register, mine, asked)))
+    revoked = _revoked(register, [(each, "unspecified") for each in live], asked)
+    return _joined(revoked, _abandoned(mine, asked), Decision(answer=Done(), writes=_destroyed(register, mine, asked)))
 
 
 def _ended(register: Register, hit: Sequence[Certificate], reason: Reason, asked: Asked) -> tuple[Decision, Decision]:

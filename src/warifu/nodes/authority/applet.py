@@ -24,7 +24,7 @@ from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.errors import WriteEnded
 from warifu.domain.certificates.records import AppletWrite, Certificate, StoredKeyPair
 from warifu.domain.certificates.rules import LIVE, REPLACING
-from warifu.kernel.errors import Fault, Malformed, NotFound, Stale
+from warifu.kernel.errors import Fault, KeyReused, Malformed, NotFound, Stale
 from warifu.kernel.ids import ulid_bytes
 from warifu.nodes.authority.issuing import Issuer, Order
 from warifu.nodes.base import Call, KeepingNode
@@ -83,8 +83,10 @@ class AppletService:
             except Stale:
                 continue
             return
-        if known is None or known.state != "open" or known.card_id != request.card_id:
+        if known is None or known.state != "open":
             raise WriteEnded(request.write_id)
+        if (known.card_id, known.purpose) != (request.card_id, request.purpose):
+            raise KeyReused(f"write {request.write_id}")
 
     async def _channel(self, call: Call, request: OpenApplet) -> HostChannel:
         answer = parse_initialize_update(request.initialize_update)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
+import msgspec
+
 from warifu.contract.authority import (
     AskAuthorities,
     AskCertificates,
@@ -24,6 +26,7 @@ from warifu.contract.authority import (
 from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChangedForAuthority
 from warifu.domain.certificates import rules
+from warifu.domain.certificates.errors import WriteEnded
 from warifu.domain.certificates.records import (
     AppletWrite,
     CaGeneration,
@@ -128,12 +131,19 @@ class Authority(WithHsm, KeepingNode):
         return JpkiCardKeys(keys=await sealed_keys(self.hsm, CARD_MASTER, request.card_id, request.factory_key, left))
 
     async def open_applet(self, call: Call) -> JpkiScript:
-        """Open the JPKI applet of a card for one channel and purpose."""
+        """Open the JPKI applet of a card for one channel and purpose.
+
+        The script holds key pairs, so all that is remembered of it is its digest. The same request again makes the same
+        script anew, as long as the card write is open and what was issued for it stands.
+        """
         request = expect(call.request, OpenApplet)
         earlier = await self.answered(call, JpkiScript)
-        if earlier is not None:
-            return earlier
-        return await self.remember(call, await self.applets.script(call, request), JpkiScript)
+        script = await self.applets.script(call, request)
+        if earlier is None:
+            earlier = await self.remember(call, msgspec.structs.replace(script, commands=()), JpkiScript)
+        if earlier.running_digest != script.running_digest:
+            raise WriteEnded(request.write_id)
+        return script
 
     async def settled(self, call: Call) -> Done:
         """A card write ended on the chip."""
