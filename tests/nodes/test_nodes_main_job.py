@@ -3,8 +3,9 @@
 from nodes_house import MOVED, THERE, House
 from nodes_parts import run
 
-from warifu.contract.center import CardView, SuspendCard
+from warifu.contract.center import CardMade, CardView, SuspendCard
 from warifu.contract.codec import REQUESTS
+from warifu.contract.envelope import Envelope
 from warifu.contract.health import AskHealth
 from warifu.contract.terminal import Pin
 from warifu.contract.values import PinName
@@ -83,3 +84,24 @@ def test_every_node_of_the_chain_is_well() -> None:
                 assert said.ok, (node.world.name, said.parts)
 
     run(health())
+
+
+def test_a_card_the_centre_was_not_told_of_is_not_shipped_until_it_is() -> None:
+    lost: list[str] = []
+
+    def first_report(_node: str, envelope: Envelope) -> bool:
+        if envelope.name == CardMade.NAME and not lost:
+            lost.append(envelope.name)
+            return True
+        return False
+
+    async def story() -> None:
+        async with House().running() as house:
+            await house.apply(await house.register())
+            house._is_lost = first_report  # type: ignore[method-assign]
+            assert (await house.produce()).shipments == ()
+            second = await house.produce()
+            assert [len(each.card_ids) for each in second.shipments] == [1]
+            assert len(await house.receive(second)) == 1
+
+    run(story())

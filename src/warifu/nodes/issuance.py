@@ -50,7 +50,7 @@ from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.artwork import Artwork
 from warifu.ports.hsm import PublicKey
 from warifu.ports.reader import ChipFactory, Connection, Reader
-from warifu.ports.store import Change, Find, Get, Insert, JournalEntry, Store
+from warifu.ports.store import Change, Find, Get, Insert, JournalEntry, Store, Update
 
 RECORDS = (ProducedCard, Batch)
 LINES: Final = 4
@@ -83,6 +83,7 @@ class Issuance(WithHsm, KeepingNode):
         """Make and ship; one run at a time."""
         request = expect(call.request, RunProduction)
         async with self._running:
+            await self._tell_all(call)
             orders = await self._orders(call, request.limit)
             made = await self._make_all(call, orders)
             shipped = await self._ship(call)
@@ -118,6 +119,32 @@ class Issuance(WithHsm, KeepingNode):
             self.world.log.trouble("issuance.failed", operation_id=call.operation_id, card=order.card_id, code=code)
             return False
         return True
+
+    async def tell(self, call: Call, record: ProducedCard) -> None:
+        """Tell the centre what the chip says; only then is the card one that may be shipped."""
+        if record.state != "untold":
+            return
+        connection = await self.reader.connect(record.card_id)
+        try:
+            status = await client.read_card_status(connection.transmit)
+        finally:
+            await connection.close()
+        told = CardMade(card_id=record.card_id, chip=chip_status(status))
+        await self.ask(call, "center", told, Done, self._part(f"made.{record.card_id.lower()}"))
+        made = msgspec.structs.replace(record, state="made", changed_ms=call.now_ms)
+        await self.store.commit(Change(now_ms=call.now_ms, writes=(Update(made),)))
+
+    async def _tell_all(self, call: Call) -> None:
+        """What an earlier run made and could not tell."""
+        untold = (await self.store.read(Find(ProducedCard, {"state": "untold"}, 1000))).all(0, ProducedCard)
+        for record in untold:
+            try:
+                await self.tell(call, record)
+            except (WarifuError, CardRefused, BadCardAnswer) as error:
+                code = getattr(error, "code", "chip.error")
+                self.world.log.trouble(
+                    "issuance.untold", operation_id=call.operation_id, card=record.card_id, code=code
+                )
 
     async def _ship(self, call: Call) -> tuple[Shipment, ...]:
         waiting = (await self.store.read(Find(ProducedCard, {"state": "made"}, 1000))).all(0, ProducedCard)
@@ -169,8 +196,7 @@ class Production:
                 raise PersonalisationFailed(self.card_id)
         finally:
             await connection.close()
-        await self._record()
-        await self.ask("center", CardMade(card_id=self.card_id, chip=chip_status(status)), Done, "made")
+        await self.factory.tell(self.call, await self._record(data))
 
     async def ask(self, node: str, request: Request, answer: type[A], part: str) -> A:
         """Ask another node under a key of this run and card."""
@@ -211,6 +237,7 @@ class Production:
             municipality=data.person.municipality,
             card_expires_on=data.expires_on,
             kinds=tuple(kind for kind, wanted in wishes.items() if wanted),
+            resident_version=data.resident_version,
         )
         await self.ask("authority", request, Certificates, "issue")
 
@@ -237,7 +264,6 @@ class Production:
             write_id=write_id,
             host_challenge=challenge,
             initialize_update=await self._update(connection, ISD, challenge),
-            resident_version=data.resident_version,
             running_digest=jpki.running_digest,
         )
         own = await self.ask("center", request, Personalisation, "personalise")
@@ -270,20 +296,21 @@ class Production:
         await client.select_applet(connection.transmit, aid)
         return await connection.transmit(initialize_update(challenge))
 
-    async def _record(self) -> None:
-        """The factory's own record, once."""
+    async def _record(self, data: CardData) -> ProducedCard:
+        """The factory's own record, once: from now on the factory sees to it that the centre is told."""
         factory = self.factory
         found = (await factory.store.read(Get(ProducedCard, (self.card_id,)))).one(0, ProducedCard)
         if found is not None:
-            return
+            return found
         record = ProducedCard(
             card_id=self.card_id,
-            municipality=self.order.municipality,
-            state="made",
+            municipality=data.municipality or self.order.municipality,
+            state="untold",
             changed_ms=self.call.now_ms,
         )
         entry = JournalEntry(f"card:{self.card_id}", "made", self.call.operation_id, {})
         await factory.store.commit(Change(now_ms=self.call.now_ms, writes=(Insert(record),), journal=(entry,)))
+        return msgspec.structs.replace(record, version=1)
 
 
 _NOT_YET: Final = "0" * 26

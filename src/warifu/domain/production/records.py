@@ -15,7 +15,7 @@ class ProducedCard(Record, frozen=True, kw_only=True):
     card_id: str
     municipality: str
     state: str
-    """made or shipped."""
+    """untold (the centre does not know yet), made or shipped."""
     batch_id: str | None = None
     changed_ms: int
 
