@@ -1,12 +1,15 @@
 """JPKI's reception: what happens to certificates while other things happen to their card and their holder."""
 
 import asyncio
+import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from nodes_house import PERSON, House
 from nodes_parts import run
 
@@ -26,6 +29,7 @@ from warifu.contract.values import Person, ResidentEvent
 from warifu.domain.certificates.errors import LeftRegister, StaleIdentity, WriteEnded
 from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, StoredKeyPair
 from warifu.kernel.errors import KeyReused
+from warifu.nodes.authority.signing import KINDS
 
 CHALLENGE = bytes(8)
 
@@ -340,6 +344,45 @@ def test_a_holder_who_dies_during_production_leaves_no_key_pair() -> None:
             assert [reason for _, reason in await house.register_says(card_id)] == ["cessation_of_operation"] * 2
 
     run(died())
+
+
+# ---- time --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("days_before", "years"), [(60, 5), (120, 4)])
+def test_an_early_renewal_within_three_months_loses_no_year(days_before: int, years: int) -> None:
+    """Both were valid to the fifth birthday; who comes in the last three months gets five more."""
+
+    async def renewed() -> None:
+        async with House().running() as house:
+            card_id = (await desk(house)).card_id
+            before = {kind: (await house.newest(card_id, kind)).not_after for kind in KINDS}
+            assert set(before.values()) == {datetime.date(2031, 2, 17)}
+            house.clock.days = (before["signature"] - house.clock.today()).days - days_before
+            await house.perform("certificate_renewal", card_id)
+            after = {(await house.newest(card_id, kind)).not_after for kind in KINDS}
+            assert after == {datetime.date(2031 + years, 2, 17)}
+
+    run(renewed())
+
+
+def test_a_list_from_the_future_is_made_again_once_the_clock_is_right() -> None:
+    async def set_back() -> None:
+        async with House().running() as house:
+            house.clock.days = 400
+            wrong = x509.load_der_x509_crl(await house.responder.list("signature"))
+            house.clock.days = 0
+            right = x509.load_der_x509_crl(await house.responder.list("signature"))
+            now = datetime.datetime.fromtimestamp(house.clock.now_ms() / 1000, datetime.UTC)
+            assert right.last_update_utc <= now < wrong.last_update_utc
+            assert number(right) == number(wrong) + 1
+            assert await house.responder.list("signature") == right.public_bytes(Encoding.DER)
+
+    run(set_back())
+
+
+def number(crl: x509.CertificateRevocationList) -> int:
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
 async def outcome_of(at: Desk) -> type:

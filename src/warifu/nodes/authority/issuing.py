@@ -64,11 +64,15 @@ class Standing(Struct, frozen=True):
 
 
 class New(Struct, frozen=True):
-    """What makes a certificate this one and no other; ``cap`` is the last day it may have."""
+    """What makes a certificate this one and no other.
+
+    ``cap`` is the last day it may have; ``renewed_until`` that of the valid one it takes the place of.
+    """
 
     serial: int
     public_key: bytes
     cap: datetime.date | None
+    renewed_until: datetime.date | None
 
 
 class Issuer:
@@ -145,7 +149,8 @@ class Issuer:
         generation = await self.signer.newest(kind)
         pair = await self.pool.choose()
         serial = await self.signer.next_serial(kind)
-        content = self._content(call, order, kind, New(serial, pair.public_key, _cap(kind, of_card)))
+        new = New(serial, pair.public_key, _cap(kind, of_card), _renewed_until(kind, of_card))
+        content = self._content(call, order, kind, new)
         authority = self.signer.authority(generation)
         tbs = certificate_tbs(authority, content)
         lint_certificate(authority, content, tbs)
@@ -184,7 +189,11 @@ class Issuer:
     ) -> Content:
         point = point_of(order.municipality)
         validity: Validity = certificate_validity(
-            call.now_ms, order.person.birth_date, order.card_expires_on, cap=new.cap
+            call.now_ms,
+            order.person.birth_date,
+            order.card_expires_on,
+            renewed_until=new.renewed_until,
+            cap=new.cap,
         )
         if kind == "authentication":
             stamp = self.node.world.entropy.random_bytes(7).hex().upper()
@@ -218,6 +227,10 @@ class Issuer:
     def _entry(call: Call, certificate: Certificate, event: str) -> JournalEntry:
         detail = {"card": certificate.card_id, "key_pair": certificate.key_pair_id}
         return JournalEntry(f"certificate:{certificate.ca}:{certificate.serial}", event, call.operation_id, detail)
+
+
+def _renewed_until(kind: CertificateKind, of_card: Sequence[Certificate]) -> datetime.date | None:
+    return max((each.not_after for each in of_card if each.ca == kind and each.state == "valid"), default=None)
 
 
 def _cap(kind: CertificateKind, of_card: Sequence[Certificate]) -> datetime.date | None:

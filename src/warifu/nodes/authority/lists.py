@@ -37,7 +37,7 @@ class Lists:
             snapshot = await self.node.store.read(Get(PublishedList, key), Find(ListRevision, scope, PAGE))
             published = snapshot.one(0, PublishedList)
             basis = _basis(snapshot.all(1, ListRevision))
-            if published and published.basis == basis and call.now_ms - published.this_update_ms < REFRESH_MS:
+            if published and published.basis == basis and _is_fresh(call, published):
                 return _answer(request, published)
             fresh = await self._built(call, request, published, basis, scope)
             try:
@@ -85,6 +85,11 @@ class Lists:
             if len(page) < PAGE:
                 return
             after = (page[-1].ca, page[-1].serial)
+
+
+def _is_fresh(call: Call, published: PublishedList) -> bool:
+    """A list from the future (the clock was set back) is not current either: relying parties refuse it."""
+    return 0 <= call.now_ms - published.this_update_ms < REFRESH_MS
 
 
 def _answer(request: PublishList, published: PublishedList) -> RevocationList:
