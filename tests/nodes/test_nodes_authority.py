@@ -16,7 +16,9 @@ from nodes_parts import run
 from warifu.chip import client
 from warifu.chip.issuer import JPKI, initialize_update
 from warifu.contract.authority import (
+    AskJpkiCardKeys,
     Certificates,
+    JpkiCardKeys,
     JpkiPurpose,
     JpkiScript,
     OpenApplet,
@@ -26,10 +28,11 @@ from warifu.contract.authority import (
 from warifu.contract.errors import open_reply
 from warifu.contract.message import Answer, Done, Request
 from warifu.contract.values import Person, ResidentEvent
-from warifu.domain.certificates.errors import LeftRegister, StaleIdentity, WriteEnded
+from warifu.domain.certificates.errors import CardAlreadyMade, LeftRegister, StaleIdentity, WriteEnded
 from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, StoredKeyPair
-from warifu.kernel.errors import KeyReused
+from warifu.kernel.errors import KeyReused, NotAllowed
 from warifu.nodes.authority.signing import KINDS
+from warifu.nodes.sealed_keys import FACTORY_KEY
 
 CHALLENGE = bytes(8)
 
@@ -272,7 +275,7 @@ def test_the_same_request_gets_the_same_script_which_is_kept_nowhere() -> None:
             again = await at.opened()
             assert again == first
             assert sum(map(len, first.commands)) > 2 * 2048 // 8
-            kept = [answer for _, answer in house.stores["authority"]._state.answers.values()]
+            kept = [remembered[1] for remembered in house.stores["authority"]._state.answers.values()]
             assert not any(command in answer for command in first.commands for answer in kept)
             await at.settle("finished")
             assert await outcome_of(at) is WriteEnded
@@ -383,6 +386,41 @@ def test_a_list_from_the_future_is_made_again_once_the_clock_is_right() -> None:
 
 def number(crl: x509.CertificateRevocationList) -> int:
     return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+# ---- who may ask for what ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sender", ["issuance", "center"])
+def test_the_factory_opens_applets_to_personalise_and_nobody_else_does(sender: str) -> None:
+    async def asked() -> None:
+        async with House().running() as house:
+            at = await desk(house, await half_made(house))
+            for purpose in get_args(JpkiPurpose):
+                at.write_id = house.new_id()
+                if (purpose == "personalise") is (sender == "issuance"):
+                    continue
+                with pytest.raises(NotAllowed):
+                    await at.opened(at.request(purpose), sender=sender, step=purpose)
+            assert [state for purpose, state in writes_of(house, at.card_id)] == ["open"]
+
+    run(asked())
+
+
+def test_a_card_that_was_made_gets_no_keys_and_is_not_personalised_again() -> None:
+    async def asked() -> None:
+        async with House().running() as house:
+            at = await desk(house, await house.card_at_counter())
+            public = house.devices["issuance"].device.public_key(FACTORY_KEY)
+            keys = AskJpkiCardKeys(card_id=at.card_id, factory_key=public)
+            with pytest.raises(CardAlreadyMade):
+                await tell(house, keys, JpkiCardKeys, "issuance")
+            with pytest.raises(CardAlreadyMade):
+                await at.opened(at.request("personalise"), sender="issuance")
+            fresh = msgspec.structs.replace(keys, card_id="WRF000000000009")
+            assert isinstance(await tell(house, fresh, JpkiCardKeys, "issuance"), JpkiCardKeys)
+
+    run(asked())
 
 
 async def outcome_of(at: Desk) -> type:

@@ -67,4 +67,13 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
 
 def may_ask(sender: str, name: str) -> bool:
     """Whether a node of this name (``relay-1``: a relay) may send this message."""
-    return sender.split("-", 1)[0] in CALLERS.get(name, frozenset())
+    return _kind(sender) in CALLERS.get(name, frozenset())
+
+
+def is_kind(sender: str, kind: str) -> bool:
+    """Whether a node of this name is of this kind."""
+    return _kind(sender) == kind
+
+
+def _kind(sender: str) -> str:
+    return sender.split("-", 1)[0]

@@ -19,3 +19,9 @@ class LeftRegister(NotAllowed):
     """The resident has left the register: nothing is issued."""
 
     code = "authority.left_register"
+
+
+class CardAlreadyMade(NotAllowed):
+    """The card left the factory: it gets neither its keys nor a way onto the chip any more."""
+
+    code = "authority.card_made"

@@ -21,16 +21,16 @@ from warifu.chip.issuer import (
 )
 from warifu.contract.authority import JpkiScript, OpenApplet
 from warifu.contract.values import CertificateKind
-from warifu.domain.certificates.errors import WriteEnded
+from warifu.domain.certificates.errors import CardAlreadyMade, WriteEnded
 from warifu.domain.certificates.records import AppletWrite, Certificate, StoredKeyPair
 from warifu.domain.certificates.rules import LIVE, REPLACING
 from warifu.kernel.errors import Fault, KeyReused, Malformed, NotFound, Stale
 from warifu.kernel.ids import ulid_bytes
-from warifu.nodes.authority.issuing import Issuer, Order
+from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.base import Call, KeepingNode
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.ports.hsm import ChannelKeys, OpenCardChannel
-from warifu.ports.store import Change, Get, Insert
+from warifu.ports.store import Change, Find, Get, Insert
 
 CARD_MASTER: Final = "jpki-card-master"
 CERTIFICATE_FILES: Final[dict[str, tuple[int, int]]] = {
@@ -54,6 +54,8 @@ class AppletService:
 
     async def script(self, call: Call, request: OpenApplet) -> JpkiScript:
         """JPKI's part of one card write, for the channel that the chip's answer begins."""
+        if request.purpose == "personalise":
+            await self.require_in_making(request.card_id)
         await self._record(call, request)
         write = ulid_bytes(request.write_id)
         commands = await self._commands(call, request)
@@ -63,6 +65,12 @@ class AppletService:
             commands=channel.script((begin(JPKI, write), *commands)),
             running_digest=running_digest(start_digest(write), commands),
         )
+
+    async def require_in_making(self, card_id: str) -> None:
+        """A card has left the factory's hands once any card write of it is finished. ``CardAlreadyMade``."""
+        found = await self.node.store.read(Find(AppletWrite, {"card_id": card_id}, ALL))
+        if any(write.state == "finished" for write in found.all(0, AppletWrite)):
+            raise CardAlreadyMade(card_id)
 
     async def _record(self, call: Call, request: OpenApplet) -> None:
         """The write is known before anything is issued for it, so that its end finds whatever was."""

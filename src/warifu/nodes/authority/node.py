@@ -23,6 +23,7 @@ from warifu.contract.authority import (
     RevokeCertificates,
     WriteSettled,
 )
+from warifu.contract.callers import is_kind
 from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChangedForAuthority
 from warifu.domain.certificates import rules
@@ -42,7 +43,7 @@ from warifu.domain.decision import Decision
 from warifu.domain.pki.dates import Validity
 from warifu.domain.pki.lint import lint_certificate
 from warifu.domain.pki.profile import Profile, ResponderContent, responder_tbs
-from warifu.kernel.errors import Stale
+from warifu.kernel.errors import NotAllowed, Stale
 from warifu.nodes.authority.applet import CARD_MASTER, AppletService
 from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
@@ -127,6 +128,7 @@ class Authority(WithHsm, KeepingNode):
     async def card_keys(self, call: Call) -> JpkiCardKeys:
         """JPKI's static keys of one card, sealed to the factory's HSM."""
         request = expect(call.request, AskJpkiCardKeys)
+        await self.applets.require_in_making(request.card_id)
         left = self.remaining_ms(call)
         return JpkiCardKeys(keys=await sealed_keys(self.hsm, CARD_MASTER, request.card_id, request.factory_key, left))
 
@@ -137,6 +139,8 @@ class Authority(WithHsm, KeepingNode):
         script anew, as long as the card write is open and what was issued for it stands.
         """
         request = expect(call.request, OpenApplet)
+        if (request.purpose == "personalise") is not is_kind(call.envelope.sender, "issuance"):
+            raise NotAllowed(f"{request.purpose} is not for {call.envelope.sender}")
         earlier = await self.answered(call, JpkiScript)
         script = await self.applets.script(call, request)
         if earlier is None:
