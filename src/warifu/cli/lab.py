@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from warifu.cli import _prove
 from warifu.cli._prove import BadCount
 from warifu.lab.catalog import plan_for, removed, scenario_named
+from warifu.lab.page import page
 from warifu.lab.plan import Plan, parse_plan
 from warifu.lab.run import Outcome
 from warifu.lab.run import run as run_plan
@@ -23,7 +24,7 @@ EPILOG = """\
 examples:
   warifu lab search --seeds 1000
   warifu lab search --seconds 60 --without idempotency
-  warifu lab search --replay tally:17 --without idempotency
+  warifu lab search --replay counter:17 --without F6 --html story.html
 
 Exit status 3 when a property failed.
 """
@@ -47,7 +48,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     finder.add_argument("--seconds", type=float, metavar="S", help="begin no run after this time")
     finder.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed; 0 by default")
     finder.add_argument("--without", metavar="NAME", help="remove a safeguard, or all against a failure (F1 ...)")
+    finder.add_argument("--scenario", default="", metavar="NAME", help="one of them alone; by default all in turn")
     finder.add_argument("--replay", metavar="SEED", help="run this seed (or plan) alone and tell it as a story")
+    finder.add_argument("--html", type=Path, metavar="FILE", help="with --replay: the story as a page")
     finder.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
     _prove.add_to(what)
     return parser
@@ -58,8 +61,10 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "prove":
         return _prove.run(args)
     without = removed(args.without) if args.without else ()
+    if args.scenario:
+        scenario_named(args.scenario)
     if args.replay is not None:
-        return _replay(args.replay, without, args.json)
+        return _replay(args, without)
     return _search(args, without)
 
 
@@ -75,7 +80,9 @@ def _search(args: argparse.Namespace, without: tuple[str, ...]) -> int:
         def show(covered: Covered) -> None:
             progress.update(task, completed=covered.seeds, steps=f"{covered.steps:,} steps")
 
-        report = search(seeds, seconds=args.seconds, first=args.first, without=without, progress=show)
+        report = search(
+            seeds, seconds=args.seconds, first=args.first, without=without, only=args.scenario, progress=show
+        )
     smallest = _smallest(report, without)
     if args.json is not None:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_result(report, without, smallest))) + b"\n")
@@ -101,7 +108,13 @@ def _result(report: Report, without: tuple[str, ...], smallest: Outcome | None) 
         "seconds": round(report.seconds, 3),
         "without": list(without),
         "failures": [
-            {"seed": found.seed, "property": found.property, "scenario": found.scenario, "text": found.text}
+            {
+                "seed": found.seed,
+                "property": found.property,
+                "scenario": found.scenario,
+                "plan": f"{found.scenario}:{found.seed}",
+                "text": found.text,
+            }
             for found in report.found
         ],
         "smallest": smallest.plan.text() if smallest else None,
@@ -134,14 +147,16 @@ def _say(report: Report, removed_name: str | None, smallest: Outcome | None) -> 
         say("no property failed")
 
 
-def _replay(text: str, without: tuple[str, ...], json: Path | None) -> int:
-    plan = parse_plan(text, without=without)
+def _replay(args: argparse.Namespace, without: tuple[str, ...]) -> int:
+    plan = parse_plan(args.replay, without=without)
     if not plan.scenario:
-        plan = plan_for(plan.seed, without)
+        plan = plan_for(plan.seed, without, args.scenario)
     outcome = run_plan(plan, scenario_named(plan.scenario))
     sys.stdout.write("\n".join(timeline(outcome)) + f"\ntrace hash {outcome.trace_hash}\n")
-    if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(_replayed(outcome))) + b"\n")
+    if args.html is not None:
+        args.html.write_text(page(outcome, f"--without {args.without}" if args.without else ""), "utf-8")
+    if args.json is not None:
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_replayed(outcome))) + b"\n")
     return PROPERTY_FAILED if outcome.failure else 0
 
 

@@ -3,12 +3,16 @@
 from warifu.kernel.errors import NotFound
 from warifu.lab.chain import Chain
 from warifu.lab.counter import Counter
+from warifu.lab.days import Days
 from warifu.lab.plan import Plan
 from warifu.lab.pool import Pool
 from warifu.lab.scenario import Safeguard, Scenario
 from warifu.lab.tally import Tally
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter())}
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter(), Days())}
+
+TURNS = ("counter", "relay", "hsm", "counter", "tally", "relay", "counter", "hsm", "relay", "days")
+"""Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often."""
 
 
 class UnknownName(NotFound):
@@ -46,10 +50,13 @@ def searchable(without: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def plan_for(seed: int, without: tuple[str, ...]) -> Plan:
-    """The plan of a bare seed: scenarios take turns."""
+def plan_for(seed: int, without: tuple[str, ...], only: str = "") -> Plan:
+    """The plan of a bare seed: scenarios take turns, unless only one is meant."""
+    if only:
+        return Plan(scenario=scenario_named(only).name, seed=seed, without=without)
     names = searchable(without)
-    return Plan(scenario=names[seed % len(names)], seed=seed, without=without)
+    turns = [name for name in TURNS if name in names]
+    return Plan(scenario=turns[seed % len(turns)], seed=seed, without=without)
 
 
 def _safeguards() -> list[Safeguard]:

@@ -114,6 +114,9 @@ class SimulatedWorker:
 
     def _take(self, command: hsm.HsmCommand, answer: "asyncio.Future[hsm.HsmReply]") -> None:
         world, name = self._world, self.name
+        if self._factory.stalls:
+            self._factory.stalls -= 1
+            self._stalled = True
         if self._stalled or self._factory.sick or world.strikes("hsm_stall", name):
             self._stalled = True
             return
@@ -174,6 +177,8 @@ class SimulatedFactory:
         self.told = told
         self.sick = False
         """Whether the device answers no worker at all."""
+        self.stalls = 0
+        """How many of the next commands silence their worker."""
         self.workers: dict[int, SimulatedWorker] = {}
         """Those that were not killed."""
         self._spawned = 0

@@ -333,6 +333,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         whole.update(self._trace.tobytes())
         return whole.hexdigest()
 
+    def alive(self) -> int:
+        """How many tasks are not done."""
+        return sum(not task.done() for task in self._made)
+
     def waiting(self) -> list[str]:
         """Each task that is not done: its name and where it waits."""
         return [f"{task.get_name()} at {_place(task)}" for task in self._made if not task.done()]

@@ -107,7 +107,8 @@ async def _main(world: World, scenario: Scenario) -> None:
 
 async def _converge(world: World, trial: Trial, driving: asyncio.Task[None]) -> None:
     """Everything is answered, settled and still; what is late has time to arrive."""
-    end_ms = world.loop.now_ms + HEAL_MS
+    end_ms = world.loop.now_ms + world.lasts_ms + HEAL_MS
+    await asyncio.wait({driving}, timeout=(world.lasts_ms + HEAL_MS) / 1000)
     while not (driving.done() and trial.settled() and world.quiet):
         if world.loop.now_ms > end_ms:
             waiting = "; ".join(world.loop.waiting())[:WAITING_SHOWN]

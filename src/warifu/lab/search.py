@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 
 from msgspec import Struct, field
 
 from warifu.lab.catalog import plan_for, scenario_named
 from warifu.lab.run import Outcome, run
 
-BATCH = 25
+BATCH = 10
 AHEAD = 2
 """Batches handed out for each worker: one being worked, one waiting."""
 
@@ -85,6 +86,7 @@ def search(
     seconds: float | None = None,
     first: int = 0,
     without: tuple[str, ...] = (),
+    only: str = "",
     workers: int | None = None,
     progress: Callable[[Covered], None] = lambda _: None,
 ) -> Report:
@@ -95,6 +97,7 @@ def search(
         seconds: of real time; no batch is begun afterwards.
         first: the first seed.
         without: safeguards removed.
+        only: one scenario's name; "" for all of them in turn.
         workers: processes; as many as there are processors by default.
         progress: told what was covered, after each batch.
     """
@@ -103,13 +106,14 @@ def search(
     batches = _batches(first, seeds)
     count = workers or os.cpu_count() or 1
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+    work = partial(run_batch, without=without, only=only)
     under_way: set[Future[Batch]] = set()
     try:
         with _interrupts_ignored():  # by the workers too, which inherit it: Ctrl-C is the parent's to answer
-            _fill(pool, under_way, batches, without, count * AHEAD)
+            _fill(under_way, batches, partial(pool.submit, work), count * AHEAD)
         while not report.found:
             if seconds is None or time.monotonic() - begun < seconds:
-                _fill(pool, under_way, batches, without, count * AHEAD)
+                _fill(under_way, batches, partial(pool.submit, work), count * AHEAD)
             if not under_way:
                 break
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -133,17 +137,16 @@ def _batches(first: int, seeds: int | None) -> Iterator[range]:
 
 
 def _fill(
-    pool: ProcessPoolExecutor,
     under_way: set[Future[Batch]],
     batches: Iterator[range],
-    without: tuple[str, ...],
+    submit: Callable[[range], "Future[Batch]"],
     limit: int,
 ) -> None:
     while len(under_way) < limit:
         batch = next(batches, None)
         if batch is None:
             return
-        under_way.add(pool.submit(run_batch, batch, without))
+        under_way.add(submit(batch))
 
 
 def _collect(report: Report, done: set[Future[Batch]]) -> None:
@@ -153,11 +156,11 @@ def _collect(report: Report, done: set[Future[Batch]]) -> None:
         report.found.extend(batch.found)
 
 
-def run_batch(seeds: range, without: tuple[str, ...]) -> Batch:
+def run_batch(seeds: range, without: tuple[str, ...], only: str = "") -> Batch:
     """Run some seeds in this process, up to the first that fails."""
     batch = Batch(Covered(), [])
     for seed in seeds:
-        plan = plan_for(seed, without)
+        plan = plan_for(seed, without, only)
         outcome = run(plan, scenario_named(plan.scenario))
         batch.covered.add(outcome)
         if outcome.failure is not None:

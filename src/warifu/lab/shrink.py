@@ -1,5 +1,6 @@
 """Makes a failing run smaller while it still fails the same property: fewer requests, fewer faults."""
 
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -10,6 +11,8 @@ from warifu.lab.scenario import Scenario
 
 MAX_RUNS = 400
 MAX_SIZE_TRIED = 20
+MAX_SECONDS = 20.0
+"""Of real time: people wait for it. A replay does not depend on how far it came."""
 
 
 class _Shrinker:
@@ -20,10 +23,11 @@ class _Shrinker:
         self._property = failing.failure.property
         self._scenario = scenario
         self._runs_left = max_runs
+        self._until = time.monotonic() + MAX_SECONDS
 
     def fails(self, plan: Plan) -> bool:
         """Whether this plan still fails the same property; then it is the best so far."""
-        if self._runs_left <= 0:
+        if self._runs_left <= 0 or time.monotonic() > self._until:
             return False
         self._runs_left -= 1
         outcome = run(plan, self._scenario)

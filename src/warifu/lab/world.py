@@ -131,6 +131,8 @@ class World:
         self.look: Callable[[], None] | None = None
         """Called at each quiet instant: looks into the nodes for what no history shows."""
         self.healed = asyncio.Event()
+        self.lasts_ms = 0
+        """How long whoever asks may take after the storm, beside what healing takes."""
         self.storms_ms: tuple[int, ...] = STORM_MS
         self.snapped_share = SNAPPED_SHARE
         self.snap_within_ms = SNAP_WITHIN_MS
