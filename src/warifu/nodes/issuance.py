@@ -5,7 +5,7 @@ follows from the chip itself and from the records, and every step of another nod
 """
 
 import asyncio
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
@@ -41,7 +41,7 @@ from warifu.contract.values import CertificateKind
 from warifu.domain.cards.chip_names import chip_status
 from warifu.domain.production import rules
 from warifu.domain.production.records import Batch, ProducedCard
-from warifu.kernel.errors import TryAgain, WarifuError
+from warifu.kernel.errors import DeadlinePassed, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import new_ulid
 from warifu.nodes.base import A, Call, KeepingNode, World, expect
 from warifu.nodes.hsm_pool import HsmPool
@@ -55,6 +55,8 @@ from warifu.ports.store import Change, Find, Get, Insert, JournalEntry, Store, U
 RECORDS = (ProducedCard, Batch)
 LINES: Final = 4
 """Cards made at the same time."""
+End = Literal["made", "failed", "away"]
+"""How an order ended in a run; ``away``: not for its own sake, a part that all need did not answer."""
 
 
 class PersonalisationFailed(TryAgain):
@@ -84,10 +86,9 @@ class Issuance(WithHsm, KeepingNode):
         request = expect(call.request, RunProduction)
         async with self._running:
             await self._tell_all(call)
-            orders = await self._orders(call, request.limit)
-            made = await self._make_all(call, orders)
+            made, failed = await self._make_ordered(call, request.limit)
             shipped = await self._ship(call)
-        return Produced(made=made, failed=len(orders) - made, shipments=shipped)
+        return Produced(made=made, failed=failed, shipments=shipped)
 
     async def shipments(self, call: Call) -> Shipments:
         """The packing lists of a municipality."""
@@ -96,29 +97,40 @@ class Issuance(WithHsm, KeepingNode):
         found = await self.store.read(Find(Batch, {"municipality": request.municipality}, request.limit, after))
         return Shipments(shipments=tuple(rules.shipment(batch) for batch in found.all(0, Batch)))
 
-    async def _orders(self, call: Call, limit: int) -> tuple[OrderedCard, ...]:
-        return (await self.ask(call, "center", AskOrders(limit=limit), Orders, self._part("orders"))).cards
+    async def _make_ordered(self, call: Call, limit: int) -> tuple[int, int]:
+        """Make what is ordered, past the orders that cannot be made; how many were made, how many failed."""
+        made = failed = 0
+        after = ""
+        while made < limit:
+            ask = AskOrders(limit=limit - made, after=after)
+            orders = (await self.ask(call, "center", ask, Orders, self._part("orders"))).cards
+            ends = await self._make_all(call, orders)
+            made, failed = made + ends.count("made"), failed + len(ends) - ends.count("made")
+            if len(orders) < ask.limit or set(ends) == {"away"}:
+                break
+            after = orders[-1].card_id
+        return made, failed
 
-    async def _make_all(self, call: Call, orders: tuple[OrderedCard, ...]) -> int:
+    async def _make_all(self, call: Call, orders: tuple[OrderedCard, ...]) -> list[End]:
         lines = asyncio.Semaphore(LINES)
 
-        async def one(order: OrderedCard) -> bool:
+        async def one(order: OrderedCard) -> End:
             async with lines:
                 return await self._make_or_report(call, order)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(order)) for order in orders]
-        return sum(task.result() for task in tasks)
+        return [task.result() for task in tasks]
 
-    async def _make_or_report(self, call: Call, order: OrderedCard) -> bool:
+    async def _make_or_report(self, call: Call, order: OrderedCard) -> End:
         """One card's trouble does not stop the others: the next run takes it up where it stands."""
         try:
             await Production(self, call, order).work()
         except (WarifuError, CardRefused, BadCardAnswer) as error:
             code = getattr(error, "code", "chip.error")
             self.world.log.trouble("issuance.failed", operation_id=call.operation_id, card=order.card_id, code=code)
-            return False
-        return True
+            return "away" if isinstance(error, Unavailable | DeadlinePassed) else "failed"
+        return "made"
 
     async def tell(self, call: Call, record: ProducedCard) -> None:
         """Tell the centre what the chip says; only then is the card one that may be shipped."""
