@@ -107,10 +107,10 @@ class SimulatedWorker:
 
     async def kill(self) -> None:
         """See ``ports.hsm.HsmWorker``."""
-        await asyncio.sleep(0)
-        self.dead = True
+        self.dead = True  # the signal goes out at once; that it ended is waited for
         self._factory.workers.pop(self.number, None)
         self._tell("kill")
+        await asyncio.sleep(self._world.delay_ms(*QUICK_MS) / 1000)
 
     def _take(self, command: hsm.HsmCommand, answer: "asyncio.Future[hsm.HsmReply]") -> None:
         world, name = self._world, self.name
