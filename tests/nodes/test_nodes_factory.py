@@ -12,6 +12,7 @@ from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.issuance import Produced, RunProduction
 from warifu.contract.values import Person
 from warifu.domain.cards.records import Card
+from warifu.domain.certificates.records import AppletWrite
 from warifu.kernel.errors import Unavailable
 
 LEAVING = msgspec.structs.replace(PERSON, stay_until=datetime.date(2026, 3, 1))
@@ -56,6 +57,20 @@ def test_a_run_makes_no_more_than_it_was_told_to() -> None:
             assert made(house) == [True, False, True, False]
 
     run(two_of_three())
+
+
+def test_attempts_that_broke_are_undone_once_the_card_is_made() -> None:
+    async def third_time() -> None:
+        async with House().running() as house:
+            await ordered(house, PERSON)
+            for command in (20, 40):
+                house.reader.pull(command, after=False)
+                assert await production(house, 1) == (0, 1)
+            assert await production(house, 1) == (1, 0)
+            writes = [row for row in house.stores["authority"].records(AppletWrite) if isinstance(row, AppletWrite)]
+            assert sorted(write.state for write in writes) == ["finished", "undone", "undone"]
+
+    run(third_time())
 
 
 def test_a_run_ends_when_a_part_that_all_orders_need_is_away() -> None:

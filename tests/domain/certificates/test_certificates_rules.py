@@ -104,7 +104,7 @@ class Store:
         write = AppletWrite(version=1, write_id=WRITE, card_id=CARD, purpose=purpose, state=state, changed_ms=1)
         self.put(write)
         request = WriteSettled(card_id=CARD, write_id=WRITE, outcome=outcome)  # type: ignore[arg-type]
-        return self.commit(rules.settled(self.register(), write, request, ASKED))
+        return self.commit(rules.settled(self.register(), self.of(AppletWrite), request, ASKED))
 
     def states(self) -> dict[int, str]:
         """By serial: the state, or the reason of the revocation."""
@@ -280,6 +280,17 @@ def test_made_cards_key_pairs_are_destroyed() -> None:
     assert (set(store.pairs().values()), set(store.states().values())) == ({"destroyed"}, {"issued"})
 
 
+@pytest.mark.parametrize(("purpose", "after"), [("personalise", "undone"), ("permit", "open")])
+def test_a_made_card_ends_the_factorys_attempts_that_broke(purpose: JpkiPurpose, after: str) -> None:
+    store = both("issued")
+    broken = AppletWrite(version=1, write_id=OLDER, card_id=CARD, purpose=purpose, state="open", changed_ms=1)
+    store.put(broken)
+    store.settle("personalise", "undone")
+    assert {each.write_id: each.state for each in store.of(AppletWrite)} == {OLDER: "open", WRITE: "undone"}
+    store.settle("personalise")
+    assert {each.write_id: each.state for each in store.of(AppletWrite)} == {OLDER: after, WRITE: "finished"}
+
+
 @pytest.mark.parametrize("purpose", sorted(REPLACING))
 def test_new_certificates_are_valid_and_supersede_the_old(purpose: JpkiPurpose) -> None:
     store = both()
@@ -352,12 +363,12 @@ def test_a_settled_write_settled_again_changes_nothing(purpose: JpkiPurpose, out
     ended = next(record for record in store.of(AppletWrite))
     assert ended.state == outcome
     request = WriteSettled(card_id=CARD, write_id=WRITE, outcome="undone")
-    assert rules.settled(store.register(), ended, request, ASKED).writes == ()
+    assert rules.settled(store.register(), [ended], request, ASKED).writes == ()
 
 
 def test_a_write_that_ended_before_jpki_heard_of_it_leaves_a_tombstone() -> None:
     request = WriteSettled(card_id=CARD, write_id=WRITE, outcome="undone")
-    (insert,) = rules.settled(both().register(), None, request, ASKED).writes
+    (insert,) = rules.settled(both().register(), [], request, ASKED).writes
     assert isinstance(insert, Insert)
     assert isinstance(insert.record, AppletWrite)
     assert (insert.record.write_id, insert.record.state) == (WRITE, "undone")

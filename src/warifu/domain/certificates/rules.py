@@ -105,13 +105,21 @@ def _known(known: KnownResident | None, request: ResidentChangedForAuthority, as
     return Update(fresh) if known else Insert(fresh)
 
 
-def settled(register: Register, write: AppletWrite | None, request: WriteSettled, asked: Asked) -> Decision:
-    """A card write ended on the chip."""
+def settled(register: Register, of_card: Sequence[AppletWrite], request: WriteSettled, asked: Asked) -> Decision:
+    """A card write ended on the chip.
+
+    Args:
+        register: of the card.
+        of_card: the card's writes.
+        request: which ended, and how.
+        asked: by whom.
+    """
+    write = next((each for each in of_card if each.write_id == request.write_id), None)
     if write is None:
         return Decision(answer=Done(), writes=(Insert(tombstone(request, asked)),))
     if write.state != "open":
         return Decision(answer=Done())
-    ended = Update(msgspec.structs.replace(write, state=request.outcome, changed_ms=asked.now_ms))
+    ended = [Update(msgspec.structs.replace(write, state=request.outcome, changed_ms=asked.now_ms))]
     if request.outcome == "undone":
         decision = _undone(register, write, asked)
     elif write.purpose == "enable":
@@ -121,8 +129,19 @@ def settled(register: Register, write: AppletWrite | None, request: WriteSettled
     else:
         decision = Decision(answer=Done())
     if write.purpose == "personalise" and request.outcome == "finished":
-        decision = msgspec.structs.replace(decision, writes=_destroyed(register, register.certificates, asked))
-    return msgspec.structs.replace(decision, answer=Done(), writes=(ended, *decision.writes))
+        decision = Decision(answer=Done(), writes=_destroyed(register, register.certificates, asked))
+        ended += _never_made(of_card, write, asked)
+    return msgspec.structs.replace(decision, answer=Done(), writes=(*ended, *decision.writes))
+
+
+def _never_made(of_card: Iterable[AppletWrite], made: AppletWrite, asked: Asked) -> list[Update]:
+    """The factory's attempts that broke: nobody else tells how they ended."""
+    others = [each for each in of_card if each.write_id != made.write_id]
+    return [
+        Update(msgspec.structs.replace(each, state="undone", changed_ms=asked.now_ms))
+        for each in others
+        if (each.purpose, each.state) == ("personalise", "open")
+    ]
 
 
 def tombstone(request: WriteSettled, asked: Asked) -> AppletWrite:

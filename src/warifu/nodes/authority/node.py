@@ -155,11 +155,11 @@ class Authority(WithHsm, KeepingNode):
         of_card = {"card_id": request.card_id}
         before = await self.store.read(Find(Certificate, of_card, ALL))
         concerned = before.all(0, Certificate)
-        reads = [Get(AppletWrite, (request.write_id,)), *_reads(of_card, concerned)]
+        reads = [Find(AppletWrite, dict(of_card), ALL), *_reads(of_card, concerned)]
 
         def rule(snapshot: Snapshot) -> Decision:
-            write = snapshot.one(0, AppletWrite)
-            return rules.settled(_register(snapshot, 1, concerned), write, request, self.asked(call))
+            writes = snapshot.all(0, AppletWrite)
+            return rules.settled(_register(snapshot, 1, concerned), writes, request, self.asked(call))
 
         return await self.step(call, reads, rule, Done)
 
