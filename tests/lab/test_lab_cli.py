@@ -30,12 +30,15 @@ def test_a_failing_search_exits_3_names_the_property_and_its_seed_replays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "out.json"
-    assert main(["lab", "search", "--without", "idempotency", "--json", str(file)]) == 3
+    only = ["--scenario", "tally", "--without", "idempotency"]
+    assert main(["lab", "search", *only, "--json", str(file)]) == 3
     failure = json.loads(file.read_text("utf-8"))["failures"][0]
     assert failure["property"] == "one effect per request"
     assert "--replay tally:" in capsys.readouterr().out
-    assert main(["lab", "search", "--without", "idempotency", "--replay", str(failure["seed"])]) == 3
+    page = tmp_path / "story.html"
+    assert main(["lab", "search", *only, "--replay", str(failure["seed"]), "--html", str(page)]) == 3
     assert "FAILED: one effect per request" in capsys.readouterr().out
+    assert "FAILED: one effect per request" in page.read_text("utf-8")
 
 
 def test_a_clean_replay_exits_0_and_tells_the_story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,6 +55,7 @@ def test_a_clean_replay_exits_0_and_tells_the_story(tmp_path: Path, capsys: pyte
     [
         (["--without", "nothing"], "lab.unknown_name"),
         (["--replay", "nothing:1"], "lab.unknown_name"),
+        (["--scenario", "nothing"], "lab.unknown_name"),
         (["--replay", "tally:x"], "request.malformed"),
         (["--replay", "tally:1/faults=nothing"], "request.malformed"),
         (["--seeds", "0"], "lab.bad_count"),
