@@ -30,7 +30,7 @@ from warifu.kernel.errors import (
 )
 from warifu.kernel.ids import new_ulid
 from warifu.lab.keys import SeededEntropy
-from warifu.nodes.base import MAX_DECISIONS, OUTBOX_AT_ONCE, OUTBOX_BATCH, World, step_of
+from warifu.nodes.base import MAX_DECISIONS, OUTBOX_AT_ONCE, OUTBOX_BATCH, PURGE_EVERY_S, World, step_of
 from warifu.nodes.registry import RECORDS, Registry
 from warifu.ports.store import Change
 
@@ -139,6 +139,33 @@ def test_one_step_name_under_two_operations_is_two_requests() -> None:
         assert len(bench.store.outbox()) == 2
 
     with_bench(both)
+
+
+def test_an_answer_is_remembered_for_its_time_and_then_forgotten_in_batches() -> None:
+    async def forgotten(bench: Bench) -> None:
+        first, second = bench.registering(), bench.registering()
+        await bench.answer(first)
+        async with asyncio.TaskGroup() as group:
+            timers = group.create_task(bench.node.run())
+            bench.clock.days = 6
+            await bench.answer(second)
+            await later(2 * PURGE_EVERY_S)
+            assert len(bench.store._state.answers) == 2
+            bench.clock.days = 8
+            await later(2 * PURGE_EVERY_S)
+            timers.cancel()
+        assert [key[1] for key in bench.store._state.answers] == [second.operation_id]
+        assert len(bench.store.journal()) == 2
+
+    with_bench(forgotten)
+
+
+async def later(seconds: float) -> None:
+    """Some virtual time."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    loop.call_later(seconds, done.set_result, None)
+    await done
 
 
 # ---- breaks ------------------------------------------------------------------------------------------------------

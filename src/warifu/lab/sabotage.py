@@ -59,6 +59,10 @@ class _Through:
         """See ``Store.seal``."""
         return await self._inner.seal(now_ms)
 
+    async def purge(self, before_ms: int, limit: int) -> int:
+        """See ``Store.purge``."""
+        return await self._inner.purge(before_ms, limit)
+
     async def probe(self) -> None:
         """See ``Store.probe``."""
         await self._inner.probe()

@@ -107,6 +107,10 @@ class StoreView:
         """See ``Store.seal``."""
         return await self._ask(lambda: self._inner.seal(now_ms))
 
+    async def purge(self, before_ms: int, limit: int) -> int:
+        """See ``Store.purge``."""
+        return await self._ask(lambda: self._inner.purge(before_ms, limit))
+
     async def probe(self) -> None:
         """See ``Store.probe``."""
         await self._ask(self._inner.probe)

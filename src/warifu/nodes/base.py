@@ -55,6 +55,11 @@ OUTBOX_REFUSED = 480
 """Refused messages tried again and again to one destination; with more of them a person is needed before the next."""
 OUTBOX_IDLE_S = 0.5
 SEAL_EVERY_S = 1.0
+ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
+"""How long an answer is remembered. Whoever asks the same again later is asking anew: what must not happen twice even
+then is guarded by the records themselves. Answers hold personal data, so none is kept for ever."""
+PURGE_EVERY_S = 3600.0
+PURGE_BATCH = 1_000
 OUTBOX_CALL_MS = 15_000
 OUTBOX_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 OUTBOX_REFUSED_BACKOFF_S = (*OUTBOX_BACKOFF_S, 15.0, 60.0)
@@ -282,6 +287,7 @@ class KeepingNode(Node):
     def __init__(self, world: World, store: Store) -> None:
         super().__init__(world)
         self.store = store
+        self.answers_kept_ms = ANSWERS_KEPT_MS
         self._outbox_kick = asyncio.Event()
         self._outbox_troubles: dict[str, str] = {}
 
@@ -342,10 +348,11 @@ class KeepingNode(Node):
         )
 
     async def run(self) -> None:
-        """The outbox and the sealing of the audit trail, until cancelled."""
+        """The outbox, the sealing of the audit trail and the forgetting of old answers, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.run_outbox())
             group.create_task(self.run_sealer())
+            group.create_task(self.run_purger())
 
     async def run_sealer(self) -> None:
         """Chain what the audit trail gained, each second, so that no row can be changed unseen; for ever."""
@@ -355,6 +362,17 @@ class KeepingNode(Node):
             except TryAgain as error:
                 self.world.log.info("audit.waits", code=error.code)
             await asyncio.sleep(SEAL_EVERY_S)
+
+    async def run_purger(self) -> None:
+        """Forget answers that were remembered long enough, at the start and each hour, in batches; for ever."""
+        while True:
+            before_ms, forgotten = self.world.clock.now_ms() - self.answers_kept_ms, PURGE_BATCH
+            try:
+                while forgotten == PURGE_BATCH:
+                    forgotten = await self.store.purge(before_ms, PURGE_BATCH)
+            except TryAgain as error:
+                self.world.log.info("answers.wait", code=error.code)
+            await asyncio.sleep(PURGE_EVERY_S)
 
     def kick_outbox(self) -> None:
         """Something was put into the outbox: send it now."""

@@ -222,5 +222,21 @@ class Store(Protocol):
             Unavailable: the store does not answer.
         """
 
+    async def purge(self, before_ms: int, limit: int) -> int:
+        """Forget remembered answers given before this instant, the oldest first; their requests are new again.
+
+        Journal, audit and outbox stay.
+
+        Args:
+            before_ms: milliseconds since 1970 UTC.
+            limit: how many at most.
+
+        Returns:
+            How many were forgotten.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+
     async def probe(self) -> None:
         """Do real work (a write and a read) to show that the store serves; ``Unavailable`` otherwise."""

@@ -440,6 +440,39 @@ async def test_a_request_sent_many_times_at_once_has_one_effect(store: AnyStore)
     assert (await store.read(request=request())).answer == b"%d" % winner
 
 
+async def test_old_answers_are_forgotten_the_oldest_first_and_nothing_else(store: AnyStore) -> None:
+    for step in "52413":
+        entry, told = JournalEntry("s", "e", "o", {}), message(f"m{step}")
+        await store.commit(
+            Change(now_ms=int(step), journal=(entry,), outbox=(told,), request=request(step=step), answer=b"a")
+        )
+    assert await store.purge(4, 2) == 2
+    assert await kept(store) == ["3", "4", "5"]
+    assert await store.purge(4, 2) == 1
+    assert await store.purge(4, 2) == 0
+    assert await kept(store) == ["4", "5"]
+    assert len(await store.pending(10)) == 5
+
+
+async def kept(store: AnyStore) -> list[str]:
+    return [step for step in "12345" if (await store.read(request=request(step=step))).answer is not None]
+
+
+async def test_a_forgotten_request_is_a_new_one(store: AnyStore) -> None:
+    await store.commit(Change(now_ms=1, request=request(), answer=b"first"))
+    await store.purge(2, 10)
+    await store.commit(Change(now_ms=3, request=request(digest=bytes(32)), answer=b"second"))
+    assert (await store.read(request=request(digest=bytes(32)))).answer == b"second"
+
+
+async def test_purging_at_once_forgets_each_answer_once(store: AnyStore) -> None:
+    for step in range(40):
+        await store.commit(Change(now_ms=step, request=request(step=str(step)), answer=b"a"))
+    counts = await asyncio.gather(*(store.purge(30, 10) for _ in range(8)))
+    assert sum(counts) + await store.purge(30, 100) == 30
+    assert (await store.read(request=request(step="30"))).answer == b"a"
+
+
 # Outbox
 
 
@@ -528,6 +561,8 @@ async def test_counts_have_limits(store: AnyStore, count: int) -> None:
         await store.reserve("cards", count)
     with pytest.raises(Fault):
         await store.pending(count)
+    with pytest.raises(Fault):
+        await store.purge(1, count)
 
 
 # Audit

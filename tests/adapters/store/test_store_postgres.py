@@ -173,7 +173,14 @@ async def test_all_connections_killed_while_idle_are_replaced(postgres: Postgres
 async def test_no_server_is_unavailable(unused_tcp_port: int) -> None:
 
     async with open_postgres(f"postgresql://nobody:x@127.0.0.1:{unused_tcp_port}/none", "center", [Note]) as store:
-        for work in (store.probe(), store.read(), store.pending(1), store.reserve("s", 1), store.commit(change())):
+        for work in (
+            store.probe(),
+            store.read(),
+            store.pending(1),
+            store.purge(1, 1),
+            store.reserve("s", 1),
+            store.commit(change()),
+        ):
             assert isinstance(await raised_by(work), Unavailable)
 
 

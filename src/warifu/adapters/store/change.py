@@ -17,6 +17,8 @@ MAX_VALUES: Final = 30_000
 """Column values of one change (PostgreSQL's statement takes 32,767 parameters)."""
 MAX_RESERVE: Final = 1_000_000
 """Numbers of one ``reserve``."""
+MAX_PURGE: Final = 10_000
+"""Answers of one ``purge``."""
 MAX_PENDING: Final = 10_000
 """Messages of one ``pending``."""
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from warifu.adapters.store.audit import AuditRow, Seal, next_seal
 from warifu.adapters.store.change import (
     MAX_PENDING,
+    MAX_PURGE,
     MAX_RESERVE,
     Plan,
     check_count,
@@ -122,7 +123,8 @@ class _State:
     def __init__(self, records: Iterable[type[Record]]) -> None:
         self.tables = tables_of(records)
         self.rows = {name: _Rows(table) for name, table in self.tables.items()}
-        self.answers: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
+        self.answers: dict[tuple[str, str, str], tuple[bytes, bytes, int]] = {}
+        """Digest, answer, and when it was given."""
         self.journal: list[JournalRow] = []
         self.audit: list[AuditRow] = []
         self.seals: list[Seal] = []
@@ -200,6 +202,17 @@ class MemoryStore:
         await self._changed()
         return first
 
+    async def purge(self, before_ms: int, limit: int) -> int:
+        """See ``Store.purge``."""
+        check_count("purge", limit, MAX_PURGE)
+        await self._changing()
+        answers = self._state.answers
+        old = [(at_ms, key) for key, (_, _, at_ms) in answers.items() if at_ms < before_ms]
+        for _, key in sorted(old)[:limit]:
+            del answers[key]
+        await self._changed()
+        return min(len(old), limit)
+
     async def probe(self) -> None:
         """See ``Store.probe``."""
         await self._changing()
@@ -260,7 +273,10 @@ class MemoryStore:
     def _answer(self, request: RequestKey | None) -> bytes | None:
         if request is None:
             return None
-        digest, answer = self._state.answers.get(_request(request), (request.digest, None))
+        remembered = self._state.answers.get(_request(request))
+        if remembered is None:
+            return None
+        digest, answer, _ = remembered
         if digest != request.digest:
             raise KeyReused("the same operation and step came with another request")
         return answer
@@ -325,7 +341,7 @@ class MemoryStore:
             state.outbox[state.last_sequence] = Pending(state.last_sequence, message)
             state.message_ids.add(message.message_id)
         if change.request is not None and change.answer is not None:
-            state.answers[_request(change.request)] = (change.request.digest, change.answer)
+            state.answers[_request(change.request)] = (change.request.digest, change.answer, change.now_ms)
 
 
 _NOTHING = Change(now_ms=0)

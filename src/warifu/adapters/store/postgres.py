@@ -17,6 +17,7 @@ from msgspec import Struct
 from warifu.adapters.store.audit import AuditRow, Seal, next_seal
 from warifu.adapters.store.change import (
     MAX_PENDING,
+    MAX_PURGE,
     MAX_RESERVE,
     check_count,
     check_request,
@@ -135,6 +136,20 @@ class PostgresStore:
             "RETURNING next_number - $2::bigint",
             sequence,
             count,
+        )
+        return int(row[0])
+
+    async def purge(self, before_ms: int, limit: int) -> int:
+        """See ``Store.purge``. Rows that another purges are passed by."""
+        check_count("purge", limit, MAX_PURGE)
+        oldest = (
+            f'SELECT r.ctid FROM "{self._schema}".requests AS r WHERE r.at_ms < $1::bigint '
+            "ORDER BY r.at_ms LIMIT $2::bigint FOR UPDATE SKIP LOCKED"
+        )
+        row = await self._row(
+            f'WITH gone AS (DELETE FROM "{self._schema}".requests WHERE ctid = ANY (ARRAY({oldest})) RETURNING 1) '
+            "SELECT count(*) FROM gone",
+            *(before_ms, limit),
         )
         return int(row[0])
 
