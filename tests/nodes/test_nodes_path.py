@@ -14,6 +14,7 @@ from warifu.contract.center import AskCard, CardsReceived, CardView, OrderCard
 from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import error_body, open_reply
+from warifu.contract.health import Health, Part
 from warifu.contract.message import Done, Request
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
 from warifu.domain.admission.retry import FULL
@@ -372,6 +373,23 @@ def test_the_health_of_a_cs_is_a_message_that_the_relays_hsm_opens() -> None:
         assert path.cs.budget.tokens == FULL
 
     with_path(sealed)
+
+
+def test_a_relay_is_as_well_as_the_centre_warnings_aside() -> None:
+    async def asked(path: Path) -> None:
+        relay = path.relays["relay-1"]
+        part, warned = Part(ok=False, detail="away"), Part(ok=False, detail="one waits", warning=True)
+        health = Health(ok=False, parts={"store": part, "outbox": warned, "hsm": Part(ok=True)})
+
+        async def center(_envelope: Envelope) -> Reply:
+            return Reply(body=encode(health))
+
+        path.center = center
+        assert (await relay.health()).parts["path"].detail == "part.unavailable: the centre: store"
+        health = Health(ok=True, parts={"outbox": warned})
+        assert (await relay.health()).ok
+
+    with_path(asked)
 
 
 def test_what_a_relay_does_not_carry_is_refused_inside_the_encryption() -> None:

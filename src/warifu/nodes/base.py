@@ -25,7 +25,8 @@ from warifu.contract.errors import open_reply
 from warifu.contract.health import AskHealth, ChildProcess, Health, Part
 from warifu.contract.message import Answer, Request
 from warifu.domain.decision import Asked, Decision
-from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Stale, TryAgain, WarifuError
+from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Stale, TryAgain, Unavailable, WarifuError
+from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.ports.clock import Clock
 from warifu.ports.entropy import Entropy
 from warifu.ports.log import Log
@@ -65,6 +66,8 @@ OUTBOX_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 OUTBOX_REFUSED_BACKOFF_S = (*OUTBOX_BACKOFF_S, 15.0, 60.0)
 """A refusal seldom ends by itself."""
 PROBE_S = 2.0
+PATH_MS = 1_500
+"""Of a probe's time, for what another node answers of itself."""
 
 A = TypeVar("A", bound=Answer)
 Q = TypeVar("Q", bound=Request)
@@ -217,6 +220,25 @@ class Node:
     def processes(self) -> tuple[ChildProcess, ...]:
         """Processes of the node's own (HSM workers)."""
         return ()
+
+    async def probe_node(self, destination: str, name: str) -> None:
+        """Exercise the path to another node that has to do its own work; ``Unavailable`` when it does not.
+
+        Args:
+            destination: the node's name.
+            name: what people call it.
+        """
+        envelope = Envelope(
+            name=AskHealth.NAME,
+            operation_id=new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(ULID_RANDOM_BYTES)),
+            step="health",
+            sender=self.world.name,
+            remaining_ms=PATH_MS,
+            body=encode(AskHealth()),
+        )
+        health = await self.exchange(destination, envelope, Health)
+        if not health.ok:
+            raise Unavailable(f"{name}: {', '.join(ailing(health.parts))}")
 
     @staticmethod
     async def _probe(probe: Probe) -> Part:

@@ -34,7 +34,7 @@ from warifu.kernel.errors import (
     WarifuError,
 )
 from warifu.kernel.ids import new_ulid
-from warifu.nodes.base import Node, Probe, World
+from warifu.nodes.base import PATH_MS, Node, Probe, World
 from warifu.nodes.hsm_pool import HsmRejected, NoSuchKey, UnknownSession
 from warifu.ports.crypto import Crypto
 
@@ -46,7 +46,6 @@ COUNTER: Final = frozenset(
 MAX_WAITING: Final = 512
 """Messages in this CS at once; one more is refused with when to come back."""
 KEY_MS: Final = 5_000
-PATH_MS: Final = 1_500
 SESSION_REFUSED: Final = frozenset({HsmRejected.code, NoSuchKey.code, UnknownSession.code})
 """What a relay's HSM says when it does not open a message: its key is another one by now, or it lost the session."""
 RESERVE_MS: Final = 50

@@ -17,9 +17,8 @@ from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
 from warifu.domain.admission.places import place_of
 from warifu.domain.admission.rules import Limits, admit
 from warifu.domain.messages import SESSION_INFO, context, nonce
-from warifu.kernel.errors import Refused, Unavailable, WarifuError
-from warifu.kernel.ids import new_ulid
-from warifu.nodes.base import Call, Probe, World, ailing, expect
+from warifu.kernel.errors import Refused, WarifuError
+from warifu.nodes.base import Call, Probe, World, expect
 from warifu.nodes.cs import COUNTER
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.with_hsm import WithHsm
@@ -27,7 +26,6 @@ from warifu.ports.hsm import DecryptMessage, EncryptMessage, PublicKey
 
 CENTER: Final = "center"
 MESSAGE_KEY: Final = "relay-message"
-PATH_MS: Final = 1_500
 
 
 class NotCarried(Refused):
@@ -57,17 +55,7 @@ class Relay(WithHsm):
         return super().parts() | {"path": self._probe_path}
 
     async def _probe_path(self) -> None:
-        envelope = Envelope(
-            name=AskHealth.NAME,
-            operation_id=new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10)),
-            step="health",
-            sender=self.world.name,
-            remaining_ms=PATH_MS,
-            body=encode(AskHealth()),
-        )
-        health = await self.exchange(CENTER, envelope, Health)
-        if not health.ok:
-            raise Unavailable(f"the centre: {', '.join(ailing(health.parts))}")
+        await self.probe_node(CENTER, "the centre")
 
     async def forward(self, call: Call) -> Forwarded:
         """Decrypt, admit, pass on to the centre, encrypt the answer."""
