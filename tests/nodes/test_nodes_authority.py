@@ -27,7 +27,7 @@ from warifu.contract.authority import (
 )
 from warifu.contract.errors import open_reply
 from warifu.contract.message import Answer, Done, Request
-from warifu.contract.values import Person, ResidentEvent
+from warifu.contract.values import CertificateKind, Person, ResidentEvent
 from warifu.domain.certificates.errors import CardAlreadyMade, LeftRegister, StaleIdentity, WriteEnded
 from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, StoredKeyPair
 from warifu.kernel.errors import KeyReused, NotAllowed
@@ -148,6 +148,33 @@ def test_nothing_is_signed_for_a_card_write_that_has_ended(outcome: str) -> None
             assert said == [("authentication", "valid"), ("signature", "valid")]
 
     run(settled_meanwhile())
+
+
+@pytest.mark.parametrize("event", ["undone", "death", "name"])
+def test_no_intent_is_recorded_after_what_would_have_ended_it(event: str) -> None:
+    """The end, or the change, comes between the look at the register and the record of the intent."""
+    errors = {"undone": WriteEnded, "death": LeftRegister, "name": StaleIdentity}
+
+    async def in_between() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            signer, real = house.authority.signer, house.authority.signer.next_serial
+
+            async def ended_meanwhile(kind: CertificateKind) -> int:
+                signer.next_serial = real  # type: ignore[method-assign]
+                if event == "undone":
+                    await at.settle("undone")
+                else:
+                    person = RENAMED if event == "name" else PERSON
+                    await house.change(house.card(at.card_id).resident_id, event, person)  # type: ignore[arg-type]
+                return await real(kind)
+
+            signer.next_serial = ended_meanwhile  # type: ignore[method-assign]
+            assert await outcome_of(at) is errors[event]
+            assert states(house, at.write_id) == []
+            assert pairs_kept(house) == set()
+
+    run(in_between())
 
 
 def test_nothing_is_intended_for_a_card_write_that_has_ended() -> None:
