@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from warifu.adapters.crypto import private_bytes
 from warifu.adapters.hsm.device import KEY_BYTES
 from warifu.adapters.hsm.engine import Engine
@@ -159,7 +161,8 @@ class SimulatedWorker:
     def _tell(self, what: str, command: hsm.HsmCommand | None = None) -> None:
         if self._factory.told:
             kind = "" if command is None else type(command).__name__
-            self._world.record("hsm", self.name, outcome=what, name=kind, step=str(self.number))
+            digest = "" if command is None else digest_of(command)
+            self._world.record("hsm", self.name, outcome=what, name=kind, step=str(self.number), digest=digest)
 
 
 class SimulatedFactory:
@@ -201,6 +204,11 @@ class SimulatedFactory:
     def busy(self) -> int:
         """Workers that have proved themselves and that somebody waits for."""
         return sum(worker.asked and worker.proved for worker in self.workers.values())
+
+
+def digest_of(command: hsm.HsmCommand) -> str:
+    """Tells commands apart in a history, without their data."""
+    return hashlib.sha256(msgspec.msgpack.encode(command)).hexdigest()[:16]
 
 
 def device(deal: Deal, keys: Iterable[tuple[str, hsm.Purpose]]) -> SimulatedDevice:

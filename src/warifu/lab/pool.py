@@ -13,7 +13,7 @@ from msgspec import Struct
 from warifu.adapters.hsm.engine import Engine
 from warifu.adapters.hsm.software import StoredKey
 from warifu.kernel.errors import Unavailable, WarifuError
-from warifu.lab.devices import SimulatedDevice, SimulatedFactory, device
+from warifu.lab.devices import SimulatedDevice, SimulatedFactory, device, digest_of
 from warifu.lab.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.lab.loop import Process
 from warifu.lab.pool_properties import AttemptsUsed, CallsEnd, Fenced, Proved, SlowOut
@@ -55,6 +55,7 @@ class PoolTrial:
         pool = pool_class(world.plan.without)
         self.pool = pool(self._factory, "relay-1/hsm", SIZE, limits=LIMITS, on_fence=self._told)
         self._closed = False
+        self._asking = 0
         self._running = world.loop.create_task(self._run(), name="pool", context=Process("relay-1").context)
         self._reference: Engine[StoredKey] = Engine(SimulatedDevice(Deal(), self._device.keys))
         self._sessions = self._agree()
@@ -122,8 +123,10 @@ class PoolTrial:
         world, name = self._world, type(question.command).__name__
         node = f"caller-{step.partition('.')[0]}"
         full = self.pool.health().queued >= QUEUE
-        world.record("invoke", node, peer="hsm", step=step, name=name, detail=str(deadline_ms))
+        digest = digest_of(question.command)
+        world.record("invoke", node, peer="hsm", step=step, name=name, digest=digest, detail=str(deadline_ms))
         outcome = "gone"
+        self._asking += 1
         try:
             reply = await self.pool.call(question.command, deadline_ms)
             outcome = "ok"
@@ -132,6 +135,7 @@ class PoolTrial:
         except WarifuError as error:
             outcome = _outcome(error)
         finally:
+            self._asking -= 1
             world.record("answer", node, peer="hsm", step=step, name=name, outcome=outcome)
         if full is not (outcome == "hsm.full"):
             world.violated("bounded queues", f"{step}: {outcome}, though the queue was {'' if full else 'not '}full")
@@ -180,6 +184,8 @@ class PoolTrial:
         health = self.pool.health()
         if health.queued > QUEUE + SIZE:  # what fenced workers left comes on top
             self._world.violated("bounded queues", f"{health.queued} commands wait")
+        if health.queued > self._asking:
+            self._world.violated("what is held is given back", f"{health.queued} wait, for {self._asking} callers")
         if health.queued and health.ready > self._factory.busy():
             self._world.violated("no job waits beside a free worker", f"{health.queued} wait")
         if len(self.pool.dumps()) > LIMITS.dumps:

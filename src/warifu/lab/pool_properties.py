@@ -166,20 +166,24 @@ class AttemptsUsed:
 
     def __init__(self, attempts: int) -> None:
         self._attempts = attempts
-        self._fenced: list[int] = []
-        self._asked: dict[str, int] = {}
+        self._tried: dict[str, dict[str, None]] = {}
+        """By the command's digest: the workers that had it."""
+        self._asked: dict[str, str] = {}
 
     def see(self, event: Event) -> str | None:
-        """Count the workers lost while the caller waited: no fewer than its attempts."""
-        if event.kind == "hsm" and event.outcome == "kill":
-            self._fenced.append(event.at_ms)
+        """Count the workers that had the command: as many as it may cost, no more, and no fewer if it is given up."""
+        if event.kind == "hsm" and event.outcome == "command" and event.digest in self._tried:
+            tried = self._tried[event.digest]
+            tried[event.step] = None
+            if len(tried) > self._attempts:
+                return f"{event.name} cost {len(tried)} workers, {self._attempts} are allowed"
         elif event.kind == "invoke" and event.peer == "hsm":
-            self._asked[event.step] = len(self._fenced)
+            self._asked[event.step] = event.digest
+            self._tried[event.digest] = {}
         elif event.kind == "answer" and event.peer == "hsm":
-            lost = len(self._fenced) - self._asked.pop(event.step, 0)
-            # the last one is given up before its worker is killed
-            if event.outcome == "hsm.gave_up" and lost < self._attempts - 1:
-                return f"{event.step} was given up after {lost} of {self._attempts} workers"
+            tried = self._tried.pop(self._asked.pop(event.step, ""), {})
+            if event.outcome == "hsm.gave_up" and len(tried) < self._attempts:
+                return f"{event.step} was given up after {len(tried)} of {self._attempts} workers"
         return None
 
     def end(self) -> str | None:
