@@ -98,7 +98,7 @@ def test_a_card_the_centre_was_not_told_of_is_not_shipped_until_it_is() -> None:
     async def story() -> None:
         async with House().running() as house:
             await house.apply(await house.register())
-            house._is_lost = first_report  # type: ignore[method-assign]
+            house._is_lost = first_report  # type: ignore[method-assign,assignment]
             assert (await house.produce()).shipments == ()
             second = await house.produce()
             assert [len(each.card_ids) for each in second.shipments] == [1]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from nodes_house import House
 from nodes_parts import EngineFactory, ListLog, LoopClock, MemoryDevice, run
 
 from warifu.adapters.net.handling import Peer
@@ -461,3 +462,18 @@ def test_a_relay_tells_its_key_and_its_health_is_its_hsm() -> None:
         assert path.crypto.agree(told.public_key, SESSION_INFO).key
 
     with_path(key)
+
+
+def test_one_identifier_ties_the_logs_together() -> None:
+    async def story() -> None:
+        async with House().running() as house:
+            await house.apply(await house.register())
+            (card,) = await house.receive(await house.produce())
+            operation = house.new_id()
+            await house.perform("setup", card, operation_id=operation)
+            told = [(event, fields) for event, fields in house.log.records if fields.get("operation_id") == operation]
+            events = {event for event, _ in told}
+            assert {"cs.carried", "relay.passed"} <= events
+            assert all(len(str(fields)) < 400 for _, fields in told)
+
+    run(story())

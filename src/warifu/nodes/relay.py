@@ -71,6 +71,17 @@ class Relay(WithHsm):
 
     async def _passed_on(self, call: Call, inner: Envelope) -> Reply:
         """The centre's reply; an error of ours travels inside the encrypted reply too."""
+        reply = await self._answered(call, inner)
+        self.world.log.info(
+            "relay.passed",
+            operation_id=inner.operation_id,
+            step=inner.step,
+            message=inner.name,
+            code=reply.error.code if reply.error else "ok",
+        )
+        return reply
+
+    async def _answered(self, call: Call, inner: Envelope) -> Reply:
         try:
             _check(call, inner)
             if inner.name == AskHealth.NAME:
