@@ -30,9 +30,7 @@ from warifu.contract.center import (
     Received,
     Script,
 )
-from warifu.contract.codec import encode
-from warifu.contract.envelope import Envelope, ServiceClass
-from warifu.contract.health import AskHealth, Health
+from warifu.contract.envelope import ServiceClass
 from warifu.contract.message import Answer, Request
 from warifu.contract.terminal import (
     ChangePin,
@@ -47,7 +45,6 @@ from warifu.contract.values import CardState, ChipStatus, OperationKind, PinName
 from warifu.domain.cards.chip_names import PIN_PLACES, chip_status
 from warifu.domain.cards.errors import AnotherCard
 from warifu.kernel.errors import Refused, TryAgain, Unavailable
-from warifu.kernel.ids import new_ulid
 from warifu.nodes.base import Call, Node, Probe, World, expect
 from warifu.ports.reader import CardGone, Connection, Reader
 
@@ -56,7 +53,6 @@ MAX_STEPS = 24
 UNDONE_MAX = 2
 """Card writes in a row that the chip did not commit: more tries would only use up certificates and key pairs."""
 CONNECT_MS = 15_000
-PATH_MS = 1_800
 
 A = TypeVar("A", bound=Answer)
 
@@ -126,17 +122,7 @@ class Terminal(Node):
         return super().parts() | {"path": self._probe_path}
 
     async def _probe_path(self) -> None:
-        envelope = Envelope(
-            name=AskHealth.NAME,
-            operation_id=new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10)),
-            step="health",
-            sender=self.world.name,
-            remaining_ms=PATH_MS,
-            body=encode(AskHealth()),
-        )
-        health = await self.exchange(self.cs, envelope, Health)
-        if not health.ok:
-            raise Unavailable(f"the CS: {', '.join(name for name, part in health.parts.items() if not part.ok)}")
+        await self.probe_node(self.cs, "the CS")
 
     async def change_pin(self, call: Call) -> PinChanged:
         """The holder changes a PIN that is known; nothing leaves the counter."""
