@@ -34,6 +34,8 @@ ERRANDS: Final[dict[str, tuple[tuple[Errand, ...], ...]]] = {
 DEFAULT_SIZE: Final = 2
 """Holders who come."""
 LOOKS: Final = 3
+SEALED_MS: Final = 2_500
+"""Within this time after the last look, the audit trail is sealed."""
 OVERTAKEN: Final = frozenset(
     {
         "operation.write_not_settled",
@@ -159,8 +161,9 @@ class CounterTrial:
 
     async def conclude(self) -> None:
         """Chip, record, register and audit are whole; every node says that it is well."""
-        self._evening.check()
         await self._world.all_well(WELL_MS)
+        await asyncio.sleep(SEALED_MS / 1000)
+        self._evening.check()
 
     def state(self) -> object:
         """Records, chips and who is up."""

@@ -135,7 +135,8 @@ class Evening:
         for kind, store in self._nation.stores.items():
             state = store._state  # noqa: SLF001 - an export without a store that may fail
             try:
-                verify_export(state.audit, state.seals)
+                if verify_export(state.audit, state.seals).unsealed:
+                    self._bad("the audit chain is whole", f"{kind}: not sealed any more")
             except AuditBroken as error:
                 self._bad("the audit chain is whole", f"{kind}: {error}")
 

@@ -44,6 +44,8 @@ class SimulatedDevice(SoftwareDevice):
         self.deal = deal
         self.keys = dict(keys or {})
         self.entropy = SeededEntropy(0, "device")
+        self.opened: dict[tuple[bytes, bytes], str] = {}
+        """Which message came under which session and nonce."""
 
     def create(self, label: str, purpose: hsm.Purpose) -> None:
         """Make the key unless it is there."""
@@ -81,6 +83,8 @@ class SimulatedWorker:
         self.slow = False
         self.asked = False
         """Whether somebody waits for it now."""
+        self.working = False
+        """Whether it is for somebody's command, not for a self-test."""
         self.proved = False
         self._stalled = False
         self._factory = factory
@@ -96,11 +100,11 @@ class SimulatedWorker:
         self._tell("command", command)
         self._answers.append(asyncio.get_running_loop().create_future())
         self._take(command, self._answers[-1])
-        oldest, self.asked = self._answers[0], True
+        oldest, self.asked, self.working = self._answers[0], True, not isinstance(command, hsm.SelfTest)
         try:
             reply = await oldest
         finally:
-            self.asked = False
+            self.asked = self.working = False
         self.proved = True
         if self._answers and self._answers[0] is oldest:
             self._answers.popleft()
@@ -114,8 +118,16 @@ class SimulatedWorker:
         self._tell("kill")
         await asyncio.sleep(self._world.delay_ms(*QUICK_MS) / 1000)
 
+    def _check_nonce(self, command: hsm.HsmCommand) -> None:
+        """Who seals messages for a device uses a counter once (what the device seals, it may be asked twice)."""
+        if isinstance(command, hsm.DecryptMessage):
+            first = self._factory.device.opened.setdefault((command.session, command.nonce), digest_of(command))
+            if first != digest_of(command):
+                self._world.violated("a nonce is used once", f"session {command.session.hex()[:8]}")
+
     def _take(self, command: hsm.HsmCommand, answer: "asyncio.Future[hsm.HsmReply]") -> None:
         world, name = self._world, self.name
+        self._check_nonce(command)
         if self._factory.stalls:
             self._factory.stalls -= 1
             self._stalled = True
@@ -133,7 +145,10 @@ class SimulatedWorker:
         self.slow = self.slow or world.strikes("hsm_slow", self.name)
         if world.strikes("hsm_late", self.name):
             return world.delay_ms(*LATE_MS)
-        return world.delay_ms(*(SLOW_MS if self.slow and not world.dice.calm else QUICK_MS))
+        return world.delay_ms(*(SLOW_MS if self.slow and self._stays_slow() else QUICK_MS))
+
+    def _stays_slow(self) -> bool:
+        return not self._world.dice.calm or self.number == self._factory.slow_number
 
     def _right(self, command: hsm.HsmCommand) -> hsm.HsmReply:
         # A device's own known answers would cost 50 ms of real time for each new worker; its health is simulated.
@@ -182,6 +197,8 @@ class SimulatedFactory:
         """Whether the device answers no worker at all."""
         self.stalls = 0
         """How many of the next commands silence their worker."""
+        self.slow_number = 0
+        """Which worker is slow from its birth; the first is number 1."""
         self.workers: dict[int, SimulatedWorker] = {}
         """Those that were not killed."""
         self._spawned = 0
@@ -196,10 +213,15 @@ class SimulatedFactory:
         await asyncio.sleep(world.delay_ms(*SPAWN_MS) / 1000)
         self._spawned += 1
         worker = SimulatedWorker(name, self._spawned, self)
+        worker.slow = self._spawned == self.slow_number
         self.workers[worker.number] = worker
         if self.told:
             world.record("hsm", name, outcome="spawn", step=str(worker.number))
         return worker
+
+    def working(self) -> int:
+        """Workers that do somebody's command."""
+        return sum(worker.working for worker in self.workers.values())
 
     def busy(self) -> int:
         """Workers that have proved themselves and that somebody waits for."""

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Collection
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 SLOW_MS = 5000
 DIGEST_SHOWN = 16
+
+
+DUE_MS: ContextVar[int | None] = ContextVar("due_ms", default=None)
+"""When the request being answered is due, in the loop's milliseconds."""
+OWN_TIME = frozenset({"cs", "health"})
+"""Steps of a node's own questions, which others wait for too: they have a time of their own."""
 
 
 class Balancer(Protocol):
@@ -120,6 +127,11 @@ class Network:
 
     async def _call(self, exchange: Exchange) -> Reply:
         sender, destination, envelope = exchange.sender, exchange.destination, exchange.envelope
+        due_ms = DUE_MS.get()
+        if due_ms is not None and envelope.step not in OWN_TIME and exchange.sent_ms + envelope.remaining_ms > due_ms:
+            late_ms = exchange.sent_ms + envelope.remaining_ms - due_ms
+            text = f"{sender} gives {envelope.name} {envelope.step} {late_ms} ms more than it has itself"
+            self._world.violated("time left is lowered at every hop", text)
         digest = envelope.digest().hex()[:DIGEST_SHOWN]
         self._world.record(
             "send", sender, peer=destination, digest=digest, detail=envelope.service_class, **exchange.fields()
@@ -193,6 +205,7 @@ class Network:
         begun_ms, serving = self._world.loop.now_ms, machine.serving
         deadline = asyncio.timeout(envelope.remaining_ms / 1000)
         serving[envelope.name] += 1
+        DUE_MS.set(begun_ms + envelope.remaining_ms)
         self._served += 1
         number = f"#{self._served}"
         self._world.record("begin", machine.name, peer=exchange.sender, detail=number, **exchange.fields())

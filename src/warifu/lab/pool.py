@@ -31,6 +31,12 @@ DEFAULT_SIZE: Final = 12
 COMMANDS: Final = (1, 3, 6, 25)
 DEADLINES_MS: Final = (5, 60, 500, 2_000, 2_100, 6_000, 30_000)
 PATIENT_MS: Final = 30_000
+SNAPPED_SHARE: Final = 0.2
+"""Of drawn delays: what matters here happens in the instants of timers."""
+PACED_SHARE: Final = 8
+PACE_MS: Final = 50
+PACED: Final = 500
+"""One run in so many has a worker that is slow from its birth and somebody who asks steadily, so long that it shows."""
 CANCELLED_SHARE: Final = 5
 """One caller in so many goes away in the middle."""
 LIMITS: Final = PoolLimits(queue=QUEUE, sessions=4, history=8, dumps=4)
@@ -49,9 +55,12 @@ class PoolTrial:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        world.snap_within_ms = 6_000
+        self._paced = not world.plan.tight and world.plan.seed % PACED_SHARE == 0
+        world.snap_within_ms, world.snapped_share = 6_000, 0.0 if self._paced else SNAPPED_SHARE
         self._device = device(Deal(), ((MAC, "mac"), (AGREE, "agree"), (WRAP, "wrap")))
         self._factory = SimulatedFactory(world, self._device, told=True)
+        self._factory.slow_number = int(self._paced)
+        world.lasts_ms = 10 * PACED * PACE_MS
         pool = pool_class(world.plan.without)
         self.pool = pool(self._factory, "relay-1/hsm", SIZE, limits=LIMITS, on_fence=self._told)
         self._closed = False
@@ -92,11 +101,20 @@ class PoolTrial:
         async with asyncio.TaskGroup() as group:
             for number in range(size):
                 group.create_task(self._caller(number + 1), name=f"caller {number + 1}")
+            if self._paced:
+                group.create_task(self._pace(0))
+                group.create_task(self._pace(1))
         await self._calm()
         async with asyncio.TaskGroup() as group:
             for number in range(SIZE + 1):
                 group.create_task(self._served(f"after.{number + 1}"))
         await self._close()
+
+    async def _pace(self, caller: int) -> None:
+        for turn in range(PACED):
+            step = f"{90 + caller}.{turn}"
+            await self._ask(step, self._mac(step), PATIENT_MS)
+            await asyncio.sleep(PACE_MS / 1000)
 
     async def _calm(self) -> None:
         """Until the storm is over and what it left has had time to recover."""
@@ -186,6 +204,8 @@ class PoolTrial:
             self._world.violated("bounded queues", f"{health.queued} commands wait")
         if health.queued > self._asking:
             self._world.violated("what is held is given back", f"{health.queued} wait, for {self._asking} callers")
+        if self._asking > health.queued + self._factory.working():
+            self._world.violated("no job is lost", f"{self._asking} callers, {health.queued} wait, the rest is nowhere")
         if health.queued and health.ready > self._factory.busy():
             self._world.violated("no job waits beside a free worker", f"{health.queued} wait")
         if len(self.pool.dumps()) > LIMITS.dumps:

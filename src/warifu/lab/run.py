@@ -23,6 +23,7 @@ HEAL_MS = 120_000
 """Virtual time after the storm within which everything must have converged."""
 LOOK_MS = 50
 WAITING_SHOWN = 1_000
+PREPARED = "the main job is done where nothing goes wrong"
 CONVERGES = "everything converges after the storm"
 
 
@@ -58,7 +59,9 @@ def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps
         order: instead of the one drawn from the seed.
         max_steps: more are a failure.
     """
-    scenario.prepare()
+    unprepared = _prepared(scenario)
+    if unprepared is not None:
+        return Outcome(plan, unprepared, "", 0, 0, 0, {}, 0, (), (), 0)
     chosen = order or drawn(Random(f"{plan.seed}/order"))  # noqa: S311 - repeatable on purpose
     loop = SimulatedLoop(chosen, max_steps)
     failure: Failure | None = None
@@ -74,6 +77,15 @@ def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps
             trace_hash = loop.trace_hash()
             loop.close()
     return _outcome(world, failure, trace_hash)
+
+
+def _prepared(scenario: Scenario) -> Failure | None:
+    """Make what runs begin with; when that fails without any fault, no run is needed to say so."""
+    try:
+        scenario.prepare()
+    except WarifuError as error:
+        return Failure(PREPARED, f"{PREPARED}: {error.code} {error}")
+    return None
 
 
 def _outcome(world: World, failure: Failure | None, trace_hash: str) -> Outcome:

@@ -171,10 +171,10 @@ class CommunicationServer(Node):
         await asyncio.sleep(wait_ms / 1000)
 
     async def _send(self, envelope: Envelope, deadline: float) -> Reply:
+        session = await self._agreed()
         left = int((deadline - _now()) * 1000) - RESERVE_MS
         if left <= 0:
             raise DeadlinePassed(envelope.name)
-        session = await self._agreed()
         counter = session.next_counter()
         inner = encode(msgspec.structs.replace(envelope, remaining_ms=left))
         request = Forward(
