@@ -1,7 +1,9 @@
 """``warifu card``'s further words: what they print, what they refuse, and that they leave nothing behind."""
 
+import asyncio
 import base64
 import json
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from warifu.chip import client, layout
 from warifu.domain.pki import ocsp
 from warifu.kernel.errors import Malformed, NotFound
 from warifu.lend.hold import TracedCard, saved
-from warifu.lend.service import answer, edge
+from warifu.lend.service import edge
 from warifu.lend.trace import Line, Trace, read_line
 
 
@@ -101,11 +103,16 @@ def test_a_saved_trace_is_read_again(desk: Desk, tmp_path: Path, capsys: pytest.
         read_line(b"{}")
 
 
+async def _finished(answer: Awaitable[HttpResponse]) -> HttpResponse:
+    return await answer
+
+
 def test_relying_parties_are_answered(desk: Desk) -> None:
     request = ocsp.request([ocsp.cert_id(desk.authority.authority("signature"), 0x01000000)])
 
     def get(path: str, method: str = "GET", body: bytes = b"") -> bytes:
-        return answer(desk.authority, HttpRequest(method=method, path=path, body=body), desk.now_ms).body
+        answered = edge(desk.authority, lambda: desk.now_ms)(HttpRequest(method=method, path=path, body=body))
+        return asyncio.run(_finished(answered)).body
 
     posted = get("/ocsp", "POST", request)
     assert get("/ocsp/" + base64.b64encode(request).decode()) == posted

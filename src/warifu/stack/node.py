@@ -17,6 +17,7 @@ import uvloop
 
 from warifu.adapters.net.handling import Peer
 from warifu.adapters.net.http import HttpServer, serve_http
+from warifu.adapters.net.relying import relying_edge
 from warifu.adapters.net.server import serve
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import WarifuError
@@ -24,7 +25,6 @@ from warifu.nodes.base import Node
 from warifu.nodes.responder import Responder
 from warifu.stack import compose, config
 from warifu.stack.addresses import Address
-from warifu.stack.edges import responder_edge
 from warifu.stack.errors import ConfigInvalid, HomeUnusable, PortTaken, error_line, first_error
 from warifu.stack.home import Home
 from warifu.stack.keeper import PERMANENT_STATUS
@@ -75,7 +75,7 @@ async def _serve_edge(own: config.NodeConfig, node: Node, log: JsonLog) -> HttpS
     if own.http is None or not isinstance(node, Responder):
         return None
     with _taken(own.name, own.http):
-        return await serve_http(responder_edge(node), own.http.host, own.http.port, log=log)
+        return await serve_http(relying_edge(node), own.http.host, own.http.port, log=log)
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def has_http(self) -> bool:
-        """Whether it has an HTTP face (``stack.edges``)."""
+        """Whether it has an HTTP face (``adapters.net.relying``)."""
         return self.kind == "responder"
 
     @property

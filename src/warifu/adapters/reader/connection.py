@@ -1,6 +1,7 @@
 """What readers whose chips run in this process have in common: a powered chip, pulling it, cutting its power."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
@@ -78,7 +79,7 @@ class ChipConnection:
                 self._release()
 
 
-class ChipReader:
+class ChipReader(ABC):
     """A reader that runs the chips itself, and can pull them.
 
     Args:
@@ -96,9 +97,9 @@ class ChipReader:
         self._connected: dict[str, ChipConnection] = {}
         self._cuts: dict[str, tuple[int, bool]] = {}
 
+    @abstractmethod
     def _store(self, card_id: str, image: bytes) -> None:
         """Keep the card's new image."""
-        raise NotImplementedError
 
     def _power_up(self, image: bytes, card_id: str) -> Chip:
         return Chip(

@@ -1,4 +1,4 @@
-"""HTTP faces of nodes. Only the responder has one yet: relying parties speak HTTP (RFC 6960 appendix A, RFC 5280).
+"""What relying parties ask over HTTP (RFC 6960 appendix A, RFC 5280), whoever answers: a responder, a lent test CA.
 
 ==========================================  =========================================================
 ``POST /ocsp``                              OCSP request, DER
@@ -12,13 +12,12 @@
 import base64
 import binascii
 import re
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from warifu.adapters.net.http import HttpHandler, HttpRequest, HttpResponse
 from warifu.contract.values import CertificateKind
 from warifu.kernel.errors import Malformed, NotFound
 from warifu.kernel.municipalities import municipality
-from warifu.nodes.responder import Responder
 
 _LIST: Final = re.compile(r"^/crl/(signature|authentication)(?:/([0-9]{6}))?\.crl$")
 _ROOT: Final = re.compile(r"^/ca/(signature|authentication)\.cer$")
@@ -27,19 +26,32 @@ _FRESH: Final = {"cache-control": "no-cache"}
 """A list or answer that somebody else keeps would hide a revocation: each request asks us."""
 
 
-def responder_edge(responder: Responder) -> HttpHandler:
+class Source(Protocol):
+    """Whoever knows what is revoked. All answers are DER."""
+
+    async def answer(self, data: bytes) -> bytes:
+        """An OCSP answer to a request's bytes; what cannot be answered gets OCSP's own error answer."""
+
+    async def list(self, ca: CertificateKind, municipality: str = "") -> bytes:
+        """The current list: the full one, or one municipality's."""
+
+    async def root(self, ca: CertificateKind) -> bytes:
+        """The newest CA certificate."""
+
+
+def relying_edge(source: Source) -> HttpHandler:
     """Answers relying parties."""
 
     async def handle(request: HttpRequest) -> HttpResponse:
         if request.path == _OCSP or request.path.startswith(f"{_OCSP}/"):
-            return _answer("application/ocsp-response", await responder.answer(_ocsp_request(request)))
+            return _answer("application/ocsp-response", await source.answer(_ocsp_request(request)))
         if found := _LIST.match(request.path):
             ca, code = cast("CertificateKind", found[1]), found[2] or ""
             if code:
                 municipality(code)  # an unknown one is not found, not an empty list
-            return _answer("application/pkix-crl", await responder.list(ca, code))
+            return _answer("application/pkix-crl", await source.list(ca, code))
         if found := _ROOT.match(request.path):
-            return _answer("application/pkix-cert", await responder.root(cast("CertificateKind", found[1])))
+            return _answer("application/pkix-cert", await source.root(cast("CertificateKind", found[1])))
         raise NotFound(request.path[:60])
 
     return handle
