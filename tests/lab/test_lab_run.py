@@ -22,7 +22,18 @@ SAFEGUARDS = {
     "version-guard": "a number is given once",
     "outbox-order": "order per ordering key",
 }
-OTHERS = {"half_sick", "pull", "overload", "hsm_stall", "hsm_late", "hsm_slow", "hsm_wrong", "hsm_die", "hsm_spawn"}
+OTHERS = {
+    "half_sick",
+    "pull",
+    "chip_error",
+    "overload",
+    "hsm_stall",
+    "hsm_late",
+    "hsm_slow",
+    "hsm_wrong",
+    "hsm_die",
+    "hsm_spawn",
+}
 """Faults that need a relay, an HSM or a card."""
 SEEDS = (0, 3, 8, 21)
 HASHES = """

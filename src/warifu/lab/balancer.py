@@ -26,9 +26,11 @@ class HealthBalancer:
 
     Args:
         destination: whose machines.
+        every_ms: how long between two questions.
     """
 
-    def __init__(self, world: "World", destination: str) -> None:
+    def __init__(self, world: "World", destination: str, every_ms: int = EVERY_MS) -> None:
+        self._every_ms = every_ms
         self.name = "supervisor"
         self.rotation: dict[str, None] = {}
         self.sick: dict[str, int] = {}
@@ -50,7 +52,7 @@ class HealthBalancer:
             elif machine.name in self.rotation:
                 del self.rotation[machine.name]
                 self._world.record("log", self.name, peer=machine.name, outcome="out of rotation")
-            await asyncio.sleep(EVERY_MS / 1000)
+            await asyncio.sleep(self._every_ms / 1000)
 
     async def _well(self, machine: "Machine") -> bool:
         if not machine.up:

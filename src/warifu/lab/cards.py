@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from warifu.lab.world import World
 
 COMMAND_MS: Final = (0, 1)
+SECURED: Final = 0x84
+MEMORY_FAILURE: Final = bytes.fromhex("6581")
+"""ISO 7816-4."""
 Cut = Literal["", "before save", "after save"]
 
 
@@ -36,6 +39,8 @@ class SimulatedConnection:
         await asyncio.sleep(self._world.delay_ms(*COMMAND_MS) / 1000)
         if self._gone:
             raise CardGone("the card was pulled")
+        if command[0] == SECURED and self._world.strikes("chip_error", self._card):
+            return MEMORY_FAILURE
         if not self._world.strikes("pull", self._card):
             return self._chip.transmit(command)
         self._gone = True

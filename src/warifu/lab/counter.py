@@ -33,6 +33,9 @@ ERRANDS: Final[dict[str, tuple[tuple[Errand, ...], ...]]] = {
 """What the holder of a card in this state may come for, in turn."""
 DEFAULT_SIZE: Final = 2
 """Holders who come."""
+HARSH: Final = (1.0, 0.3, 0.1)
+"""How hard the storm is: an operation takes a hundred messages, and in the hardest none comes to the card."""
+AT_THE_CARD: Final = frozenset({"pull", "chip_error"})
 LOOKS: Final = 3
 SEALED_MS: Final = 2_500
 """Within this time after the last look, the audit trail is sealed."""
@@ -47,8 +50,10 @@ OVERTAKEN: Final = frozenset(
 )
 """What a run may be told that another run of the same operation overtook; who is told so again and again is stuck."""
 PATIENT: Final = 4
-PATIENCE_MS: Final = (12_000, 20_000, 60_000)
-STORMS_MS: Final = (1_500, 4_000, 8_000, 15_000)
+PATIENCE_MS: Final = (800, 2_500, 6_000, 20_000)
+"""A clerk's in the storm: who is impatient has two runs of one operation under way."""
+CALM_MS: Final = 60_000
+STORMS_MS: Final = (2_000, 5_000, 10_000, 20_000)
 BACK_MS: Final = (1, 1_500)
 """How long a clerk takes to begin again."""
 FEWER_PINS: Final = 3
@@ -63,6 +68,7 @@ class CounterTrial:
         begin = morning()
         world.deal = Deal(begin.dealt)
         world.storms_ms, world.snap_within_ms, world.snapped_share = STORMS_MS, 3_000, 0.03
+        world.dice.soften(HARSH[world.pick(len(HARSH))], AT_THE_CARD)
         self.nation = Nation(world, begin)
         self.holders = self._coming(begin.holders)
         self._evening = Evening(world, self.nation)
@@ -85,7 +91,7 @@ class CounterTrial:
 
     async def _visit(self, number: int, holder: Holder) -> None:
         world = self._world
-        clerk = Driver(world, f"driver-{number + 1}", PATIENCE_MS[world.pick(len(PATIENCE_MS))])
+        clerk = Driver(world, f"driver-{number + 1}", PATIENCE_MS[world.pick(len(PATIENCE_MS))], CALM_MS)
         errands = ERRANDS[holder.state]
         place = THERE if holder.state == "moved" else HERE
         for turn, errand in enumerate(errands[world.pick(len(errands))]):
@@ -132,7 +138,7 @@ class CounterTrial:
     async def _look_at(self, number: int) -> None:
         """Somebody else of the same municipality asks for a card's record, through the same CS."""
         world = self._world
-        looker = Driver(world, f"terminal-{HERE}-9{number}", PATIENCE_MS[0])
+        looker = Driver(world, f"terminal-{HERE}-9{number}", CALM_MS)
         await asyncio.sleep(world.delay_ms(0, 2_000) / 1000)
         card = self.holders[number % len(self.holders)].card_id
         found = await looker.ask(

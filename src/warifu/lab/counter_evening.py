@@ -11,7 +11,7 @@ from warifu.domain.cards import plans
 from warifu.domain.cards.records import Card, CardWrite, Operation
 from warifu.domain.certificates.records import AppletWrite, Certificate, Revocation, StoredKeyPair
 from warifu.kernel.ids import ulid_text
-from warifu.lab.nation import Holder, Nation
+from warifu.lab.nation import KEY_PAIRS, Holder, Nation
 from warifu.ports.store import Record
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class Evening:
             self._bad("a key pair and a serial are used once", f"key pair of {max(pairs.values())} certificates")
         told = {row.write_id: row.state for row in self._rows("authority", AppletWrite)}
         known = {row.key_pair_id: row for row in self._rows("authority", StoredKeyPair)}
+        if sum(row.state == "free" for row in known.values()) < KEY_PAIRS:
+            self._bad("the stock of key pairs is filled again", f"{len(known)} pairs, too few of them free")
         revoked = {(row.ca, row.serial) for row in self._rows("authority", Revocation)}
         for row in certificates:
             if row.state == "intent" and told.get(row.write_id) != "undone":

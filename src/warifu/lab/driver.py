@@ -3,6 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from warifu.contract.codec import encode
 from warifu.contract.envelope import Envelope, ServiceClass
 from warifu.contract.errors import open_reply
@@ -25,13 +27,15 @@ class Driver:
     Args:
         name: as sender, e.g. ``registry-1``; its kind must be one that may ask.
         patience_ms: how long it waits for an answer before it asks again; drawn when 0.
+        calm_ms: the same once the storm is over; as before when 0.
     """
 
-    def __init__(self, world: "World", name: str, patience_ms: int = 0) -> None:
+    def __init__(self, world: "World", name: str, patience_ms: int = 0, calm_ms: int = 0) -> None:
         self._world = world
         self._name = name
         self._entropy = SeededEntropy(world.plan.seed, name)
         self._patience_ms = patience_ms or PATIENCE_MS[world.pick(len(PATIENCE_MS))]
+        self._calm_ms = calm_ms or self._patience_ms
         world.network.join(name)
 
     def operation_id(self) -> str:
@@ -62,6 +66,8 @@ class Driver:
         )
         self._record("invoke", destination, envelope, "")
         while True:
+            patience_ms = self._calm_ms if self._world.dice.calm else self._patience_ms
+            envelope = msgspec.structs.replace(envelope, remaining_ms=patience_ms)
             try:
                 reply = await self._world.network.call(self._name, destination, envelope)
                 result = open_reply(reply, answer)

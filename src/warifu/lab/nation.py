@@ -63,6 +63,8 @@ PINS: Final[dict[PinName, Pin]] = {
     "text": "5678",
     "juki": "9012",
 }
+HEALTH_MS: Final = 2_000
+"""Less often than the stack: here other things are searched."""
 PATIENCE_MS: Final = 600_000
 RECORDS: Final[dict[str, tuple[type[Record], ...]]] = {
     "registry": registry.RECORDS,
@@ -120,7 +122,7 @@ class Nation:
         self._factories = {kind: SimulatedFactory(world, made) for kind, made in self.devices.items()}
         self.relays = RelayPart(world, self.devices["relay"], LIMITS)
         self._build(with_factory=morning is None)
-        self.balancer = HealthBalancer(world, "relay")
+        self.balancer = HealthBalancer(world, "relay", HEALTH_MS)
 
     def _device(self, kind: str, morning: Morning | None) -> SimulatedDevice:
         if morning is None:

@@ -37,6 +37,7 @@ FAULTS: dict[str, str] = {
     "hsm_spawn": "a new HSM worker does not come up",
     "half_sick": "a relay's HSM device, or its path to the centre, is gone while its port still answers",
     "pull": "the card is pulled: before a command, after it, or as the chip saves",
+    "chip_error": "the chip answers a command of a script with an error, and does not do it",
     "overload": "a burst of set-ups comes at once",
 }
 """Kinds of faults: what the world does."""
@@ -44,7 +45,7 @@ FAULTS: dict[str, str] = {
 ACTIVE_SHARE = 0.25
 """A kind of fault is active in this share of the runs, and then often: that finds more than a little of everything."""
 OFTEN = (0.03, 0.1, 0.3)
-RARELY = {"crash_before_commit": 0.2, "crash_after_commit": 0.2, "pull": 0.5}
+RARELY = {"crash_before_commit": 0.2, "crash_after_commit": 0.2, "pull": 0.6, "chip_error": 1.0}
 """Faults that end more than one message, or that have many occasions, come less often: else no step would ever end."""
 
 
@@ -130,6 +131,11 @@ class Dice:
     def struck(self) -> int:
         """How many faults struck or were kept quiet."""
         return self._struck
+
+    def soften(self, factor: float, but: frozenset[str]) -> None:
+        """Make every fault but these come less often."""
+        softened = {kind: chance if kind in but else chance * factor for kind, chance in self.chances.items()}
+        self.chances = softened
 
     def strikes(self, kind: str) -> bool:
         """Whether this fault happens here and now."""
