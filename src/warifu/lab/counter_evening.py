@@ -31,6 +31,13 @@ CHIP_STATES = {
 """What the chip's life state is for each state of the record (a loss is reported without the card)."""
 FILES = {"signature": layout.SIGNATURE_CERTIFICATE, "authentication": layout.AUTHENTICATION_CERTIFICATE}
 LIVE = frozenset({"issued", "valid"})
+LOOKS = {
+    "registry.identity": "resident.look",
+    "numbering.reveal": "number.look",
+    "intake.photo": "photo.look",
+    "center.card": "card.look",
+}
+"""What shows personal data, and the audit's word for it."""
 
 
 class Evening:
@@ -40,6 +47,7 @@ class Evening:
         self._world = world
         self._nation = nation
         self._done: list[tuple[Holder, OperationKind, str, str]] = []
+        self._looked = Counter(row.entry.action for store in nation.stores.values() for row in store.audit())
         self._earlier = {write.write_id for write in self._rows("center", CardWrite)}
 
     def done(self, holder: Holder, kind: OperationKind, operation_id: str, place: str) -> None:
@@ -137,10 +145,25 @@ class Evening:
         for kind, store in self._nation.stores.items():
             state = store._state  # noqa: SLF001 - an export without a store that may fail
             try:
+                self._looks(kind, Counter(row.entry.action for row in state.audit))
                 if verify_export(state.audit, state.seals).unsealed:
                     self._bad("the audit chain is whole", f"{kind}: not sealed any more")
             except AuditBroken as error:
                 self._bad("the audit chain is whole", f"{kind}: {error}")
+
+    def _looks(self, kind: str, audited: Counter[str]) -> None:
+        """Each answer that shows personal data left its audit row."""
+        for name, action in LOOKS.items():
+            if name.partition(".")[0] == kind:
+                shown = sum(
+                    event.kind == "reply"
+                    and event.name == name
+                    and event.outcome == "ok"
+                    and event.node.startswith(kind)
+                    for event in self._world.history
+                )
+                if shown > audited[action] - self._looked[action]:
+                    self._bad("every look leaves an audit row", f"{shown} answers to {name}")
 
     def state(self) -> object:
         """Records and chips, as texts that tell them apart."""
