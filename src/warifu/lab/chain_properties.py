@@ -3,12 +3,15 @@
 from collections import Counter, defaultdict
 from typing import Final
 
-from warifu.domain.admission.retry import EARNED_BY_SUCCESS, FULL
-from warifu.domain.admission.rules import OPENING, Limits
+from warifu.domain.admission.rules import Limits
 from warifu.lab.history import Event
 
 FORWARD: Final = "relay.forward"
 KEY: Final = "relay.key"
+OPENING: Final = frozenset({"center.open", "center.receive"})
+FULL: Final = 10.0
+EARNED_BY_SUCCESS: Final = 0.1
+"""The promise (a tenth of a token for each success, one for each retry), said again here, so that a change of the rules is seen."""
 ROUNDING: Final = 1e-9
 _RESTARTS: Final = frozenset({"crash", "crash_before_commit", "crash_after_commit"})
 
