@@ -11,7 +11,7 @@ KEY: Final = "relay.key"
 OPENING: Final = frozenset({"center.open", "center.receive"})
 FULL: Final = 10.0
 EARNED_BY_SUCCESS: Final = 0.1
-"""The promise (a tenth of a token for each success, one for each retry), said again here, so that a change of the rules is seen."""
+"""The promise: a tenth of a token for each success, one for each retry. Said again here, so that a change is seen."""
 ROUNDING: Final = 1e-9
 _RESTARTS: Final = frozenset({"crash", "crash_before_commit", "crash_after_commit"})
 
