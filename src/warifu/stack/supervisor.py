@@ -23,6 +23,8 @@ from warifu.stack.processes import ProcessSpec
 from warifu.stack.topology import Node, Topology
 
 STATUS_EVERY_S = 0.2
+DATABASE_STOP_S = 30.0
+"""A database writes a checkpoint before it ends; killed in the middle of it, its next start is a recovery."""
 STOP_ORDER = (("terminal",), ("cs",), ("balancer",), ("relay",), ("center", "issuance", "intake"))
 """From the counters inwards, then everything else, the database last: what is being worked on can still finish."""
 
@@ -184,7 +186,11 @@ class Supervisor:
 
     def _keep(self, group: asyncio.TaskGroup, kind: str, spec: ProcessSpec, probe: Probe) -> Keeper:
         log = RotatingLog(self._home.logs, spec.name)
-        keeper = Keeper(spec, log, self._topology.supervision, probe, self._report)
+        supervision = self._topology.supervision
+        if kind == "database":
+            patience_s = max(supervision.stop_within_s, DATABASE_STOP_S)
+            supervision = msgspec.structs.replace(supervision, stop_within_s=patience_s)
+        keeper = Keeper(spec, log, supervision, probe, self._report)
         self._keepers[spec.name] = keeper
         self._kinds[spec.name] = kind
         group.create_task(keeper.run(), name=f"keeper of {spec.name}")
