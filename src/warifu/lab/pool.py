@@ -119,6 +119,7 @@ class PoolTrial:
     async def _calm(self) -> None:
         """Until the storm is over and what it left has had time to recover."""
         await self._world.healed.wait()
+        self._world.snapped_share = 0.0  # an answer that waits for a timer may come after its deadline
         await asyncio.sleep(15)
 
     async def _served(self, step: str) -> None:
