@@ -45,6 +45,8 @@ class Exchange:
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.only: Machine | None = None
         """The one machine that is meant, whatever the destination's others do."""
+        self.left_behind = False
+        """Whether it lies in some queue on the way while its sender has given it up."""
         self.peer: Machine | None = None
         self.peer_process: Process | None = None
 
@@ -170,6 +172,7 @@ class Network:
             world.later(world.latency_ms(), self._fail, exchange, Unavailable("the connection broke"))
             return
         if world.strikes("cut_early", sender, destination):
+            exchange.left_behind = bool(world.pick(2))
             world.later(world.latency_ms(), self._fail, exchange, Unavailable("the connection broke"))
         exchange.peer = instances[world.pick(len(instances))]
         exchange.peer_process = exchange.peer.process
@@ -179,7 +182,8 @@ class Network:
 
     def _carry(self, exchange: Exchange, machine: "Machine") -> None:
         self._world.busy(+1)
-        self._world.later(self._travel_ms(exchange.sender), self._deliver, exchange, machine, machine.process)
+        travel_ms = self._world.delay_ms(1, SLOW_MS) if exchange.left_behind else self._travel_ms(exchange.sender)
+        self._world.later(travel_ms, self._deliver, exchange, machine, machine.process)
 
     def _travel_ms(self, sender: str) -> int:
         world = self._world
