@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from warifu.chip.card import Chip
 from warifu.chip.image import Image, decode
 from warifu.kernel.errors import Unavailable
+from warifu.kernel.ids import ulid_text
+from warifu.lab.history import DIGEST_SHOWN
 from warifu.lab.keys import SeededEntropy
 from warifu.lab.loop import PROCESS, Process
 from warifu.ports.artwork import PhotoReport, TextImage
@@ -55,6 +57,7 @@ class SimulatedConnection:
         if self._cut == "before save":
             raise CardGone("the card was pulled before it saved")
         self._box.images[self._card] = image
+        self._box.saved(self._card, image)
         if self._cut == "after save":
             raise CardGone("the card was pulled as it had saved")
 
@@ -77,6 +80,16 @@ class CardBox:
         self.images = dict(images)
         self.entropy = SeededEntropy(world.plan.seed, "chips")
         self._held: dict[str, SimulatedConnection] = {}
+        self._committed: dict[str, bytes] = {}
+
+    def saved(self, card_id: str, image: bytes) -> None:
+        """Tell each card write that a chip commits, once."""
+        last = decode(image).last_write
+        if last is None or not last.committed or self._committed.get(card_id) == last.write_id:
+            return
+        self._committed[card_id] = last.write_id
+        digest = last.digest.hex()[:DIGEST_SHOWN]
+        self.world.record("chip", card_id, step=ulid_text(last.write_id), digest=digest, outcome="committed")
 
     async def connect(self, card_id: str) -> SimulatedConnection:
         """See ``ports.reader.Reader``."""

@@ -11,6 +11,7 @@ from warifu.domain.cards import plans
 from warifu.domain.cards.records import Card, CardWrite, Operation
 from warifu.domain.certificates.records import AppletWrite, Certificate, Revocation, StoredKeyPair
 from warifu.kernel.ids import ulid_text
+from warifu.lab.history import DIGEST_SHOWN
 from warifu.lab.nation import KEY_PAIRS, Holder, Nation
 from warifu.ports.store import Record
 
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 
-CHIP_STATES = {
-    "made": "made",
-    "shipped": "made",
-    "received": "made",
-    "set_up": "set_up",
-    "in_use": "in_use",
-    "suspended": "in_use",
-    "abolished": "terminated",
-}
-"""What the chip's life state is for each state of the record (a loss is reported without the card)."""
 FILES = {"signature": layout.SIGNATURE_CERTIFICATE, "authentication": layout.AUTHENTICATION_CERTIFICATE}
 LIVE = frozenset({"issued", "valid"})
 LOOKS = {
@@ -61,21 +52,37 @@ class Evening:
 
     def check(self) -> None:
         """Everything."""
+        self._tell()
         for card in self._rows("center", Card):
             self._card(card, self._nation.cards.image(card.card_id))
         for operation in self._rows("center", Operation):
-            if operation.state == "open" or operation.pending_write:
+            if operation.pending_write:
                 self._bad("no operation is left open", f"{operation.kind} of {operation.card_id}")
         self._writes()
         self._register()
         self._audit()
 
+    def _tell(self) -> None:
+        """What stands in the end, into the history: the checker of whole histories reads it."""
+        tell = self._world.record
+        for card in self._rows("center", Card):
+            tell("record", "center", name="card", peer=card.card_id, step=card.write_id, outcome=card.state)
+            chip = self._nation.cards.image(card.card_id)
+            last = chip.last_write if chip.last_write and chip.last_write.committed else None
+            step, digest = (ulid_text(last.write_id), last.digest.hex()[:DIGEST_SHOWN]) if last else ("", "")
+            tell("chip", card.card_id, outcome="holds", step=step, digest=digest, detail=chip.life)
+        for row in self._rows("center", Operation):
+            fields = {"operation_id": row.operation_id, "peer": row.card_id, "outcome": row.state, "detail": row.kind}
+            tell("record", "center", name="operation", **fields)
+        for write in self._rows("center", CardWrite):
+            fields = {"step": write.write_id, "peer": write.card_id, "outcome": write.state, "detail": write.step_name}
+            digest = write.digest.hex()[:DIGEST_SHOWN]
+            tell("record", "center", name="card_write", operation_id=write.operation_id, digest=digest, **fields)
+        for part in self._rows("authority", AppletWrite):
+            fields = {"step": part.write_id, "peer": part.card_id, "outcome": part.state, "detail": part.purpose}
+            tell("record", "authority", name="applet_write", **fields)
+
     def _card(self, card: Card, chip: Image) -> None:
-        last = ulid_text(chip.last_write.write_id) if chip.last_write and chip.last_write.committed else ""
-        if card.write_id != last:
-            self._bad("chip equals record", f"{card.card_id}: record {card.write_id}, chip {last}")
-        if CHIP_STATES[card.state] != chip.life:
-            self._bad("chip equals record", f"{card.card_id}: record {card.state}, chip {chip.life}")
         if card.open_operation:
             self._bad("no operation is left open", f"{card.card_id}: {card.open_operation}")
         windows = [pin.fid for found in chip.applets for pin in found.pins if pin.window]
@@ -83,17 +90,12 @@ class Evening:
             self._bad("no PIN window is left open", f"{card.card_id}: {len(windows)}")
 
     def _writes(self) -> None:
-        """Every journalled card write is settled; each planned one was finished exactly once; JPKI knows the same."""
+        """Each planned card write was finished exactly once, and JPKI was told of its own."""
         writes = [write for write in self._rows("center", CardWrite) if write.write_id not in self._earlier]
         told = {row.write_id: row.state for row in self._rows("authority", AppletWrite)}
         for write in writes:
-            if write.state not in {"finished", "undone"}:
-                self._bad("every card write is settled", f"{write.step_name} of {write.card_id} is {write.state}")
             if write.with_jpki and told.get(write.write_id) != write.state:
                 self._bad("every card write is settled", f"JPKI: {told.get(write.write_id)}, centre: {write.state}")
-        for row in self._rows("authority", AppletWrite):
-            if row.state == "open":
-                self._bad("every card write is settled", f"JPKI's part of {row.purpose} is open")
         finished = Counter((write.operation_id, write.step_name) for write in writes if write.state == "finished")
         for _, kind, operation_id, _ in self._done:
             for step in plans.plan(kind, plans.ALL_PINS):

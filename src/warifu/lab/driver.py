@@ -78,10 +78,10 @@ class Driver:
                 self._record("answer", destination, envelope, refusal.code)
                 return refusal
             else:
-                self._record("answer", destination, envelope, "ok")
+                self._record("answer", destination, envelope, "ok", getattr(result, "outcome", ""))
                 return result
 
-    def _record(self, kind: str, destination: str, envelope: Envelope, outcome: str) -> None:
+    def _record(self, kind: str, destination: str, envelope: Envelope, outcome: str, detail: str = "") -> None:
         self._world.record(
             "invoke" if kind == "invoke" else "answer",
             self._name,
@@ -91,4 +91,5 @@ class Driver:
             name=envelope.name,
             ordering_key=envelope.ordering_key,
             outcome=outcome,
+            detail=detail,
         )

@@ -9,6 +9,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+DIGEST_SHOWN = 16
+"""Hexadecimal digits of a digest that a history keeps."""
+
 EventKind = Literal[
     "invoke",  # a driver starts a request (its first sending; retries are sends)
     "answer",  # the driver has its answer; outcome is "ok" or the refusal's code
@@ -20,7 +23,8 @@ EventKind = Literal[
     "effect",  # a change was committed by a node of this kind (node: the store's name)
     "outbox",  # a committed change left a message to be sent (peer: destination, step: its id, ordering_key: its order)
     "hsm",  # of a worker (node); outcome: spawn, command (name), answer, kill (step: the worker's number)
-    "chip",  # of a card in a reader (outcome: what happened)
+    "chip",  # of a card (node): committed a write (step: its id), or at the end: holds (detail: its life)
+    "record",  # a row as it stands in the end (name: its table; node: the store's name)
     "fault",  # the world did something (outcome: the fault's kind)
     "log",  # a node's log record (outcome: the event)
 ]

@@ -11,15 +11,13 @@ import msgspec
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import error_body
 from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
+from warifu.lab.history import DIGEST_SHOWN
 from warifu.lab.loop import Process
 
 if TYPE_CHECKING:
     from warifu.lab.world import Machine, World
 
 SLOW_MS = 5000
-DIGEST_SHOWN = 16
-
-
 DUE_MS: ContextVar[int | None] = ContextVar("due_ms", default=None)
 """When the request being answered is due, in the loop's milliseconds."""
 OWN_TIME = frozenset({"cs", "health"})

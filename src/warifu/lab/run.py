@@ -10,6 +10,7 @@ from random import Random
 from msgspec import Struct
 
 from warifu.kernel.errors import WarifuError
+from warifu.lab.checking import check
 from warifu.lab.history import Event
 from warifu.lab.loop import SimulatedLoop
 from warifu.lab.order import Order, drawn
@@ -115,6 +116,8 @@ async def _main(world: World, scenario: Scenario) -> None:
     await trial.conclude()
     world.loop.check_retrieved()
     world.check_end()
+    for violation in check(world.history):
+        raise PropertyFailed(violation.promise, violation.text)
 
 
 async def _converge(world: World, trial: Trial, driving: asyncio.Task[None]) -> None:
