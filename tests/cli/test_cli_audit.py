@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from warifu import cli
-from warifu.adapters.store.audit import AuditRow, next_seal
+from warifu.adapters.store.audit import AuditBroken, AuditRow, Seal, next_seal
 from warifu.demo import audit_export
 from warifu.demo.audit_export import Export, Trail
+from warifu.nodes.sealing import head_to_sign
 from warifu.ports.store import AuditEntry
 
 ROWS = tuple(AuditRow(1, number, 1000 + number, AuditEntry("clerk", "look", "x", "op", "window")) for number in (1, 2))
@@ -26,8 +31,55 @@ def test_a_whole_export_verifies_without_a_stack(tmp_path: Path, capsys: pytest.
     path = written(tmp_path, WHOLE)
     assert cli.main(["audit", "verify", "--file", path, "--head", f"center={SEAL.head.hex()}"]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first == f"center: 2 entries under 1 seals are whole; head center={SEAL.head.hex()}"
+    assert first == f"center: 2 entries under 1 seals are whole; head center={SEAL.head.hex()} not signed"
     assert second.startswith("registry: 0 entries")
+
+
+def signed(seal: Seal, key: rsa.RSAPrivateKey, schema: str = "center") -> Seal:
+    signature = key.sign(head_to_sign(schema, seal.head), padding.PKCS1v15(), SHA256())
+    return msgspec.structs.replace(seal, signature=signature)
+
+
+def spki(key: rsa.RSAPrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.fixture(scope="module")
+def key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+def test_signed_heads_verify_under_the_key_that_was_noted_down(
+    key: rsa.RSAPrivateKey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = Export(trails={"center": Trail(ROWS, (signed(SEAL, key),))}, keys={"center": (spki(key),)})
+    noted = audit_export.fingerprint_of(spki(key))
+    assert cli.main(["audit", "verify", "--file", written(tmp_path, export), "--key", f"center={noted}"]) == 0
+    assert capsys.readouterr().out.endswith(f" signed by center={noted}\n")
+
+
+def test_what_was_sealed_before_signing_began_is_covered_by_the_first_signed_head(key: rsa.RSAPrivateKey) -> None:
+    later = next_seal(SEAL, (msgspec.structs.replace(ROWS[0], id=9),), 6000)
+    rows = (*ROWS, msgspec.structs.replace(ROWS[0], id=9))
+    export = Export(trails={"center": Trail(rows, (SEAL, signed(later, key)))}, keys={"center": (spki(key),)})
+    assert audit_export.verify(export, {})["center"].report.signed == 1
+
+
+def test_a_database_owner_who_makes_the_chain_anew_cannot_sign_it(key: rsa.RSAPrivateKey) -> None:
+    forged_rows = (msgspec.structs.replace(ROWS[0], at_ms=1), ROWS[1])
+    forged = next_seal(None, forged_rows, 5000)
+    old = signed(SEAL, key).signature
+    elsewhere = signed(forged, key, "registry")
+    for seal in (forged, msgspec.structs.replace(forged, signature=old), elsewhere):
+        export = Export(trails={"center": Trail(forged_rows, (seal,))}, keys={"center": (spki(key),)})
+        with pytest.raises(AuditBroken, match="center: batch 1: its head is not signed"):
+            audit_export.verify(export, {})
+
+
+def test_an_export_with_another_key_is_not_the_one_noted_down(key: rsa.RSAPrivateKey) -> None:
+    export = Export(trails={"center": Trail(ROWS, (signed(SEAL, key),))}, keys={"center": (spki(key),)})
+    with pytest.raises(AuditBroken, match="does not name the key"):
+        audit_export.verify(export, {}, {"center": "00" * 32})
 
 
 def test_what_is_not_sealed_yet_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -293,7 +293,8 @@ def test_openssl_verifies_what_opensc_signed(house: House, tmp_path: Path) -> No
 def test_the_audit_trails_are_whole_here_and_elsewhere(house: House, tmp_path: Path) -> None:
     trail = tmp_path / "trail.json"
     said = house.warifu("audit", "verify", "--export", str(trail))
-    assert said.count("are whole") == 6
+    assert said.count("are whole") == said.count("signed by") == 6
+    assert set(house.warifu("audit", "keys").split()) <= set(said.split())
     head = next(word for word in said.split() if word.startswith("numbering="))
     assert said == house.warifu("audit", "verify", "--file", str(trail), "--head", head)
     changed = tmp_path / "changed.json"

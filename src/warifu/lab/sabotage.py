@@ -19,6 +19,7 @@ from warifu.ports.store import (
     Pending,
     Record,
     RequestKey,
+    SignHead,
     Snapshot,
     Store,
     Update,
@@ -55,9 +56,9 @@ class _Through:
         """See ``Store.reserve``."""
         return await self._inner.reserve(sequence, count)
 
-    async def seal(self, now_ms: int) -> object | None:
+    async def seal(self, now_ms: int, sign: SignHead | None = None) -> object | None:
         """See ``Store.seal``."""
-        return await self._inner.seal(now_ms)
+        return await self._inner.seal(now_ms, sign)
 
     async def purge(self, before_ms: int, limit: int) -> int:
         """See ``Store.purge``."""

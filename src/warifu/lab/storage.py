@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.kernel.errors import Stale, Unavailable, WarifuError
 from warifu.lab.sabotage import UNIQUE_MARK, sabotaged
-from warifu.ports.store import Change, Find, Get, Pending, Record, RequestKey, Snapshot, Store
+from warifu.ports.store import Change, Find, Get, Pending, Record, RequestKey, SignHead, Snapshot, Store
 
 if TYPE_CHECKING:
     from warifu.lab.world import Machine, World
@@ -103,9 +103,9 @@ class StoreView:
         """See ``Store.reserve``."""
         return await self._ask(lambda: self._inner.reserve(sequence, count))
 
-    async def seal(self, now_ms: int) -> object | None:
+    async def seal(self, now_ms: int, sign: SignHead | None = None) -> object | None:
         """See ``Store.seal``."""
-        return await self._ask(lambda: self._inner.seal(now_ms))
+        return await self._ask(lambda: self._inner.seal(now_ms, sign))
 
     async def purge(self, before_ms: int, limit: int) -> int:
         """See ``Store.purge``."""

@@ -25,7 +25,7 @@ from warifu.contract.errors import open_reply
 from warifu.contract.health import AskHealth, ChildProcess, Health, Part
 from warifu.contract.message import Answer, Request
 from warifu.domain.decision import Asked, Decision
-from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Stale, TryAgain, Unavailable, WarifuError
+from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Refused, Stale, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.ports.clock import Clock
 from warifu.ports.entropy import Entropy
@@ -107,6 +107,19 @@ class World(Struct, frozen=True):
     clock: Clock
     entropy: Entropy
     log: Log
+
+
+class SignsHeads(Protocol):
+    """What signs the heads of an audit trail (``nodes.sealing``)."""
+
+    async def sign(self, head: bytes) -> bytes:
+        """The signature; raises a ``WarifuError`` when there is none now."""
+
+    async def run(self) -> None:
+        """What it has to do beside, until cancelled."""
+
+    def processes(self) -> tuple[ChildProcess, ...]:
+        """Processes that the node does not tell of itself."""
 
 
 class HasHealth(Protocol):
@@ -310,6 +323,8 @@ class KeepingNode(Node):
         super().__init__(world)
         self.store = store
         self.answers_kept_ms = ANSWERS_KEPT_MS
+        self.head_signer: SignsHeads | None = None
+        """Signs the heads of the audit trail; given by whoever composes the node. Without, they are chained only."""
         self._outbox_kick = asyncio.Event()
         self._outbox_troubles: dict[str, str] = {}
 
@@ -375,14 +390,22 @@ class KeepingNode(Node):
             group.create_task(self.run_outbox())
             group.create_task(self.run_sealer())
             group.create_task(self.run_purger())
+            if self.head_signer is not None:
+                group.create_task(self.head_signer.run())
 
     async def run_sealer(self) -> None:
-        """Chain what the audit trail gained, each second, so that no row can be changed unseen; for ever."""
+        """Chain what the audit trail gained, each second, so that no row can be changed unseen; for ever.
+
+        What cannot be signed now is not sealed now: a head is written with its signature or not at all.
+        """
         while True:
             try:
-                await self.store.seal(self.world.clock.now_ms())
+                sign = self.head_signer.sign if self.head_signer is not None else None
+                await self.store.seal(self.world.clock.now_ms(), sign)
             except TryAgain as error:
                 self.world.log.info("audit.waits", code=error.code)
+            except Refused as error:  # the device has no such key: a person must look, the node's work goes on
+                self.world.log.trouble("audit.not_signed", code=error.code)
             await asyncio.sleep(SEAL_EVERY_S)
 
     async def run_purger(self) -> None:
@@ -468,6 +491,10 @@ class KeepingNode(Node):
         )
         open_reply(await self.world.transport.call(message.destination, envelope), Answer)
         await self.store.sent(pending.sequence)
+
+    def processes(self) -> tuple[ChildProcess, ...]:
+        """The worker that signs heads, where it is for this alone."""
+        return super().processes() + (self.head_signer.processes() if self.head_signer is not None else ())
 
     def parts(self) -> dict[str, Probe]:
         """The store, and whether the outbox gets through."""

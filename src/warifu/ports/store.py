@@ -7,7 +7,7 @@ in between makes the commit fail with ``Stale`` and the node decides again.
 Two adapters keep this contract, PostgreSQL and the memory twin, under one suite of contract tests.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
@@ -121,6 +121,9 @@ class Check(Struct, frozen=True):
 
 Write = Insert | Update | Delete | Check
 
+SignHead = Callable[[bytes], Awaitable[bytes]]
+"""From the head of an audit batch (32 bytes) to a signature."""
+
 
 class JournalEntry(Struct, frozen=True):
     """One effect, for ever (append only): what happened to what, under which operation."""
@@ -215,8 +218,12 @@ class Store(Protocol):
     async def reserve(self, sequence: str, count: int) -> int:
         """Take ``count`` numbers from a named sequence (first one returned; starts at 1); never given out again."""
 
-    async def seal(self, now_ms: int) -> object | None:
+    async def seal(self, now_ms: int, sign: SignHead | None = None) -> object | None:
         """Chain the audit rows committed since the last seal; None when there are none. Several sealers may run.
+
+        Args:
+            now_ms: the instant to write into the seal.
+            sign: signs the head before it is written; what it raises goes to the caller, and nothing is sealed.
 
         Raises:
             Unavailable: the store does not answer.

@@ -17,13 +17,15 @@ from warifu.domain.admission.rules import Limits
 from warifu.domain.pki.profile import Profile
 from warifu.nodes import center, intake, issuance, numbering, registry
 from warifu.nodes.authority import node as authority
-from warifu.nodes.base import Node, World
+from warifu.nodes.base import KeepingNode, Node, World
 from warifu.nodes.center.scripts import SIGNING_KEY
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import Dump, HsmPool
 from warifu.nodes.relay import Relay
 from warifu.nodes.responder import Responder
+from warifu.nodes.sealing import HeadSigner
 from warifu.nodes.terminal import Terminal
+from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.log import Log
 from warifu.ports.reader import Reader
 from warifu.ports.store import Record, Store
@@ -167,4 +169,15 @@ async def build(home: Home, config: NodeConfig, log: Log, resources: AsyncExitSt
     crypto = SystemCrypto()
     resources.callback(crypto.close)
     world = World(name=config.name, transport=transport, clock=SystemClock(), entropy=SystemEntropy(), log=log)
-    return await builder(Context(home, config, world, crypto, resources))
+    context = Context(home, config, world, crypto, resources)
+    return _signing_heads(context, await builder(context))
+
+
+def _signing_heads(context: Context, node: Node) -> Node:
+    """A node that keeps an audit trail signs its heads with its own device, or one that is for this alone."""
+    own = context.config.node
+    if isinstance(node, KeepingNode) and own.hsm is not None:
+        supervised = isinstance(node, WithHsm)
+        pool = node.hsm if isinstance(node, WithHsm) else context.hsm()
+        node.head_signer = HeadSigner(pool, own.kind, supervised=supervised)
+    return node

@@ -21,6 +21,7 @@ from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, SIGNING_KEY
 from warifu.nodes.numbering import INDEX_KEY, WRAP_KEY
 from warifu.nodes.relay import MESSAGE_KEY
 from warifu.nodes.sealed_keys import FACTORY_KEY
+from warifu.nodes.sealing import AUDIT_KEY
 from warifu.ports.hsm import Bytes, CreateKey, HsmWorker, Purpose, Rejected
 from warifu.stack.errors import ConfigInvalid, disk_errors
 from warifu.stack.home import Home, write_file
@@ -32,11 +33,15 @@ CREATE_WITHIN_S: Final = 30.0
 START_WITHIN_MS: Final = 60_000
 """A first start on a busy machine begins all workers at once; nobody waits at a counter yet."""
 
+_AUDIT: Final[tuple[str, Purpose]] = (AUDIT_KEY, "sign")
+
 KEYS: Final[dict[str, tuple[tuple[str, Purpose], ...]]] = {
-    "numbering": ((WRAP_KEY, "wrap"), (INDEX_KEY, "mac")),
-    "center": ((SIGNING_KEY, "sign"), (CARD_MASTER, "card-master"), (CODE_KEY, "mac")),
-    "issuance": ((FACTORY_KEY, "agree"),),
-    "authority": ((JPKI_CARD_MASTER, "card-master"), (KEY_PAIRS_KEY, "wrap")),
+    "registry": (_AUDIT,),
+    "numbering": ((WRAP_KEY, "wrap"), (INDEX_KEY, "mac"), _AUDIT),
+    "intake": (_AUDIT,),
+    "center": ((SIGNING_KEY, "sign"), (CARD_MASTER, "card-master"), (CODE_KEY, "mac"), _AUDIT),
+    "issuance": ((FACTORY_KEY, "agree"), _AUDIT),
+    "authority": ((JPKI_CARD_MASTER, "card-master"), (KEY_PAIRS_KEY, "wrap"), _AUDIT),
     "relay": ((MESSAGE_KEY, "agree"),),
 }
 """By kind of node: label and purpose of the keys its device holds from the first start on.
@@ -93,6 +98,16 @@ def public_key(home: Home, token: str, label: str) -> bytes:
     if key is None or not key.public_key:
         raise ConfigInvalid(f"no public key {label!r} in {_path(home, token)}: `warifu up` makes the keys")
     return key.public_key
+
+
+def audit_keys(home: Home, topology: Topology) -> dict[str, tuple[bytes, ...]]:
+    """By node kind: the public keys that sign the heads of its audit trail; none where its nodes have no device."""
+    found: dict[str, dict[bytes, None]] = {}
+    for node in topology.node:
+        key = read_inventory(home, node.token_name).find(AUDIT_KEY) if node.hsm else None
+        if key is not None:
+            found.setdefault(node.kind, {})[key.public_key] = None
+    return {kind: tuple(keys) for kind, keys in sorted(found.items())}
 
 
 async def make_keys(home: Home, topology: Topology) -> None:

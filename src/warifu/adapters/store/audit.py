@@ -68,6 +68,8 @@ class AuditReport(Struct, frozen=True):
     unsealed: int
     """Rows after the last seal: nothing is known of them yet."""
     head: bytes
+    signed: int = 0
+    """Seals whose signature is there; checked when there was somebody to check them."""
 
 
 def next_seal(previous: Seal | None, rows: Sequence[AuditRow], at_ms: int) -> Seal:
@@ -90,7 +92,8 @@ def verify_export(
         rows: all rows of the audit table.
         seals: all rows of the seals table.
         expected_head: a head kept elsewhere; it must be among the seals' (the chain may have grown since).
-        check_signature: raises when a seal's signature is not good.
+        check_signature: raises when a seal's signature is not good; asked for every seal from the first signed one on,
+            and for the last one in any case. What was sealed before signing began is covered by the first signed head.
 
     Raises:
         AuditBroken: a row or a seal was changed, removed or added after the fact.
@@ -98,17 +101,25 @@ def verify_export(
     ordered = sorted(rows, key=lambda row: row.place)
     done = 0
     previous: Seal | None = None
+    signed_from = _signed_from(seals)
     for seal in sorted(seals, key=lambda seal: seal.batch):
         batch = _take_batch(ordered, done, previous, seal)
         if next_seal(previous, batch, seal.at_ms) != msgspec.structs.replace(seal, signature=b""):
             raise AuditBroken(f"batch {seal.batch}: its rows are not those that were sealed")
-        if check_signature is not None:
+        if check_signature is not None and seal.batch >= signed_from:
             check_signature(seal)
         done += len(batch)
         previous = seal
     if expected_head is not None and expected_head not in {seal.head for seal in seals}:
         raise AuditBroken("the expected head is not in the chain: it was cut or made anew")
-    return AuditReport(len(seals), done, len(rows) - done, previous.head if previous else FIRST_HEAD)
+    head, signed = previous.head if previous else FIRST_HEAD, sum(bool(seal.signature) for seal in seals)
+    return AuditReport(len(seals), done, len(rows) - done, head, signed)
+
+
+def _signed_from(seals: Sequence[Seal]) -> int:
+    """The first batch with a signature; where none has one, the last, which then is told of."""
+    signed = [seal.batch for seal in seals if seal.signature]
+    return min(signed) if signed else max((seal.batch for seal in seals), default=0)
 
 
 def _take_batch(ordered: Sequence[AuditRow], done: int, previous: Seal | None, seal: Seal) -> Sequence[AuditRow]:

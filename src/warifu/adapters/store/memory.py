@@ -36,6 +36,7 @@ from warifu.ports.store import (
     Pending,
     Record,
     RequestKey,
+    SignHead,
     Snapshot,
     Update,
 )
@@ -218,7 +219,7 @@ class MemoryStore:
         await self._changing()
         await self._changed()
 
-    async def seal(self, now_ms: int, limit: int = 10_000) -> Seal | None:
+    async def seal(self, now_ms: int, sign: SignHead | None = None, *, limit: int = 10_000) -> Seal | None:
         """Seal the next batch of audit rows, as ``PostgresStore.seal`` does; None when there is nothing to seal."""
         await self._changing()
         state = self._state
@@ -226,6 +227,10 @@ class MemoryStore:
         done = sum(seal.count for seal in state.seals)
         rows = state.audit[done : done + limit]
         sealed = next_seal(previous, rows, now_ms) if rows else None
+        if sealed is not None and sign is not None:
+            sealed = msgspec.structs.replace(sealed, signature=await sign(sealed.head))
+            if (state.seals[-1] if state.seals else None) is not previous:
+                return None  # another sealer won this batch meanwhile
         state.seals.extend([sealed] if sealed else [])
         await self._changed()
         return sealed

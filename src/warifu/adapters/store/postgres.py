@@ -6,7 +6,7 @@ PostgreSQL's messages quote the values of the row.
 # ruff: noqa: S608 - the schema's name is checked when the store is opened; every value is a parameter
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -33,7 +33,18 @@ from warifu.adapters.store.statements import (
     request_values,
 )
 from warifu.kernel.errors import Fault, KeyReused, Stale, Unavailable, WarifuError
-from warifu.ports.store import AuditEntry, Change, Find, Get, OutboxMessage, Pending, Record, RequestKey, Snapshot
+from warifu.ports.store import (
+    AuditEntry,
+    Change,
+    Find,
+    Get,
+    OutboxMessage,
+    Pending,
+    Record,
+    RequestKey,
+    SignHead,
+    Snapshot,
+)
 
 GUARD_MISSED: Final = "WRF01"
 """SQLSTATE of a change whose guard missed (``sql/common/0001_base.sql``)."""
@@ -160,9 +171,7 @@ class PostgresStore:
             "ON CONFLICT (only_row) DO UPDATE SET count = p.count + 1 RETURNING count"
         )
 
-    async def seal(
-        self, now_ms: int, limit: int = 10_000, sign: Callable[[bytes], Awaitable[bytes]] | None = None
-    ) -> Seal | None:
+    async def seal(self, now_ms: int, sign: SignHead | None = None, *, limit: int = 10_000) -> Seal | None:
         """Seal the next batch of audit rows: at most ``limit``; None when nothing can be sealed now.
 
         Rows of transactions at or above the oldest one still running wait: a row of theirs may still appear among
@@ -170,8 +179,8 @@ class PostgresStore:
 
         Args:
             now_ms: the instant to write into the seal.
-            limit: rows of one batch.
             sign: signs the head.
+            limit: rows of one batch.
 
         Raises:
             Unavailable: the store does not answer.
