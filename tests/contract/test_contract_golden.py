@@ -55,8 +55,10 @@ def test_the_json_example_is_the_same_value(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(TYPES))
 def test_an_example_fills_every_field_that_was_there(name: str) -> None:
-    assert set(msgspec.msgpack.decode(yesterday(name))) <= set(TYPES[name].__struct_encode_fields__)
-    assert holds(msgspec.to_builtins(example(TYPES[name])), msgspec.to_builtins(decode(TYPES[name], yesterday(name))))
+    fields = set(msgspec.msgpack.decode(yesterday(name)))
+    assert fields <= set(TYPES[name].__struct_encode_fields__)
+    read = msgspec.to_builtins(decode(TYPES[name], yesterday(name)))
+    assert holds(msgspec.to_builtins(example(TYPES[name])), {field: read[field] for field in read if field in fields})
 
 
 @pytest.mark.parametrize("name", sorted(REQUESTS))

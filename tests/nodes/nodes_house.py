@@ -22,6 +22,7 @@ from nodes_parts import EngineFactory, ListLog, LoopClock, MemoryDevice, MemoryR
 from warifu.adapters.artwork import PillowArtwork
 from warifu.adapters.net.handling import Handler, Peer
 from warifu.adapters.net.local import LocalTransport
+from warifu.adapters.shelf import MemoryShelf
 from warifu.adapters.store.memory import MemoryStore, StoreHooks, _State
 from warifu.chip import client, layout
 from warifu.contract.authority import AskAuthorities, AskCertificates, AskOcsp, Authorities, Certificates, OcspResponse
@@ -134,6 +135,7 @@ class House:
         for kind, keys in KEYS.items():
             for label, purpose in keys.items():
                 self.devices[kind].create(label, purpose)
+        self.shelf = MemoryShelf()
         self.crypto = FixtureCrypto(self.entropy, self.deal)
         self.steps = 0
         self._relay = 0
@@ -152,9 +154,12 @@ class House:
             self.crypto,
             profile=Profile(),
             key_pairs=key_pairs,
+            shelf=self.shelf,
         )
         self.add(self.authority)
-        self.responder = Responder(self.world("responder"), stores["authority"], self.pool("responder"), Profile())
+        self.responder = Responder(
+            self.world("responder"), stores["authority"], self.pool("responder"), Profile(), self.shelf
+        )
         self.add(self.responder)
         self.add(
             issuance.Issuance(

@@ -34,6 +34,7 @@ def batched(records: Iterable[Record], count: int) -> Iterator[tuple[Record, ...
 
 def revoked(serial: int, now_ms: int) -> Revocation:
     return Revocation(
+        generation=1,
         ca="signature",
         serial=serial,
         municipality=HERE,

@@ -157,6 +157,8 @@ class RevocationList(Answer, frozen=True, kw_only=True):
     number: int
     der: bytes
     """Empty when it was not asked for."""
+    generation: int = 0
+    """Of the CA's key that signed it."""
 
 
 class PublishList(Request, frozen=True, kw_only=True):
@@ -168,6 +170,8 @@ class PublishList(Request, frozen=True, kw_only=True):
 
     ca: CertificateKind
     municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""
+    generation: int = 0
+    """Whose certificates it is about: each generation of a CA's key signs its own lists; 0 is the newest."""
     with_der: bool = True
     """Without, the answer is the number alone: a list of millions fits no message; the responder reads the register."""
 
@@ -186,6 +190,8 @@ class AskResponderCertificate(Request, frozen=True, kw_only=True):
 
     ca: CertificateKind
     public_key: bytes
+    generation: int = 0
+    """Which generation of the CA's key delegates (the one that signed the certificates asked about); 0: the newest."""
 
 
 class OcspResponse(Answer, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from warifu.adapters.hsm.software import StoredKey
+from warifu.adapters.shelf import MemoryShelf
 from warifu.contract.intake import AcceptApplication, Apply, AskNotification, CheckApplication, Followed, Notification
 from warifu.contract.issuance import Produced, RunProduction
 from warifu.contract.message import Answer, Request
@@ -114,6 +115,7 @@ class Nation:
     def __init__(self, world: World, morning: Morning | None) -> None:
         self.world = world
         self.cards = CardBox(world, morning.images if morning else {})
+        self.shelf = MemoryShelf()
         self.devices = {kind: self._device(kind, morning) for kind in KEYS}
         self.stores = {kind: world.stores.add(kind, records) for kind, records in RECORDS.items()}
         if morning is not None:
@@ -169,6 +171,7 @@ class Nation:
             ports.crypto,
             profile=Profile(),
             key_pairs=KEY_PAIRS,
+            shelf=self.shelf,
         )
 
     def _terminal(self, place: str, ports: Ports) -> Node:

@@ -13,6 +13,7 @@ from warifu.adapters.entropy import SystemEntropy
 from warifu.adapters.hsm.config import HsmConfig
 from warifu.adapters.hsm.prepare import prepare_softhsm, prepare_software
 from warifu.adapters.hsm.process import ProcessHsmFactory
+from warifu.adapters.shelf import MemoryShelf
 from warifu.adapters.store.migrate import migrate
 from warifu.adapters.store.postgres import PostgresLimits, PostgresStore, open_postgres
 from warifu.contract.envelope import Envelope, Reply
@@ -23,6 +24,7 @@ from warifu.nodes.authority import node as authority
 from warifu.nodes.base import World
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.ports.hsm import CreateKey
+from warifu.ports.shelf import Shelf
 
 DeviceKind = Literal["software", "softhsm"]
 CORES: Final = os.cpu_count() or 1
@@ -54,7 +56,13 @@ def device(folder: Path, kind: DeviceKind) -> HsmConfig:
 
 @asynccontextmanager
 async def authority_rig(
-    url: str, config: HsmConfig, *, workers: int = CORES, key_pairs: int = 0, timers: bool = False
+    url: str,
+    config: HsmConfig,
+    *,
+    workers: int = CORES,
+    key_pairs: int = 0,
+    timers: bool = False,
+    shelf: Shelf | None = None,
 ) -> AsyncIterator[authority.Authority]:
     """An authority on an empty or used database, its HSM workers running; its own timers only when asked for.
 
@@ -63,6 +71,7 @@ async def authority_rig(
         config: the device.
         workers: HSM worker processes.
         key_pairs: the stock's target, for the timers.
+        shelf: where lists are published; by default in memory.
         timers: run the node's timers too (the stock of key pairs fills by itself).
     """
     await migrate(url, lambda _: None, ["authority"])
@@ -75,7 +84,7 @@ async def authority_rig(
         resources.callback(crypto.close)
         pool = HsmPool(ProcessHsmFactory(config), "jpki/hsm", workers)
         world = World(name="authority", transport=Alone(), clock=SystemClock(), entropy=SystemEntropy(), log=Quiet())
-        node = authority.Authority(world, store, pool, crypto, profile=Profile(), key_pairs=key_pairs)
+        node = authority.Authority(world, store, pool, crypto, profile=Profile(), key_pairs=key_pairs, shelf=shelf or MemoryShelf())
         running = asyncio.create_task(node.run() if timers else pool.run())
         resources.push_async_callback(_ended, running)
         for label, purpose in ((applet.CARD_MASTER, "card-master"), (key_pool.WRAP_KEY, "wrap")):

@@ -5,6 +5,7 @@ marks, so that the history still shows the key that the node meant.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
@@ -15,6 +16,8 @@ from warifu.ports.store import (
     Delete,
     Find,
     Get,
+    Join,
+    Joined,
     OutboxMessage,
     Pending,
     Record,
@@ -39,6 +42,10 @@ class _Through:
     async def read(self, *reads: Get | Find, request: RequestKey | None = None) -> Snapshot:
         """See ``Store.read``."""
         return await self._inner.read(*reads, request=request)
+
+    def join(self, join: Join) -> AbstractAsyncContextManager[Joined]:
+        """See ``Store.join``."""
+        return self._inner.join(join)
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""

@@ -5,13 +5,26 @@ to the database when the node dies still arrives there.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.kernel.errors import Stale, Unavailable, WarifuError
 from warifu.lab.sabotage import UNIQUE_MARK, sabotaged
-from warifu.ports.store import Change, Find, Get, Pending, Record, RequestKey, SignHead, Snapshot, Store
+from warifu.ports.store import (
+    Change,
+    Find,
+    Get,
+    Join,
+    Joined,
+    Pending,
+    Record,
+    RequestKey,
+    SignHead,
+    Snapshot,
+    Store,
+)
 
 if TYPE_CHECKING:
     from warifu.lab.world import Machine, World
@@ -86,6 +99,21 @@ class StoreView:
     async def read(self, *reads: Get | Find, request: RequestKey | None = None) -> Snapshot:
         """See ``Store.read``."""
         return await self._ask(lambda: self._inner.read(*reads, request=request))
+
+    @asynccontextmanager
+    async def join(self, join: Join) -> AsyncIterator[Joined]:
+        """See ``Store.join``: one snapshot, so its pieces are fetched in one go here."""
+        size, pieces = await self._ask(lambda: self._joined(join))
+
+        async def each() -> AsyncIterator[bytes]:
+            for piece in pieces:
+                yield piece
+
+        yield Joined(size=size, pieces=each())
+
+    async def _joined(self, join: Join) -> tuple[int, list[bytes]]:
+        async with self._inner.join(join) as joined:
+            return joined.size, [piece async for piece in joined.pieces]
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""

@@ -32,13 +32,14 @@ from warifu.domain.pki.errors import OcspRefused
 from warifu.domain.pki.ocsp import CertStatus, Good, OcspRequest, Revoked, Unknown
 from warifu.domain.pki.profile import Profile
 from warifu.domain.pki.revocation import Reason
-from warifu.kernel.errors import Fault, WarifuError
+from warifu.kernel.errors import Fault, Stale, WarifuError
 from warifu.kernel.ids import new_ulid
 from warifu.nodes.authority.signing import KINDS
 from warifu.nodes.base import A, Call, Node, Probe, World, expect
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.hsm import CreateKey, Sign
+from warifu.ports.shelf import Shelf
 from warifu.ports.store import Get, Store
 
 RENEW_MS: Final = 30 * 86_400_000
@@ -46,6 +47,8 @@ RENEW_MS: Final = 30 * 86_400_000
 FRESH_MS: Final = 60_000
 """How long an answer may be kept by whoever asked; a cache of ours keeps none."""
 ANSWER_MS: Final = 10_000
+EDITIONS: Final = 3
+"""How often a list may be replaced between the look for it and its reading."""
 
 
 class Identity(Struct, frozen=True):
@@ -64,8 +67,9 @@ class Responder(WithHsm, Node):
 
     KIND: ClassVar[str] = "responder"
 
-    def __init__(self, world: World, register: Store, hsm: HsmPool, names: Profile) -> None:
+    def __init__(self, world: World, register: Store, hsm: HsmPool, names: Profile, shelf: Shelf) -> None:
         super().__init__(world)
+        self.shelf = shelf
         self.register = register
         self.hsm = hsm
         self.profile = names
@@ -115,17 +119,22 @@ class Responder(WithHsm, Node):
             for position, cert_id in enumerate(request.cert_ids)
         )
 
-    async def list(self, ca: CertificateKind, municipality: str = "") -> bytes:
+    async def list(self, ca: CertificateKind, municipality: str = "", generation: int = 0) -> bytes:
         """The current list (DER); the authority rebuilds it first if a revocation was committed since the last.
 
-        The list itself comes from the register: one of many revocations is larger than a message may be.
+        The list itself comes from the shelf: one of many revocations is larger than a message may be.
         """
-        request = PublishList(ca=ca, municipality=municipality, with_der=False)
-        number = (await self.ask_authority(request, RevocationList, "list")).number
-        published = (await self.register.read(Get(PublishedList, (ca, municipality)))).one(0, PublishedList)
-        if published is None or published.number < number:
-            raise Fault("the list that was published is not in the register")
-        return published.der
+        request = PublishList(ca=ca, municipality=municipality, generation=generation, with_der=False)
+        for _ in range(EDITIONS):
+            answer = await self.ask_authority(request, RevocationList, "list")
+            key = (ca, answer.generation, municipality)
+            published = (await self.register.read(Get(PublishedList, key))).one(0, PublishedList)
+            if published is None or published.number < answer.number:
+                raise Fault("the list that was published is not in the register")
+            der = await self.shelf.get(published.name)
+            if der is not None:
+                return der
+        raise Stale("the list keeps being replaced")
 
     async def root(self, ca: CertificateKind) -> bytes:
         """The newest CA certificate (DER)."""

@@ -7,7 +7,8 @@ in between makes the commit fail with ``Stale`` and the node decides again.
 Two adapters keep this contract, PostgreSQL and the memory twin, under one suite of contract tests.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
@@ -59,6 +60,30 @@ class Find(Struct, frozen=True):
     where: dict[str, Any]
     limit: int = 100
     after: tuple[Any, ...] | None = None
+
+
+class Join(Struct, frozen=True):
+    """Concatenate one ``bytes`` column of many records without making records of them.
+
+    ``where`` names the first columns of one of the record's INDEXED sets (or of its KEY), and ``pieces`` the one after
+    them: each of its values gives one piece, in the order of the values; "" gives one piece of all. Within a piece the
+    records come in the order of their primary key.
+    """
+
+    table: type[Record]
+    column: str
+    where: dict[str, Any]
+    pieces: str = ""
+    at_least: tuple[str, Any] | None = None
+    """A column and the lowest value wanted."""
+
+
+class Joined(Struct, frozen=True):
+    """What a join found: all of it at one instant, and its size before the first piece."""
+
+    size: int
+    """Bytes of all pieces."""
+    pieces: AsyncIterator[bytes]
 
 
 class RequestKey(Struct, frozen=True):
@@ -198,6 +223,13 @@ class Store(Protocol):
         Raises:
             Stale: a guarded record moved, a key is taken, or the request was answered meanwhile.
             Unavailable: the store does not answer; whether the change was committed is unknown (read again).
+        """
+
+    def join(self, join: Join) -> AbstractAsyncContextManager[Joined]:
+        """Concatenate, piece by piece; no more than a few pieces are in memory at once.
+
+        Raises:
+            Unavailable: the store does not answer; also while the pieces come.
         """
 
     async def pending(self, limit: int, skip: Collection[str] = ()) -> tuple[Pending, ...]:

@@ -12,6 +12,7 @@ from warifu.adapters.hsm.process import ProcessHsmFactory
 from warifu.adapters.net.client import NetTransport
 from warifu.adapters.reader.files import FileChipFactory, FileReader
 from warifu.adapters.reader.key_stock import KeyStock
+from warifu.adapters.shelf import FolderShelf
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.admission.rules import Limits
 from warifu.domain.pki.profile import Profile
@@ -98,12 +99,13 @@ async def _authority(context: Context) -> Node:
         context.crypto,
         profile=Profile(),
         key_pairs=context.config.node.policies.key_pairs,
+        shelf=FolderShelf(context.home.lists),
     )
 
 
 async def _responder(context: Context) -> Node:
     register = await context.store(authority.RECORDS, authority.Authority.KIND)
-    return Responder(context.world, register, context.hsm(), Profile())
+    return Responder(context.world, register, context.hsm(), Profile(), FolderShelf(context.home.lists))
 
 
 async def _issuance(context: Context) -> Node:

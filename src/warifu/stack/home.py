@@ -40,6 +40,11 @@ class Home:
         return self.root / "cards"
 
     @property
+    def lists(self) -> Path:
+        """Published revocation lists, newest editions only."""
+        return self.root / "lists"
+
+    @property
     def logs(self) -> Path:
         """JSON lines, one file a process."""
         return self.root / "logs"

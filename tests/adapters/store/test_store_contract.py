@@ -18,6 +18,7 @@ from warifu.ports.store import (
     Find,
     Get,
     Insert,
+    Join,
     JournalEntry,
     OutboxMessage,
     RequestKey,
@@ -580,3 +581,69 @@ async def test_audit_rows_are_sealed_in_batches(store: AnyStore) -> None:
     assert [seal.count for seal in (first, second) if seal] == [3, 2]
     assert await store.audit_seals() == (first, second)
     assert await store.audit_rows(after=rows[3].place, limit=7) == rows[4:]
+
+
+# ---- joins ---------------------------------------------------------------------------------------------------------
+
+
+FACES = tuple(
+    Tally(half=half, number=number, stamp=f"{half}{number}", owner=owner, state=state, due=due, face=face)
+    for half, number, owner, state, due, face in (
+        ("left", 2, "b", "new", date(2030, 1, 2), b"2"),
+        ("left", 1, "a", "new", date(2030, 1, 1), b"1"),
+        ("left", 3, "a", "old", date(2030, 1, 3), b"33"),
+        ("right", 1, "a", "new", date(2030, 1, 2), b""),
+        ("right", 9, "c", "new", date(2030, 1, 1), b"9"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("join", "pieces"),
+    [
+        (Join(Tally, "face", {"half": "left"}), [b"1233"]),
+        (Join(Tally, "face", {"half": "left"}, pieces="number"), [b"1", b"2", b"33"]),
+        (Join(Tally, "face", {"owner": "a"}), [b"133"]),
+        (Join(Tally, "face", {}, pieces="half"), [b"1233", b"9"]),
+        (Join(Tally, "face", {"state": "new"}, pieces="due"), [b"19", b"2"]),
+        (Join(Tally, "face", {"state": "new"}, at_least=("due", date(2030, 1, 2))), [b"2"]),
+        (Join(Tally, "face", {"owner": "nobody"}), []),
+    ],
+)
+async def test_a_join_gives_the_bytes_in_order_and_their_size_first(
+    store: AnyStore, join: Join, pieces: list[bytes]
+) -> None:
+    await store.commit(Change(now_ms=1, writes=tuple(Insert(each) for each in FACES)))
+    async with store.join(join) as joined:
+        assert joined.size == sum(map(len, pieces))
+        assert [piece async for piece in joined.pieces] == pieces
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        Join(Tally, "face", {"due": date(2030, 1, 1)}),
+        Join(Tally, "face", {"owner": "a"}, pieces="state"),
+        Join(Tally, "owner", {"half": "left"}),
+        Join(Tally, "nothing", {"half": "left"}),
+        Join(Tally, "face", {"half": 1}),
+        Join(Tally, "face", {"half": "left"}, at_least=("no", 1)),
+    ],
+)
+async def test_a_join_that_no_index_serves_is_a_fault(store: AnyStore, join: Join) -> None:
+    with pytest.raises(Fault):
+        async with store.join(join):
+            pass
+
+
+async def test_a_join_sees_one_instant_and_may_be_left_in_the_middle(store: AnyStore) -> None:
+    await store.commit(Change(now_ms=1, writes=tuple(Insert(each) for each in FACES)))
+    async with store.join(Join(Tally, "face", {}, pieces="half")) as joined:
+        await store.commit(Change(now_ms=2, writes=(Insert(Tally(half="right", number=10, face=b"late")),)))
+        assert [piece async for piece in joined.pieces] == [b"1233", b"9"]
+    async with store.join(Join(Tally, "face", {}, pieces="half")) as joined:
+        async for piece in joined.pieces:
+            assert piece == b"1233"
+            break
+    async with store.join(Join(Tally, "face", {"half": "right"})) as joined:
+        assert joined.size == 5

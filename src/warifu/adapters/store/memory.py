@@ -7,7 +7,8 @@ schedule search can put other work on either side of it.
 
 import asyncio
 from bisect import bisect_right, insort
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from warifu.adapters.store.change import (
     detail_of,
     plan_of,
 )
-from warifu.adapters.store.shape import Table, check_reads, tables_of
+from warifu.adapters.store.shape import Table, check_join, check_reads, tables_of
 from warifu.kernel.errors import KeyReused, Stale
 from warifu.ports.store import (
     Change,
@@ -32,6 +33,8 @@ from warifu.ports.store import (
     Delete,
     Find,
     Get,
+    Join,
+    Joined,
     JournalEntry,
     Pending,
     Record,
@@ -98,6 +101,16 @@ class _Rows:
         start = 0 if read.after is None else bisect_right(bucket, read.after)
         return tuple(self.records[key] for key in bucket[start : start + read.limit])
 
+    def joined(self, join: Join) -> tuple[bytes, ...]:
+        """The pieces of a join."""
+        pieces: dict[Any, bytes] = {}
+        for key in sorted(self.records):
+            record = self.records[key]
+            cut = getattr(record, join.pieces) if join.pieces else None
+            if _is_wanted(record, join):
+                pieces[cut] = pieces.get(cut, b"") + getattr(record, join.column)
+        return tuple(pieces[cut] for cut in (sorted(pieces) if join.pieces else pieces))
+
     def clashes(self, record: Record) -> bool:
         """Whether another row has the same values in a UNIQUE set (None shares with nobody)."""
         for path in self.table.unique:
@@ -105,6 +118,11 @@ class _Rows:
             if None not in values and len(self.paths[path].get(values, ())) > 1:
                 return True
         return False
+
+
+def _is_wanted(record: Record, join: Join) -> bool:
+    lowest = join.at_least is None or getattr(record, join.at_least[0]) >= join.at_least[1]
+    return lowest and all(getattr(record, name) == value for name, value in join.where.items())
 
 
 def _values(record: Record, path: tuple[str, ...]) -> _Key:
@@ -166,6 +184,21 @@ class MemoryStore:
         )
         await asyncio.sleep(0)
         return snapshot
+
+    @asynccontextmanager
+    async def join(self, join: Join) -> AsyncIterator[Joined]:
+        """See ``Store.join``."""
+        table = check_join(self._state.tables, join)
+        await self._reading()
+        pieces = self._state.rows[table.name].joined(join)
+        await asyncio.sleep(0)
+
+        async def each() -> AsyncIterator[bytes]:
+            for piece in pieces:
+                await self._reading()
+                yield piece
+
+        yield Joined(size=sum(map(len, pieces)), pieces=each())
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""

@@ -23,11 +23,12 @@ from warifu.adapters.store.change import (
     check_request,
     plan_of,
 )
-from warifu.adapters.store.shape import Table, check_name, check_reads, tables_of
+from warifu.adapters.store.shape import Table, check_join, check_name, check_reads, tables_of
 from warifu.adapters.store.statements import (
     Statements,
     change_shape,
     change_values,
+    join_values,
     read_shape,
     read_values,
     request_values,
@@ -38,6 +39,8 @@ from warifu.ports.store import (
     Change,
     Find,
     Get,
+    Join,
+    Joined,
     OutboxMessage,
     Pending,
     Record,
@@ -53,6 +56,8 @@ _STALE: Final = frozenset({GUARD_MISSED, "23505", "40001", "40P01"})  # unique v
 # connection, resources, operator intervention (shutdown, cancelled by the statement's deadline), system error
 _UNAVAILABLE: Final = frozenset({"08", "53", "57", "58"})
 _READ_ONLY: Final = "25006"  # a standby that has not been promoted
+
+_PIECES_AHEAD: Final = 16
 
 _SETTINGS: Final = {
     "application_name": "warifu",
@@ -110,6 +115,32 @@ class PostgresStore:
         pairs = zip(tables, reads, strict=True)
         found = (_records(table, read, row[place]) for place, (table, read) in enumerate(pairs, 1))
         return Snapshot(_answer(request, row[0]), tuple(found))
+
+    @asynccontextmanager
+    async def join(self, join: Join) -> AsyncIterator[Joined]:
+        """See ``Store.join``. The server joins; pieces are fetched through a cursor, one snapshot for all."""
+        size, pieces = self._statements.join(check_join(self._tables, join), join)
+        values = join_values(join)
+        async with self._session() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            found = await connection.fetchval(size, *values)
+            yield Joined(size=int(found), pieces=_pieces(connection, pieces, values))
+
+    @asynccontextmanager
+    async def _session(self) -> "AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]":
+        """A connection for more than one statement; its failures take the form that the port promises."""
+        failure: WarifuError | None = None
+        try:
+            connection = await self._acquire()
+            try:
+                yield connection
+            except BaseException:
+                await self._abandon(connection)
+                raise
+            await self._pool.release(connection)
+        except _FAILURES as error:
+            failure = failure_of(error)
+        if failure is not None:
+            raise failure
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""
@@ -339,6 +370,14 @@ def failure_of(error: Exception) -> WarifuError:
     if isinstance(error, asyncpg.DataError):
         return Fault("a value does not fit its column")
     return Unavailable(f"the database does not answer: {type(error).__name__}")
+
+
+async def _pieces(
+    connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", statement: str, values: list[Any]
+) -> AsyncIterator[bytes]:
+    async for row in connection.cursor(statement, *values, prefetch=_PIECES_AHEAD):
+        if row[0] is not None:
+            yield row[0]
 
 
 def _answer(request: RequestKey | None, row: "asyncpg.Record | None") -> bytes | None:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct
 
 from warifu.kernel.errors import Fault
-from warifu.ports.store import Find, Get, Record
+from warifu.ports.store import Find, Get, Join, Record
 
 MAX_READS: Final = 64
 """Reads of one round trip."""
@@ -210,6 +210,23 @@ def check_reads(tables: dict[str, Table], reads: tuple[Get | Find, ...]) -> tupl
     if len(reads) > MAX_READS:
         raise Fault(f"{len(reads)} reads at once, at most {MAX_READS}")
     return tuple(_check_read(own_table(tables, read.table), read) for read in reads)
+
+
+def check_join(tables: dict[str, Table], join: Join) -> Table:
+    """The table of a join; raises ``Fault`` for one that no index serves or whose column holds no bytes."""
+    table = own_table(tables, join.table)
+    wanted = (*join.where, *([join.pieces] if join.pieces else []))
+    served = [path for path in (table.key, *table.indexed) if set(path[: len(join.where)]) == set(join.where)]
+    if not any(set(path[: len(wanted)]) == set(wanted) for path in served):
+        raise Fault(f"{table.name}: no index on ({', '.join(wanted)})")
+    column = table.columns.get(join.column)
+    if column is None or (column.kind, column.nullable) != ("bytes", False):
+        raise Fault(f"{table.name}.{join.column} cannot be joined")
+    for name, value in (*join.where.items(), *([join.at_least] if join.at_least else [])):
+        if name not in table.columns:
+            raise Fault(f"{table.name}.{name}: no such column")
+        check_value(table, table.columns[name], value)
+    return table
 
 
 def own_table(tables: dict[str, Table], record: type[Record]) -> Table:

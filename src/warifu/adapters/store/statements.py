@@ -14,7 +14,7 @@ from msgspec import Struct
 from warifu.adapters.store.change import Plan, detail_of
 from warifu.adapters.store.ddl import COLLATION, SQL_TYPES
 from warifu.adapters.store.shape import Table
-from warifu.ports.store import Change, Check, Delete, Find, Get, Insert, RequestKey, Update
+from warifu.ports.store import Change, Check, Delete, Find, Get, Insert, Join, RequestKey, Update
 
 _SqlColumns = tuple[tuple[str, str], ...]
 _JOURNAL: Final = (("stream", "text"), ("event", "text"), ("operation_id", "text"), ("detail", "jsonb"))
@@ -92,6 +92,11 @@ def read_values(shape: ReadShape, read: Get | Find) -> Iterator[Any]:
     yield read.limit
 
 
+def join_values(join: Join) -> list[Any]:
+    """The parameters of a join, in the order of its SQL."""
+    return [*join.where.values(), *([join.at_least[1]] if join.at_least else [])]
+
+
 def request_values(request: RequestKey) -> tuple[str, str, str]:
     """The parameters that find a request's answer: they come first."""
     return request.node, request.operation_id, request.step
@@ -110,6 +115,21 @@ class Statements:
         self._by_record = {table.record: table for table in tables.values()}
         self.read = functools.lru_cache(maxsize=1000)(self._read)
         self.change = functools.lru_cache(maxsize=1000)(self._change)
+
+    def join(self, table: Table, join: Join) -> tuple[str, str]:
+        """The size of all of it, and the pieces in their order: two texts with the same parameters."""
+        places = _Places()
+        bounds = [(name, "=") for name in join.where] + ([(join.at_least[0], ">=")] if join.at_least else [])
+        condition = " AND ".join(
+            f't."{name}" {compared} {places.take(SQL_TYPES[table.columns[name].kind])}' for name, compared in bounds
+        )
+        rows = f"FROM {self._in(table.name)} AS t" + (f" WHERE {condition}" if condition else "")
+        joined = f"string_agg(t.\"{join.column}\", ''::bytea ORDER BY {_columns(table.key)})"
+        cut = f' GROUP BY t."{join.pieces}" ORDER BY t."{join.pieces}"' if join.pieces else ""
+        return (
+            f'SELECT coalesce(sum(octet_length(t."{join.column}")), 0)::bigint {rows}',
+            f"SELECT {joined} {rows}{cut}",
+        )
 
     def _in(self, name: str) -> str:
         return f'"{self._schema}"."{name}"'

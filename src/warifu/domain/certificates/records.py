@@ -81,10 +81,15 @@ class Revocation(Record, frozen=True, kw_only=True):
 
     TABLE: ClassVar[str] = "revocation"
     KEY: ClassVar[tuple[str, ...]] = ("ca", "serial")
-    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("ca", "municipality"),)
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (
+        # All that a list needs stands in the index: a million entries are joined without a look at the table.
+        ("ca", "generation", "municipality", "serial", "not_after", "entry"),
+    )
 
     ca: str
     serial: int
+    generation: int
+    """Of the CA's key that signed the certificate: the one that signs the list, too."""
     municipality: str
     reason: str
     revoked_ms: int
@@ -104,18 +109,20 @@ class ListRevision(Record, frozen=True, kw_only=True):
 
 
 class PublishedList(Record, frozen=True, kw_only=True):
-    """The newest list of a CA: full (municipality "") or of one municipality."""
+    """The newest list of a CA's generation: full (municipality "") or of one municipality."""
 
     TABLE: ClassVar[str] = "published_list"
-    KEY: ClassVar[tuple[str, ...]] = ("ca", "municipality")
+    KEY: ClassVar[tuple[str, ...]] = ("ca", "generation", "municipality")
 
     ca: str
+    generation: int
     municipality: str
     number: int
     basis: str
     """Which revisions it holds; another basis means that it is not current."""
     this_update_ms: int
-    der: bytes
+    name: str
+    """On the shelf."""
 
 
 class AppletWrite(Record, frozen=True, kw_only=True):

@@ -255,6 +255,7 @@ def _line(certificate: Certificate, reason: Reason, revoked_ms: int, known: Revo
         version=known.version if known else 0,
         ca=certificate.ca,
         serial=certificate.serial,
+        generation=certificate.generation,
         municipality=certificate.municipality,
         reason=reason,
         revoked_ms=revoked_ms,

@@ -35,7 +35,7 @@ from warifu.kernel.calendar import SIGNATURE_MIN_AGE, age_on, jpki_date, jst_dat
 _KEY_BITS = 2048
 _EXPONENT = 65537
 _DUMMY_SIGNATURE = bytes(256)
-_ALGORITHM = bytes.fromhex("300d06092a864886f70d01010b0500")
+ALGORITHM = bytes.fromhex("300d06092a864886f70d01010b0500")
 """sha256WithRSAEncryption with NULL, as octets."""
 _TRUE = bytes.fromhex("0101ff")
 _UNREADABLE = (
@@ -83,25 +83,26 @@ def lint_certificate(authority: Authority, content: Content, tbs: bytes) -> None
         raise LintFailed("encoding") from error
 
 
-def _require(holds: bool, field: str) -> None:  # noqa: FBT001 - reads as a sentence
+def require(holds: bool, field: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """``LintFailed`` for the field unless it holds."""
     if not holds:
         raise LintFailed(field)
 
 
 def _check_bytes(authority: Authority, content: Content, tbs: bytes, extensions: list[x509.ExtensionType]) -> None:
     fields = der.read_all(der.read_only(tbs, der.SEQUENCE).content)
-    _require(len(fields) == len(_FIELDS), "number of fields")
+    require(len(fields) == len(_FIELDS), "number of fields")
     naming, kind = authority.profile.naming, authority.kind
     expected = {
         "version": bytes.fromhex("a003020102"),
-        "signature algorithm": _ALGORITHM,
-        "issuer": _name(names.authority_attributes(naming, kind)),
-        "subject": _name(_subject(authority, content)),
+        "signature algorithm": ALGORITHM,
+        "issuer": encoded_name(names.authority_attributes(naming, kind)),
+        "subject": encoded_name(_subject(authority, content)),
         "public key": _public_key(authority, content),
     }
     for field, element in zip(_FIELDS, fields, strict=True):
-        _require(element.encoded == expected.get(field, element.encoded), field)
-    _require(der.read_integer(fields[1]) == content.serial and 1 <= content.serial <= MAX_SERIAL, "serial")
+        require(element.encoded == expected.get(field, element.encoded), field)
+    require(der.read_integer(fields[1]) == content.serial and 1 <= content.serial <= MAX_SERIAL, "serial")
     _check_extension_bytes(_order(authority.profile, content), fields[-1], extensions)
 
 
@@ -109,33 +110,33 @@ def _check_extension_bytes(
     order: tuple[ExtensionName, ...], wrapper: der.Element, expected: list[x509.ExtensionType]
 ) -> None:
     found = der.read_all(der.read_only(der.expect(wrapper, 0xA3).content, der.SEQUENCE).content)
-    _require(len(found) == len(order), "number of extensions")
+    require(len(found) == len(order), "number of extensions")
     for name, element, extension in zip(order, found, expected, strict=True):
         parts = der.read_all(der.expect(element, der.SEQUENCE).content)
         value = der.expect(parts[-1], der.OCTET_STRING).content
         flags = [part.encoded for part in parts[1:-1]]
-        _require(value == extension.public_bytes(), name)
-        _require(flags == ([_TRUE] if _CRITICAL.get(name, False) else []), name)
+        require(value == extension.public_bytes(), name)
+        require(flags == ([_TRUE] if _CRITICAL.get(name, False) else []), name)
 
 
 def _check_fields(content: Content, certificate: x509.Certificate) -> None:
     validity = content.validity
-    _require(certificate.version is x509.Version.v3, "version")
-    _require(certificate.serial_number == content.serial, "serial")
-    _require(certificate.not_valid_before_utc == _instant(validity.not_before_ms), "notBefore")
-    _require(certificate.not_valid_after_utc == _instant(validity.not_after_ms), "notAfter")
+    require(certificate.version is x509.Version.v3, "version")
+    require(certificate.serial_number == content.serial, "serial")
+    require(certificate.not_valid_before_utc == _instant(validity.not_before_ms), "notBefore")
+    require(certificate.not_valid_after_utc == _instant(validity.not_after_ms), "notAfter")
     if isinstance(content, SignatureContent):
         age = age_on(content.subscriber.birth_date, jst_date(validity.not_before_ms))
-        _require(age >= SIGNATURE_MIN_AGE, "age")
+        require(age >= SIGNATURE_MIN_AGE, "age")
 
 
 def _check_key(certificate: x509.Certificate, expected: bytes) -> None:
     key = certificate.public_key()
-    _require(isinstance(key, RSAPublicKey), "key type")
+    require(isinstance(key, RSAPublicKey), "key type")
     if isinstance(key, RSAPublicKey):
-        _require(key.key_size == _KEY_BITS and key.public_numbers().e == _EXPONENT, "key size")
+        require(key.key_size == _KEY_BITS and key.public_numbers().e == _EXPONENT, "key size")
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _require(spki == expected, "public key")
+    require(spki == expected, "public key")
 
 
 def _check_extensions(
@@ -143,7 +144,7 @@ def _check_extensions(
 ) -> None:
     order = _order(authority.profile, content)
     for name, actual, extension in zip(order, certificate.extensions, expected, strict=True):
-        _require(actual.value == extension and actual.critical == _CRITICAL.get(name, False), name)
+        require(actual.value == extension and actual.critical == _CRITICAL.get(name, False), name)
 
 
 def _order(profile: Profile, content: Content) -> tuple[ExtensionName, ...]:
@@ -213,20 +214,21 @@ def _usage(content: Content, name: ExtensionName) -> x509.ExtensionType:
         return x509.ExtendedKeyUsage(
             [ExtendedKeyUsageOID.OCSP_SIGNING if responder else ExtendedKeyUsageOID.CLIENT_AUTH],
         )
-    _require(name == "no_check" and responder, name)
+    require(name == "no_check" and responder, name)
     return x509.OCSPNoCheck()
 
 
 def _key_id(authority: Authority, content: Content, name: ExtensionName) -> x509.ExtensionType:
     key = authority.public_key if name == "authority_key" else _public_key(authority, content)
-    loaded = _load_key(key)
+    loaded = load_key(key)
     if name == "authority_key":
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(loaded)
     return x509.SubjectKeyIdentifier.from_public_key(loaded)
 
 
 @lru_cache(maxsize=64)
-def _load_key(public_key: bytes) -> RSAPublicKey:
+def load_key(public_key: bytes) -> RSAPublicKey:
+    """An RSA key from its SubjectPublicKeyInfo; ``LintFailed`` for another kind."""
     loaded = serialization.load_der_public_key(public_key)
     if not isinstance(loaded, RSAPublicKey):
         raise LintFailed("key type")
@@ -235,7 +237,7 @@ def _load_key(public_key: bytes) -> RSAPublicKey:
 
 def _named(authority: Authority, content: Content, name: ExtensionName) -> x509.ExtensionType:
     naming, kind = authority.profile.naming, authority.kind
-    native = x509.DirectoryName(_x509_name(names.native_authority_attributes(naming, kind)))
+    native = x509.DirectoryName(x509_name(names.native_authority_attributes(naming, kind)))
     if name == "issuer_alt_name":
         return x509.IssuerAlternativeName([native])
     if name == "subject_alt_name":
@@ -244,7 +246,7 @@ def _named(authority: Authority, content: Content, name: ExtensionName) -> x509.
         return x509.SubjectAlternativeName([native])
     point = _point(content)
     attributes = names.point_attributes(naming, kind, point) if point else names.authority_attributes(naming, kind)
-    full = [x509.DirectoryName(_x509_name(attributes))]
+    full = [x509.DirectoryName(x509_name(attributes))]
     return x509.CRLDistributionPoints([x509.DistributionPoint(full, None, None, None)])
 
 
@@ -273,12 +275,14 @@ def _utf8(text: str) -> bytes:
 
 
 @lru_cache(maxsize=8192)
-def _x509_name(attributes: tuple[Attribute, ...]) -> x509.Name:
+def x509_name(attributes: tuple[Attribute, ...]) -> x509.Name:
+    """A name in ``cryptography``'s own terms."""
     return x509.Name([x509.NameAttribute(ObjectIdentifier(kind), text) for kind, text in attributes])
 
 
-def _name(attributes: tuple[Attribute, ...]) -> bytes:
-    return _x509_name(attributes).public_bytes()
+def encoded_name(attributes: tuple[Attribute, ...]) -> bytes:
+    """The same as that library encodes it."""
+    return x509_name(attributes).public_bytes()
 
 
 def _instant(instant_ms: int) -> datetime:

@@ -31,6 +31,8 @@ MAX_ADDRESS_CHARS = 200
 
 SIGNATURE_ALGORITHM = der.sequence(der.oid("1.2.840.113549.1.1.11"), der.null())
 """sha256WithRSAEncryption."""
+SIGNATURE_BYTES = 256
+"""Of an authority's key."""
 
 _VERSION_3 = der.explicit(0, der.integer(2))
 
@@ -312,9 +314,13 @@ def certificate_tbs(authority: Authority, content: Content) -> bytes:
 
 def assemble(tbs: bytes, signature: bytes) -> bytes:
     """Certificate or list (RFC 5280: both have this shape) from what was signed and its signature."""
-    bits = len(signature) + 1
-    tail = (SIGNATURE_ALGORITHM, der.header(der.BIT_STRING, bits), b"\x00", signature)
-    return b"".join((der.header(der.SEQUENCE, len(tbs) + sum(map(len, tail))), tbs, *tail))
+    behind = signature_part(signature)
+    return b"".join((der.header(der.SEQUENCE, len(tbs) + len(behind)), tbs, behind))
+
+
+def signature_part(signature: bytes) -> bytes:
+    """What stands behind the signed part: the algorithm once more, and the signature."""
+    return SIGNATURE_ALGORITHM + der.bit_string(signature)
 
 
 def _check_kind(authority: Authority, kind: Kind) -> None:

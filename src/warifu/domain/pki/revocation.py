@@ -1,11 +1,12 @@
 """Revocation: which events revoke which certificates and why, and the lists that say so.
 
 A list entry is encoded once, when its certificate is revoked, and stored; building a list is then joining bytes, one
-hash and one signature, whatever its size. An authority publishes one full list and one list per municipality
-(distribution point); a list's ``issuingDistributionPoint`` says which.
+hash and one signature, whatever its size, and needs no more memory than a piece of it. An authority publishes one full
+list and one list per municipality (distribution point); a list's ``issuingDistributionPoint`` says which.
 """
 
 from collections.abc import Iterable
+from datetime import date, timedelta
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -14,7 +15,11 @@ from warifu.contract.values import CertificateEvent
 from warifu.domain.pki import der, extensions
 from warifu.domain.pki.errors import AlreadyRevoked, BadContent
 from warifu.domain.pki.names import KINDS, Kind, Point
-from warifu.domain.pki.profile import MAX_SERIAL, SIGNATURE_ALGORITHM, Authority
+from warifu.domain.pki.profile import MAX_SERIAL, SIGNATURE_ALGORITHM, SIGNATURE_BYTES, Authority, signature_part
+from warifu.kernel.calendar import jst_date
+
+LISTED_DAYS: Final = 2
+"""Days after its validity in which a revoked certificate stays on the lists; lists are renewed every half day."""
 
 Reason = Literal[
     "unspecified",
@@ -113,6 +118,58 @@ _ENTRY_EXTENSIONS: Final[dict[Reason, bytes]] = {
 }
 
 
+class ListOrder(Struct, frozen=True, kw_only=True):
+    """What a list is to say beside its entries."""
+
+    number: int
+    """CRLNumber; must rise with every list of this authority and scope."""
+    this_update_ms: int
+    """Instant of issue."""
+    next_update_ms: int
+    """By when the next one is out."""
+    point: Point | None = None
+    """The municipality this list is for; None for the full list."""
+
+    def __post_init__(self) -> None:
+        """Refuse what a list cannot say."""
+        if self.number < 0 or self.next_update_ms <= self.this_update_ms:
+            raise BadContent("list number or update instants")
+
+
+class ListFrame(Struct, frozen=True):
+    """The to-be-signed DER of a list before and behind its entries: a list is written without holding it."""
+
+    head: bytes
+    tail: bytes
+
+
+def list_frame(authority: Authority, order: ListOrder, entries_size: int) -> ListFrame:
+    """What stands around entries of so many octets (RFC 5280 section 5.1).
+
+    Args:
+        authority: whose list; its key identifier stands in the list, since generations share a name.
+        order: what the list says.
+        entries_size: octets of all entries (from ``crl_entry``), in the order wanted.
+    """
+    fields = (
+        der.integer(1),
+        SIGNATURE_ALGORITHM,
+        authority.name,
+        der.time(order.this_update_ms),
+        der.time(order.next_update_ms),
+        der.header(der.SEQUENCE, entries_size) if entries_size else b"",  # an empty list leaves the field out
+    )
+    tail = _list_extensions(authority, order.number, order.point)
+    total = sum(map(len, fields)) + entries_size + len(tail)
+    return ListFrame(b"".join((der.header(der.SEQUENCE, total), *fields)), tail)
+
+
+def list_opening(frame: ListFrame, entries_size: int) -> bytes:
+    """The first octets of the finished list, before what is signed."""
+    signed = len(frame.head) + entries_size + len(frame.tail)
+    return der.header(der.SEQUENCE, signed + len(signature_part(bytes(SIGNATURE_BYTES))))
+
+
 def crl_tbs(
     authority: Authority,
     *,
@@ -122,32 +179,24 @@ def crl_tbs(
     entries: Iterable[bytes],
     point: Point | None = None,
 ) -> bytes:
-    """To-be-signed DER of a revocation list (RFC 5280 section 5.1).
-
-    Args:
-        authority: whose list; its key identifier stands in the list, since generations share a name.
-        number: CRLNumber; must rise with every list of this authority and scope.
-        this_update_ms: instant of issue.
-        next_update_ms: by when the next one is out.
-        entries: from ``crl_entry``, in the order wanted.
-        point: the municipality this list is for; None for the full list.
+    """A whole list's to-be-signed DER, for lists that fit into memory; see ``ListOrder`` and ``list_frame``.
 
     Raises:
         BadContent: the number is negative or the update instants are out of order.
     """
-    if number < 0 or next_update_ms <= this_update_ms:
-        raise BadContent("list number or update instants")
-    return _join_list(
-        (
-            der.integer(1),
-            SIGNATURE_ALGORITHM,
-            authority.name,
-            der.time(this_update_ms),
-            der.time(next_update_ms),
-        ),
-        entries,
-        _list_extensions(authority, number, point),
-    )
+    order = ListOrder(number=number, this_update_ms=this_update_ms, next_update_ms=next_update_ms, point=point)
+    kept = b"".join(entries)
+    frame = list_frame(authority, order, len(kept))
+    return b"".join((frame.head, kept, frame.tail))
+
+
+def oldest_listed(now_ms: int) -> date:
+    """The last day of validity that keeps a revoked certificate on lists of this instant.
+
+    An expired one leaves, but not before it stood on a list issued after its last day (RFC 5280 section 3.3: the
+    entry "MUST NOT be removed ... until it appears on one regularly scheduled CRL issued beyond the ... validity").
+    """
+    return jst_date(now_ms) - timedelta(days=LISTED_DAYS)
 
 
 def _list_extensions(authority: Authority, number: int, point: Point | None) -> bytes:
@@ -159,12 +208,3 @@ def _list_extensions(authority: Authority, number: int, point: Point | None) -> 
 def issuing_distribution_point(name: bytes) -> bytes:
     """Critical issuingDistributionPoint (RFC 5280 section 5.2.5): this list covers the point with this name only."""
     return extensions.extension("2.5.29.28", der.sequence(extensions.full_name(name)), critical=True)
-
-
-def _join_list(head: tuple[bytes, ...], entries: Iterable[bytes], tail: bytes) -> bytes:
-    """One join for the whole list: a million entries are copied once."""
-    kept = list(entries)
-    size = sum(map(len, kept))
-    entries_header = der.header(der.SEQUENCE, size) if kept else b""  # an empty list leaves the field out
-    total = sum(map(len, head)) + len(entries_header) + size + len(tail)
-    return b"".join((der.header(der.SEQUENCE, total), *head, entries_header, *kept, tail))

@@ -54,6 +54,7 @@ from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.sealed_keys import sealed_keys
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.crypto import Crypto
+from warifu.ports.shelf import Shelf
 from warifu.ports.store import Find, Get, Snapshot, Store
 
 RECORDS = (
@@ -75,7 +76,15 @@ class Authority(WithHsm, KeepingNode):
     KIND: ClassVar[str] = "authority"
 
     def __init__(
-        self, world: World, store: Store, hsm: HsmPool, crypto: Crypto, *, profile: Profile, key_pairs: int
+        self,
+        world: World,
+        store: Store,
+        hsm: HsmPool,
+        crypto: Crypto,
+        *,
+        profile: Profile,
+        key_pairs: int,
+        shelf: Shelf,
     ) -> None:
         """Make the node.
 
@@ -86,6 +95,7 @@ class Authority(WithHsm, KeepingNode):
             crypto: makes subscribers' key pairs.
             profile: names and extensions.
             key_pairs: how many free ones to keep in stock.
+            shelf: where finished lists stand.
         """
         super().__init__(world, store)
         self.hsm = hsm
@@ -93,7 +103,7 @@ class Authority(WithHsm, KeepingNode):
         self.pool = KeyPool(world, store, hsm, crypto, key_pairs)
         self.issuer = Issuer(self, self.signer, self.pool)
         self.applets = AppletService(self, hsm, self.issuer)
-        self.lists = Lists(self, self.signer)
+        self.lists = Lists(self, self.signer, shelf)
         self.handlers |= {
             IssueCertificates.NAME: self.issue,
             AskJpkiCardKeys.NAME: self.card_keys,

@@ -50,6 +50,7 @@ CREATE TABLE "revocation" (
   "version" bigint NOT NULL,
   "ca" text COLLATE "C" NOT NULL,
   "serial" bigint NOT NULL,
+  "generation" bigint NOT NULL,
   "municipality" text COLLATE "C" NOT NULL,
   "reason" text COLLATE "C" NOT NULL,
   "revoked_ms" bigint NOT NULL,
@@ -57,7 +58,7 @@ CREATE TABLE "revocation" (
   "entry" bytea NOT NULL,
   PRIMARY KEY ("ca", "serial")
 );
-CREATE INDEX "revocation_by_ca_municipality" ON "revocation" ("ca", "municipality", "serial");
+CREATE INDEX "revocation_by_ca_generation_municipality_serial_not_after_entry" ON "revocation" ("ca", "generation", "municipality", "serial", "not_after", "entry");
 CREATE TABLE "list_revision" (
   "version" bigint NOT NULL,
   "ca" text COLLATE "C" NOT NULL,
@@ -68,12 +69,13 @@ CREATE TABLE "list_revision" (
 CREATE TABLE "published_list" (
   "version" bigint NOT NULL,
   "ca" text COLLATE "C" NOT NULL,
+  "generation" bigint NOT NULL,
   "municipality" text COLLATE "C" NOT NULL,
   "number" bigint NOT NULL,
   "basis" text COLLATE "C" NOT NULL,
   "this_update_ms" bigint NOT NULL,
-  "der" bytea NOT NULL,
-  PRIMARY KEY ("ca", "municipality")
+  "name" text COLLATE "C" NOT NULL,
+  PRIMARY KEY ("ca", "generation", "municipality")
 );
 CREATE TABLE "applet_write" (
   "version" bigint NOT NULL,
