@@ -84,7 +84,9 @@ async def authority_rig(
         resources.callback(crypto.close)
         pool = HsmPool(ProcessHsmFactory(config), "jpki/hsm", workers)
         world = World(name="authority", transport=Alone(), clock=SystemClock(), entropy=SystemEntropy(), log=Quiet())
-        node = authority.Authority(world, store, pool, crypto, profile=Profile(), key_pairs=key_pairs, shelf=shelf or MemoryShelf())
+        node = authority.Authority(
+            world, store, pool, crypto, profile=Profile(), key_pairs=key_pairs, shelf=shelf or MemoryShelf()
+        )
         running = asyncio.create_task(node.run() if timers else pool.run())
         resources.push_async_callback(_ended, running)
         for label, purpose in ((applet.CARD_MASTER, "card-master"), (key_pool.WRAP_KEY, "wrap")):
