@@ -11,13 +11,15 @@ from nodes_parts import EngineFactory, ListLog, LoopClock, MemoryDevice, run
 
 from warifu.adapters.net.handling import Peer
 from warifu.adapters.net.local import LocalTransport
-from warifu.contract.center import AskCard, CardsReceived, CardView, OrderCard
+from warifu.contract.center import AskCard, CardsReceived, CardView, OpenOperation, OrderCard
 from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import error_body, open_reply
 from warifu.contract.health import Health, Part
 from warifu.contract.message import Done, Request
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
+from warifu.contract.values import ChipStatus
+from warifu.domain.admission.leases import Leases
 from warifu.domain.admission.retry import FULL
 from warifu.domain.admission.rules import Limits
 from warifu.domain.messages import SESSION_INFO, context, nonce
@@ -439,6 +441,7 @@ def test_an_opening_beyond_the_limit_is_refused_and_a_step_never() -> None:
             with pytest.raises(ConnectionExcess) as excess:
                 open_reply(opened(mine, refused, 2), Done)
             assert 1000 <= excess.value.retry_after_ms <= 2000
+            assert excess.value.place_in_line == 1
             step = await relay.handle(outer(path, mine, path.envelope(step="step"), counter=3))
             assert opened(mine, step, 3) == OK
             gate.opened.set()
@@ -446,6 +449,63 @@ def test_an_opening_beyond_the_limit_is_refused_and_a_step_never() -> None:
         assert set(relay.under_way.values()) == {0}
 
     with_path(full, Limits(total=1, setup_and_bulk=1, change_reserve=1))
+
+
+def test_people_are_told_before_they_call_when_a_limit_is_passed() -> None:
+    async def told(path: Path) -> None:
+        relay = path.relays["relay-1"]
+        mine = await session(path)
+        opening = CardsReceived(batch_id="0" * 26, card_ids=(CARD,))
+        assert relay.parts()["admission"] is not None
+        gate = path.center = Gate("held")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(relay.handle(outer(path, mine, path.envelope(opening, step="held"), counter=1)))
+            await gate.reached.wait()
+            for counter in (2, 3):
+                await relay.handle(outer(path, mine, path.envelope(opening, step="more"), counter=counter))
+            health = await relay.health()
+            gate.opened.set()
+        assert health.parts["admission"].detail.startswith("relay.limit_passed: 1 operations of 1, 2 in line")
+        assert health.parts["admission"].warning
+        alarms = [fields for event, fields in path.log.troubles if event == "relay.limit_passed"]
+        assert alarms == [{"held": 1, "limit": 1, "line": 1, "refused": 1}]
+        assert len(relay.leases) == 0
+
+    with_path(told, Limits(total=1, setup_and_bulk=1, change_reserve=1))
+
+
+def test_an_operation_taken_up_again_after_a_break_needs_no_new_place() -> None:
+    async def again(path: Path) -> None:
+        (relay,) = path.relays.values()
+        first = path.envelope(OPENING, step="open")
+        await path.cs.handle(first)
+        relay.leases = Leases(Limits(total=1, setup_and_bulk=1, change_reserve=0))  # it was restarted,
+        await path.cs.handle(path.envelope(OPENING, step="open"))  # and another came first
+        with pytest.raises(ConnectionExcess):
+            open_reply(await path.cs.handle(short(path.envelope(OPENING, step="open"))), Done)
+        taken_up = msgspec.structs.replace(first, step="open.2")
+        assert await path.cs.handle(taken_up) == OK
+        assert [decode(Forward, each.body).admitted for each in path.forwarded if each.name == Forward.NAME][-1]
+
+    async def main() -> None:
+        path = Path()
+        del path.relays["relay-2"]
+        async with path.running():
+            await again(path)
+
+    run(main())
+
+
+OPENING = OpenOperation(
+    kind="delivery",
+    card_id=CARD,
+    chip=ChipStatus(card_id=CARD, life_state="set_up"),
+)
+
+
+def short(envelope: Envelope) -> Envelope:
+    """With no time for a retry."""
+    return msgspec.structs.replace(envelope, remaining_ms=300)
 
 
 def test_a_relay_tells_its_key_and_its_health_is_its_hsm() -> None:

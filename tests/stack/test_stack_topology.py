@@ -56,7 +56,7 @@ def test_the_demo_has_the_whole_chain_and_two_municipalities() -> None:
         (("workers", "wokers"), "node 'relay-1', key 'hsm': unknown key 'wokers': did you mean 'workers'?"),
         (
             ('name = "small"', 'name = "small"\ncolour = 1'),
-            "top level: unknown key 'colour': remove it (known: balancer",
+            "top level: unknown key 'colour': remove it (known: admission, balancer",
         ),
         (("workers = 3", 'workers = "three"'), "node 'relay-1', key 'hsm.workers': expected int, got str: correct"),
         (("workers = 3", "workers = 0"), "node 'relay-1', key 'hsm.workers': expected int >= 1: correct the value"),

@@ -44,3 +44,6 @@ class Forward(Request, frozen=True, kw_only=True):
     encapsulation: bytes
     counter: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
     ciphertext: Annotated[bytes, Meta(max_length=1 << 20)]
+    admitted: bool = False
+    """The CS has brought this operation's opening through before: one that comes again takes it up, and needs no new
+    place. Outside the sealed message, because it is about the way and not about the matter."""

@@ -6,8 +6,9 @@ the real thing. A balancer routes to relays by what they say of themselves.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import ClassVar, Final
 
@@ -15,9 +16,10 @@ from warifu.contract.center import AbandonOperation, AskCard, CardsReceived, Car
 from warifu.contract.envelope import Envelope, ServiceClass
 from warifu.contract.health import AskHealth
 from warifu.contract.message import Answer, Request
-from warifu.domain.admission.rules import Limits
+from warifu.domain.admission.leases import Asking, Lease
+from warifu.domain.admission.rules import OPENING, Limits
 from warifu.domain.decision import Asked, Decision
-from warifu.kernel.errors import ConnectionExcess, Refused
+from warifu.kernel.errors import Refused
 from warifu.kernel.ids import card_id, new_ulid
 from warifu.lab.balancer import HealthBalancer
 from warifu.lab.chain_properties import Admission, CsOrder, NeverBlocked, OnlyCsRetries, RetryBudget
@@ -31,7 +33,7 @@ from warifu.lab.world import WELL_MS, Machine, Ports, World
 from warifu.nodes import base
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import PoolLimits
-from warifu.nodes.relay import MESSAGE_KEY, Relay
+from warifu.nodes.relay import MESSAGE_KEY, Passage, Relay
 from warifu.ports.store import Get, Insert, Record, Snapshot, Update
 
 PLACES: Final = ("131016", "132217")
@@ -43,7 +45,7 @@ DEFAULT_SIZE: Final = 10
 BURSTS: Final = 4
 BURST: Final = (8, 20)
 """How often a burst may come, and how large it is."""
-LIMITS: Final = Limits(total=5, setup_and_bulk=3, change_reserve=2)
+LIMITS: Final = Limits(total=5, setup_and_bulk=3, change_reserve=2, lease_ms=2_000)
 AT_ONCE: Final = 3
 """What the centre does at once."""
 SERVICE_MS: Final[tuple[tuple[int, int], ...]] = ((1, 3), (5, 40), (50, 200))
@@ -135,34 +137,43 @@ class Door:
     def __init__(self, world: World, relay: Relay) -> None:
         self._world = world
         self._relay = relay
-        self._inner: Callable[[Envelope], AbstractAsyncContextManager[None]] = relay._admitted  # noqa: SLF001
-        self._inside: dict[str, int] = dict.fromkeys(("delivery", "setup", "bulk", "change"), 0)
-        relay._admitted = self.admitted  # type: ignore[method-assign]  # noqa: SLF001 - what a door is for
-
-    @property
-    def inside(self) -> int:
-        """How many were let in and have not left."""
-        return sum(self._inside.values())
+        self._lease = relay._lease  # noqa: SLF001 - what a door is for
+        self._inner = relay._admitted  # noqa: SLF001
+        relay._lease = self.lease  # type: ignore[method-assign]  # noqa: SLF001
+        relay._admitted = self.admitted  # type: ignore[method-assign]  # noqa: SLF001
+        self.inside = 0
+        """How many messages were let in and have not left."""
 
     @asynccontextmanager
-    async def admitted(self, inner: Envelope) -> AsyncIterator[None]:
-        """As the relay's own, and told."""
-        kind, counts = inner.service_class, " ".join(map(str, self._inside.values()))
-        try:
-            async with self._inner(inner):
-                self._tell("admitted", inner, counts)
-                self._inside[kind] += 1
-                try:
-                    yield
-                finally:
-                    self._inside[kind] -= 1
-        except ConnectionExcess:
-            self._tell("refused", inner, counts)
-            raise
+    async def admitted(self, inner: Envelope, *, known: bool) -> AsyncIterator[Passage]:
+        """As the relay's own, and counted."""
+        async with self._inner(inner, known=known) as passage:
+            self.inside += 1
+            try:
+                yield passage
+            finally:
+                self.inside -= 1
 
-    def _tell(self, outcome: str, inner: Envelope, counts: str) -> None:
-        detail = f"{inner.name} {inner.service_class} {counts}"
-        self._world.record("log", self._relay.world.name, outcome=outcome, detail=detail)
+    def lease(self, asking: Asking) -> Lease | None:
+        """As the relay's own, and told: an opening that needs a place, or any other message."""
+        leases = self._relay.leases
+        leases._sweep(_now_ms())  # noqa: SLF001 - as the relay is about to: what it sees is what is told
+        counts = " ".join(str(leases.held[kind]) for kind in ("delivery", "setup", "bulk", "change"))
+        has_one = asking.known or asking.operation_id in leases._leases  # noqa: SLF001
+        manner = "step" if has_one or asking.name not in OPENING else "yields" if leases.yields(asking) else "opening"
+        outcome = "refused"
+        try:
+            lease = self._lease(asking)
+            outcome = "admitted"
+        finally:
+            self._world.record(
+                "log", self._relay.world.name, outcome=outcome, detail=f"{manner} {asking.kind} {counts}"
+            )
+        return lease
+
+
+def _now_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)
 
 
 class RelayPart:
@@ -200,6 +211,11 @@ class RelayPart:
             self._world.violated("nothing is released that is not held", text)
         if taken > inside:
             self._world.violated("what is held is given back", f"{machine.name} counts {taken} under way, {inside} are")
+        leases = relay.leases._leases.values()  # noqa: SLF001 - a leak shows nowhere else
+        if sum(lease.busy for lease in leases) > inside:
+            self._world.violated("what is held is given back", f"{machine.name}: leases are busy with nobody inside")
+        if relay.leases.held != Counter(lease.kind for lease in leases):
+            self._world.violated("what is held is given back", f"{machine.name} counts {dict(relay.leases.held)}")
 
 
 def build_cs(place: str, without: tuple[str, ...], ports: Ports) -> CommunicationServer:

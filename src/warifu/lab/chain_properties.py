@@ -8,7 +8,6 @@ from warifu.lab.history import Event
 
 FORWARD: Final = "relay.forward"
 KEY: Final = "relay.key"
-OPENING: Final = frozenset({"center.open", "center.receive"})
 FULL: Final = 10.0
 EARNED_BY_SUCCESS: Final = 0.1
 """The promise: a tenth of a token for each success, one for each retry. Said again here, so that a change is seen."""
@@ -167,7 +166,8 @@ class RetryBudget:
 class Admission:
     """Who is let in and who is refused is as ``domain.admission`` says; steps of an operation are never refused.
 
-    Reads what the relays' doors tell: outcome ``admitted`` or ``refused``, detail name, class and counts by class.
+    Reads what the relays' doors tell: outcome ``admitted`` or ``refused``, detail what comes (``step``, ``opening``, or
+    ``yields``: an opening that leaves its place to others who wait), its class, and operations admitted by class.
     """
 
     name = "a delivery waits behind no more set-ups than the limits say"
@@ -179,9 +179,11 @@ class Admission:
         """Judge the door."""
         if event.kind != "log" or event.outcome not in {"admitted", "refused"}:
             return None
-        name, kind, *counts = event.detail.split()
+        manner, kind, *counts = event.detail.split()
         delivery, setup, bulk, change = map(int, counts)
-        room = name not in OPENING or self._has_room(kind, delivery, setup + bulk, change)
+        room = manner == "step" or (manner != "yields" and self._has_room(kind, delivery, setup + bulk, change))
+        if manner == "yields" and kind not in {"setup", "bulk"}:
+            return f"{event.node} lets a {kind} yield to others"
         if room is (event.outcome == "admitted"):
             return None
         return (

@@ -57,7 +57,7 @@ TERMINALS: Final = {f"terminal-{HERE}-1": HERE, f"terminal-{HERE}-2": HERE, f"te
 CENTERS: Final = ("center-1", "center-2")
 KEY_PAIRS: Final = 2
 POOL: Final = PoolLimits(queue=100, sessions=64, history=8, dumps=4)
-LIMITS: Final = Limits(total=8, setup_and_bulk=5, change_reserve=2)
+LIMITS: Final = Limits(total=8, setup_and_bulk=5, change_reserve=2, lease_ms=2_000)
 PINS: Final[dict[PinName, Pin]] = {
     "signature": "ABC123",
     "authentication": "1234",

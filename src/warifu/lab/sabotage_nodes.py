@@ -11,23 +11,23 @@ from typing import TypeVar
 import msgspec
 
 from warifu.contract.center import Opened
-from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.envelope import Envelope
 from warifu.contract.message import Answer
+from warifu.domain.admission.leases import Asking, Leases
+from warifu.domain.admission.rules import Limits
 from warifu.domain.cards.operations import State
 from warifu.domain.decision import Decision
-from warifu.kernel.errors import ConnectionExcess, TryAgain, Unavailable
-from warifu.nodes.base import Call
+from warifu.kernel.errors import Unavailable
+from warifu.nodes.base import Call, World
 from warifu.nodes.center import Center
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import HsmPool, _Job, _Place
-from warifu.nodes.relay import Relay
+from warifu.nodes.legacy import LegacyCs
+from warifu.nodes.relay import Passage, Relay
 from warifu.ports.hsm import HsmCommand, HsmReply
 from warifu.ports.store import Update
 
 A = TypeVar("A", bound=Answer)
-
-BLOCK_MS = 60_000
-"""How long a CS of 2016 shut itself."""
 
 
 class Unfenced(HsmPool):
@@ -57,17 +57,19 @@ class GrowingName(HsmPool):
         return await super()._ask(place, command)
 
 
+class _Everybody(Leases):
+    """Whoever comes is let in."""
+
+    def _require_room(self, asking: Asking, now_ms: int, jitter: int) -> None:
+        del asking, now_ms, jitter
+
+
 class Unclassed(Relay):
     """F5: whoever comes is let in."""
 
-    @asynccontextmanager
-    async def _admitted(self, inner: Envelope) -> AsyncIterator[None]:
-        kind = inner.service_class
-        self.under_way[kind] = self.under_way.get(kind, 0) + 1
-        try:
-            yield
-        finally:
-            self.under_way[kind] -= 1
+    def __init__(self, world: World, hsm: HsmPool, limits: Limits) -> None:
+        super().__init__(world, hsm, limits)
+        self.leases = _Everybody(limits)
 
 
 class HandReset(Relay):
@@ -79,16 +81,16 @@ class HandReset(Relay):
     _notice = False
 
     @asynccontextmanager
-    async def _admitted(self, inner: Envelope) -> AsyncIterator[None]:
+    async def _admitted(self, inner: Envelope, *, known: bool) -> AsyncIterator[Passage]:
         kind = inner.service_class
         if self._notice:
             self._notice = False
             self.under_way[kind] = self.under_way.get(kind, 0) - 1  # the end of work that never began
         loop = asyncio.get_running_loop()
         timer = loop.call_later(inner.remaining_ms / 1000, loop.call_soon, self._expire)
-        async with super()._admitted(inner):
+        async with super()._admitted(inner, known=known) as passage:
             try:
-                yield
+                yield passage
             finally:
                 timer.cancel()
 
@@ -96,44 +98,13 @@ class HandReset(Relay):
         self._notice = True
 
 
-class Blocking(CommunicationServer):
-    """F4: excess or a time-out discards every message, and the CS shuts itself for a minute."""
+class Blocking(LegacyCs):
+    """F4: excess or a time-out discards every message, and the CS shuts itself for a minute; of any kind, here."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # as the real one
-        self._blocked_until = 0.0
-        self._inside: dict[asyncio.Task[object], None] = {}
-
-    async def handle(self, envelope: Envelope) -> Reply:
-        """As the real one, until the first trouble."""
-        now, task = asyncio.get_running_loop().time(), asyncio.current_task()
-        if now < self._blocked_until:
-            raise Unavailable("the CS is blocked")
-        if task is None:
-            return await super().handle(envelope)
-        self._inside[task] = None
-        try:
-            reply = await super().handle(envelope)
-            if reply.error is not None and reply.error.code == ConnectionExcess.code:
-                self._block()
-        except TryAgain:
+    def _judge(self, envelope: Envelope, code: str) -> None:
+        del envelope
+        if code:
             self._block()
-            raise
-        except asyncio.CancelledError:
-            raise Unavailable("the CS discarded the message") from None
-        else:
-            return reply
-        finally:
-            self._inside.pop(task, None)
-
-    def _block(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._blocked_until:
-            return
-        self._blocked_until = loop.time() + BLOCK_MS / 1000
-        for other in self._inside:
-            if other is not asyncio.current_task():
-                other.cancel()
 
 
 class Unsettling(Center):

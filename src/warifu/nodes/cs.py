@@ -7,6 +7,7 @@
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar, Final
@@ -23,6 +24,7 @@ from warifu.contract.health import AskHealth, Health
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
 from warifu.domain.admission.places import place_of
 from warifu.domain.admission.retry import RetryBudget, delay_ms
+from warifu.domain.admission.rules import OPENING
 from warifu.domain.messages import SESSION_INFO, context, nonce
 from warifu.kernel.errors import (
     ConnectionExcess,
@@ -43,8 +45,11 @@ COUNTER: Final = frozenset(
     {"center.receive", "center.open", "center.write", "center.confirm", "center.close", "center.abandon", "center.card"}
 )
 """What a terminal may send to the centre."""
+ENDING: Final = frozenset({"center.close", "center.abandon"})
 MAX_WAITING: Final = 512
-"""Messages in this CS at once; one more is refused with when to come back."""
+"""Messages in this CS at once, unless it is told otherwise; one more is refused with when to come back."""
+MAX_KNOWN: Final = 10_000
+"""Operations under way that this CS remembers to have had admitted."""
 KEY_MS: Final = 5_000
 SESSION_REFUSED: Final = frozenset({HsmRejected.code, NoSuchKey.code, UnknownSession.code})
 """What a relay's HSM says when it does not open a message: its key is another one by now, or it lost the session."""
@@ -76,8 +81,10 @@ class CommunicationServer(Node):
         self.crypto = crypto
         self.municipality = municipality
         self.budget = RetryBudget()
+        self.max_waiting = MAX_WAITING
         self.waiting = 0
         self._lanes: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._known: OrderedDict[str, None] = OrderedDict()
         self._session: MessageSession | None = None
         self._agreeing = asyncio.Lock()
 
@@ -89,7 +96,7 @@ class CommunicationServer(Node):
             raise NotAllowed(f"a CS does not carry {envelope.name}")
         if not envelope.sender.startswith("terminal-") or place_of(envelope.sender) != self.municipality:
             raise NotAllowed(f"{envelope.sender} is no terminal of {self.municipality}")
-        if self.waiting >= MAX_WAITING:
+        if self.waiting >= self.max_waiting:
             raise ConnectionExcess("the CS is full", retry_after_ms=1000, place_in_line=self.waiting)
         self.waiting += 1
         began = _now()
@@ -158,7 +165,20 @@ class CommunicationServer(Node):
                 await self._before_retry(_as_error(reply), attempt, deadline)
                 continue
             self.budget = self.budget.earn()
+            self._remember(envelope, reply)
             return reply
+
+    def _remember(self, envelope: Envelope, reply: Reply) -> None:
+        """Which operations the centre has opened: taken up again after a break, they need no new place."""
+        if reply.error is not None:
+            return
+        if envelope.name in OPENING:
+            self._known[envelope.operation_id] = None
+            self._known.move_to_end(envelope.operation_id)
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        elif envelope.name in ENDING:
+            self._known.pop(envelope.operation_id, None)
 
     async def _before_retry(self, error: TryAgain, attempt: int, deadline: float) -> None:
         """Wait before another try; raise the error when there is no time or no budget for it."""
@@ -182,6 +202,7 @@ class CommunicationServer(Node):
             encapsulation=session.encapsulation,
             counter=counter,
             ciphertext=session.cipher.encrypt(nonce(0, counter), inner, context(session.session, counter)),
+            admitted=envelope.operation_id in self._known,
         )
         outer = msgspec.structs.replace(
             envelope, name=Forward.NAME, sender=self.world.name, remaining_ms=left, body=encode(request)

@@ -1,23 +1,29 @@
 """Juki-net relay server (住基ネット中継サーバ): every message is decrypted and encrypted inside the HSM.
 
-It keeps nothing: a message carries its session's encapsulated key, so any relay and any HSM worker can take it.
+It keeps nothing that a message needs: a message carries its session's encapsulated key, so any relay and any HSM worker
+can take it. What it counts (its leases: ``domain.admission``) may be lost with it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final
 
 import msgspec
+from msgspec import Struct
 
+from warifu.contract.center import AbandonOperation, CardsReceived, CloseOperation, Confirmed, ConfirmWrite
 from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.errors import error_body
 from warifu.contract.health import AskHealth, Health
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
+from warifu.domain.admission.leases import Asking, Lease, Leases
 from warifu.domain.admission.places import place_of
-from warifu.domain.admission.rules import Limits, admit
+from warifu.domain.admission.rules import OPENING, Limits
+from warifu.domain.cards.errors import OperationEnded
 from warifu.domain.messages import SESSION_INFO, context, nonce
-from warifu.kernel.errors import Refused, WarifuError
+from warifu.kernel.errors import ConnectionExcess, Refused, TryAgain, WarifuError
 from warifu.nodes.base import Call, Probe, World, expect
 from warifu.nodes.cs import COUNTER
 from warifu.nodes.hsm_pool import HsmPool
@@ -26,6 +32,10 @@ from warifu.ports.hsm import DecryptMessage, EncryptMessage, PublicKey
 
 CENTER: Final = "center"
 MESSAGE_KEY: Final = "relay-message"
+ALARM_EVERY_MS: Final = 10_000
+"""As long as openings are refused, people are told so often; and ``status`` shows it for so long afterwards."""
+_ENDING: Final = frozenset({CloseOperation.NAME, AbandonOperation.NAME, CardsReceived.NAME})
+"""Answered well, these end their operation."""
 
 
 class NotCarried(Refused):
@@ -34,16 +44,27 @@ class NotCarried(Refused):
     code = "relay.not_carried"
 
 
+class LimitPassed(TryAgain):
+    """Openings are being refused, or nearly: people should know before they are called."""
+
+    code = "relay.limit_passed"
+
+
 class Relay(WithHsm):
     """One relay with its HSM pool."""
 
     KIND: ClassVar[str] = "relay"
+    WARNINGS = frozenset({"admission"})
+    """A full relay does its work: what is amiss is that there is too much of it."""
 
     def __init__(self, world: World, hsm: HsmPool, limits: Limits) -> None:
         super().__init__(world)
         self.hsm = hsm
-        self.limits = limits
+        self.leases = Leases(limits)
         self.under_way: dict[ServiceClass, int] = {}
+        """Messages let in and not answered, by class."""
+        self._told_ms = -ALARM_EVERY_MS
+        self._told_refused = 0
         self.handlers |= {AskRelayKey.NAME: self.key, Forward.NAME: self.forward}
 
     async def key(self, call: Call) -> RelayKey:
@@ -52,10 +73,19 @@ class Relay(WithHsm):
 
     def parts(self) -> dict[str, Probe]:
         """The HSM, and the path to a centre that does its own work (F14)."""
-        return super().parts() | {"path": self._probe_path}
+        return super().parts() | {"path": self._probe_path, "admission": self._probe_admission}
 
     async def _probe_path(self) -> None:
         await self.probe_node(CENTER, "the centre")
+
+    async def _probe_admission(self) -> None:
+        leases = self.leases
+        refusing = _now_ms() - leases.refused_ms < ALARM_EVERY_MS
+        if refusing or leases.full:
+            raise LimitPassed(
+                f"{len(leases)} operations of {leases.limits.total}, {len(leases.line)} in line, "
+                f"{leases.refused} refused since it started"
+            )
 
     async def forward(self, call: Call) -> Forwarded:
         """Decrypt, admit, pass on to the centre, encrypt the answer."""
@@ -65,44 +95,94 @@ class Relay(WithHsm):
         aad = context(request.session, request.counter)
         decrypt = DecryptMessage(request.session, nonce(0, request.counter), aad, request.ciphertext)
         plain = await self.hsm_bytes(call, decrypt)
-        reply = await self._passed_on(call, decode(Envelope, plain))
+        reply = await self._passed_on(call, decode(Envelope, plain), known=request.admitted)
         encrypt = EncryptMessage(request.session, nonce(1, request.counter), aad, encode(reply))
         return Forwarded(ciphertext=await self.hsm_bytes(call, encrypt))
 
-    async def _passed_on(self, call: Call, inner: Envelope) -> Reply:
+    async def _passed_on(self, call: Call, inner: Envelope, *, known: bool) -> Reply:
         """The centre's reply; an error of ours travels inside the encrypted reply too."""
-        reply = await self._answered(call, inner)
+        reply = await self._answered(call, inner, known=known)
         self.world.log.info(
             "relay.passed",
             operation_id=inner.operation_id,
             step=inner.step,
             message=inner.name,
+            service_class=inner.service_class,
+            municipality=inner.municipality,
             code=reply.error.code if reply.error else "ok",
         )
         return reply
 
-    async def _answered(self, call: Call, inner: Envelope) -> Reply:
+    async def _answered(self, call: Call, inner: Envelope, *, known: bool) -> Reply:
         try:
             _check(call, inner)
             if inner.name == AskHealth.NAME:
                 # A CS tries its session: it is well if this was opened in the HSM and gets sealed there.
                 return Reply(body=encode(Health(ok=True)))
-            async with self._admitted(inner):
+            async with self._admitted(inner, known=known) as passage:
                 remaining = min(inner.remaining_ms, self.remaining_ms(call))
                 outward = msgspec.structs.replace(inner, sender=self.world.name, remaining_ms=remaining)
-                return await self.world.transport.call(CENTER, outward)
+                reply = await self.world.transport.call(CENTER, outward)
+                passage.over = _is_over(inner, reply)
+                return reply
         except WarifuError as error:
             return Reply(error=error_body(error))
 
     @asynccontextmanager
-    async def _admitted(self, inner: Envelope) -> AsyncIterator[None]:
-        kind = inner.service_class
-        admit(inner.name, kind, self.under_way, self.limits, self.world.entropy.random_bytes(1)[0])
+    async def _admitted(self, inner: Envelope, *, known: bool) -> AsyncIterator["Passage"]:
+        """What is taken here is given back here, whatever happens in between (F2)."""
+        kind, passage = inner.service_class, Passage()
+        asking = Asking(inner.name, inner.operation_id, kind, inner.municipality, known)
+        lease = self._lease(asking)
         self.under_way[kind] = self.under_way.get(kind, 0) + 1
         try:
-            yield
+            yield passage
         finally:
             self.under_way[kind] -= 1
+            self.leases.leave(inner.operation_id, lease, _now_ms(), over=passage.over)
+
+    def _lease(self, asking: Asking) -> Lease | None:
+        now_ms = _now_ms()
+        try:
+            return self.leases.enter(asking, now_ms, self.world.entropy.random_bytes(1)[0])
+        except ConnectionExcess:
+            self._alarm(now_ms)
+            raise
+
+    def _alarm(self, now_ms: int) -> None:
+        """Tell people, at once and then now and then: how full it is, how many were refused since the last time."""
+        if now_ms - self._told_ms < ALARM_EVERY_MS:
+            return
+        leases = self.leases
+        self.world.log.trouble(
+            "relay.limit_passed",
+            held=len(leases),
+            limit=leases.limits.total,
+            line=len(leases.line),
+            refused=leases.refused - self._told_refused,
+        )
+        self._told_ms, self._told_refused = now_ms, leases.refused
+
+
+class Passage(Struct):
+    """One message on its way through a relay."""
+
+    over: bool = False
+    """Its operation ended with it."""
+
+
+def _now_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)
+
+
+def _is_over(inner: Envelope, reply: Reply) -> bool:
+    """Whether nothing more is to come of the operation: it ended well, or it never began."""
+    if reply.error is not None or reply.body is None:
+        code, kind = (reply.error.code, reply.error.kind) if reply.error else ("", "fault")
+        return code == OperationEnded.code or (inner.name in OPENING and kind == "refused")
+    if inner.name == ConfirmWrite.NAME:
+        return decode(Confirmed, reply.body).closed
+    return inner.name in _ENDING
 
 
 def _check(call: Call, inner: Envelope) -> None:

@@ -22,6 +22,7 @@ from warifu.nodes.base import KeepingNode, Node, World
 from warifu.nodes.center.scripts import SIGNING_KEY
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import Dump, HsmPool
+from warifu.nodes.legacy import LegacyCs, LegacyRelay
 from warifu.nodes.relay import Relay
 from warifu.nodes.responder import Responder
 from warifu.nodes.sealing import HeadSigner
@@ -123,12 +124,21 @@ async def _issuance(context: Context) -> Node:
 
 async def _relay(context: Context) -> Node:
     policies = context.config.node.policies
-    limits = Limits(policies.total, policies.setup_and_bulk, policies.change_reserve)
+    limits = Limits(
+        policies.total, policies.setup_and_bulk, policies.change_reserve, lease_ms=round(policies.lease_s * 1000)
+    )
+    admission = context.config.topology.admission
+    if admission.policy == "legacy":
+        return LegacyRelay(context.world, context.hsm(), limits, admission.connections)
     return Relay(context.world, context.hsm(), limits)
 
 
 async def _cs(context: Context) -> Node:
-    return CommunicationServer(context.world, context.crypto, context.config.node.municipality)
+    legacy = context.config.topology.admission.policy == "legacy"
+    kind = LegacyCs if legacy else CommunicationServer
+    server = kind(context.world, context.crypto, context.config.node.municipality)
+    server.max_waiting = context.config.node.policies.waiting
+    return server
 
 
 async def _terminal(context: Context) -> Node:

@@ -41,13 +41,17 @@ class Hsm(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Policies(Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds that may be chosen. The first three are a relay's: messages under way in it (``domain.admission``)."""
+    """Bounds that may be chosen. The first four are a relay's: operations it has admitted (``domain.admission``)."""
 
-    total: Annotated[int, Meta(ge=1, le=10_000)] = 64
-    setup_and_bulk: Annotated[int, Meta(ge=1, le=10_000)] = 40
+    total: Annotated[int, Meta(ge=1, le=10_000)] = 128
+    setup_and_bulk: Annotated[int, Meta(ge=1, le=10_000)] = 80
     """Set-ups and bulk work together; the rest is left for deliveries."""
-    change_reserve: Annotated[int, Meta(ge=0, le=10_000)] = 8
+    change_reserve: Annotated[int, Meta(ge=0, le=10_000)] = 16
     """A share of its own, above the total, for residents who move."""
+    lease_s: Annotated[float, Meta(ge=1, le=3_600)] = 30.0
+    """An operation that rests so long gives its place back; its steps pass all the same."""
+    waiting: Annotated[int, Meta(ge=1, le=10_000)] = 512
+    """A CS's: messages in it at once; the next is told when to come back."""
     key_pairs: Annotated[int, Meta(ge=0, le=1_000_000)] = 64
     """An authority's: free subscriber key pairs kept in stock; one takes about 80 ms of a core to make."""
 
@@ -104,6 +108,15 @@ class Balancer(Struct, frozen=True, forbid_unknown_fields=True):
     port: PortNumber = 0
 
 
+class Admission(Struct, frozen=True, forbid_unknown_fields=True):
+    """By which policy relays and CSs take work."""
+
+    policy: Literal["modern", "legacy"] = "modern"
+    """``legacy``: as in 2016 (``nodes.legacy``), to be measured beside ``modern``."""
+    connections: Annotated[int, Meta(ge=1, le=10_000)] = 94
+    """``legacy``: messages at once in one relay; 70, later 94."""
+
+
 class Supervision(Struct, frozen=True, forbid_unknown_fields=True):
     """How the supervisor watches. All in seconds."""
 
@@ -124,6 +137,7 @@ class Topology(Struct, frozen=True, forbid_unknown_fields=True):
     database: Database = Database()
     balancer: Balancer = Balancer()
     supervision: Supervision = Supervision()
+    admission: Admission = Admission()
 
     def find(self, name: str) -> Node | None:
         """The node of this name."""
@@ -185,6 +199,7 @@ _TABLES: dict[str, type[Struct]] = {
     "database": Database,
     "balancer": Balancer,
     "supervision": Supervision,
+    "admission": Admission,
 }
 
 

@@ -1,38 +1,21 @@
-"""Admission: openings by class, steps always; deliveries yield to nothing but deliveries and changes; retry budget."""
+"""Admission: deliveries yield to nothing but deliveries and changes; what is left is divided; the retry budget."""
 
 from typing import get_args
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from warifu.contract.envelope import ServiceClass
 from warifu.domain.admission import retry
 from warifu.domain.admission.retry import FULL, RetryBudget, delay_ms
-from warifu.domain.admission.rules import OPENING, RETRY_AFTER_MS, Limits, admit
-from warifu.kernel.errors import ConnectionExcess
-from warifu.nodes.cs import COUNTER
+from warifu.domain.admission.rules import Limits, bulk_must_yield, has_room, must_yield
 
 CLASSES: tuple[ServiceClass, ...] = get_args(ServiceClass)
 LOADS = st.dictionaries(st.sampled_from(CLASSES), st.integers(0, 40))
 LIMITS = st.builds(
     Limits, total=st.integers(1, 30), setup_and_bulk=st.integers(0, 30), change_reserve=st.integers(0, 8)
 )
-
-
-def admitted(kind: ServiceClass, load: dict[ServiceClass, int], limits: Limits, name: str = "center.open") -> bool:
-    try:
-        admit(name, kind, load, limits, 128)
-    except ConnectionExcess:
-        return False
-    return True
-
-
-@given(kind=st.sampled_from(CLASSES), load=LOADS, limits=LIMITS, name=st.sampled_from(sorted(COUNTER - OPENING)))
-def test_a_step_of_an_admitted_operation_is_never_shed(
-    kind: ServiceClass, load: dict[ServiceClass, int], limits: Limits, name: str
-) -> None:
-    assert admitted(kind, load, limits, name)
+HAD = st.lists(st.integers(0, 9), max_size=6)
 
 
 @given(load=LOADS, limits=LIMITS)
@@ -40,37 +23,48 @@ def test_a_delivery_is_refused_only_when_deliveries_and_changes_alone_fill_the_r
     load: dict[ServiceClass, int], limits: Limits
 ) -> None:
     alone = load.get("delivery", 0) + load.get("change", 0)
-    assert admitted("delivery", load, limits) == (alone < limits.total)
+    assert has_room("delivery", load, limits) == (alone < limits.total)
 
 
 @given(load=LOADS, limits=LIMITS)
 def test_changes_have_a_share_that_nobody_else_takes(load: dict[ServiceClass, int], limits: Limits) -> None:
     if load.get("change", 0) < limits.change_reserve:
-        assert admitted("change", load, limits)
+        assert has_room("change", load, limits)
 
 
 @given(kind=st.sampled_from(["setup", "bulk"]), load=LOADS, limits=LIMITS)
-def test_setups_and_bulk_leave_room_for_deliveries(
-    kind: ServiceClass, load: dict[ServiceClass, int], limits: Limits
-) -> None:
-    if admitted(kind, load, limits):
-        assert load.get("setup", 0) + load.get("bulk", 0) < limits.setup_and_bulk
-        assert sum(load.values()) < limits.total
+def test_setups_and_bulk_divide_what_is_left(kind: ServiceClass, load: dict[ServiceClass, int], limits: Limits) -> None:
+    mine = load.get("setup", 0) + load.get("bulk", 0)
+    assert has_room(kind, load, limits) == (mine < limits.setup_and_bulk and sum(load.values()) < limits.total)
 
 
 @given(load=LOADS, limits=LIMITS, kind=st.sampled_from(CLASSES))
 def test_a_class_that_is_let_in_is_let_in_with_less_under_way_too(
     load: dict[ServiceClass, int], limits: Limits, kind: ServiceClass
 ) -> None:
-    if admitted(kind, load, limits):
-        assert admitted(kind, {name: count // 2 for name, count in load.items()}, limits)
+    if has_room(kind, load, limits):
+        assert has_room(kind, {name: count // 2 for name, count in load.items()}, limits)
 
 
-@pytest.mark.parametrize(("jitter", "after"), [(0, RETRY_AFTER_MS), (255, 2 * RETRY_AFTER_MS)])
-def test_a_refusal_says_when_to_come_back_and_the_place_in_line(jitter: int, after: int) -> None:
-    with pytest.raises(ConnectionExcess) as refused:
-        admit("center.open", "setup", {"setup": 2, "delivery": 3}, Limits(total=5), jitter)
-    assert (refused.value.retry_after_ms, refused.value.place_in_line) == (after, 6)
+@given(mine=st.integers(0, 30), theirs=HAD, limit=st.integers(0, 30))
+def test_who_has_less_than_an_equal_share_yields_to_nobody(mine: int, theirs: list[int], limit: int) -> None:
+    if must_yield(mine, len(theirs), theirs, limit):
+        assert mine * (len(theirs) + 1) >= limit - len(theirs)
+        assert min(theirs) < mine
+
+
+def test_who_has_its_share_yields_to_who_waits_with_less() -> None:
+    assert must_yield(5, 1, [0], 10)
+    assert not must_yield(4, 1, [0], 10)
+    assert not must_yield(5, 1, [5], 10)
+    assert not must_yield(9, 0, [], 10)
+
+
+def test_bulk_keeps_a_quarter_while_setups_wait() -> None:
+    limits = Limits(total=16, setup_and_bulk=8)
+    assert not bulk_must_yield({"bulk": 1}, limits, setups_wait=True)
+    assert bulk_must_yield({"bulk": 2}, limits, setups_wait=True)
+    assert not bulk_must_yield({"bulk": 7}, limits, setups_wait=False)
 
 
 # ---- the retry budget --------------------------------------------------------------------------------------------

@@ -1,63 +1,81 @@
-"""Admission by operation: opening asks for a place; the steps of an admitted operation are never shed."""
+"""Admission by operation: opening one asks for a place; the steps of an admitted operation are never shed."""
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from warifu.contract.envelope import ServiceClass
-from warifu.kernel.errors import ConnectionExcess
 
 OPENING: Final = frozenset({"center.open", "center.receive"})
 """Messages that begin an operation; everything else belongs to one already admitted."""
-
-RETRY_AFTER_MS: Final = 1_000
+LATER: Final[frozenset[ServiceClass]] = frozenset({"setup", "bulk"})
+"""Classes with no resident waiting: they divide what deliveries and changes leave."""
+_BULK_PART: Final = 4
 
 
 class Limits(Struct, frozen=True):
-    """How many messages may be under way at once in one relay.
-
-    ``setup`` and ``bulk`` leave room for ``delivery``; ``change`` has a share of its own above all.
-    """
-
-    total: int = 64
-    setup_and_bulk: int = 40
-    change_reserve: int = 8
-
-
-def admit(
-    name: str, service_class: ServiceClass, under_way: dict[ServiceClass, int], limits: Limits, jitter: int
-) -> None:
-    """Let a message in, or refuse it.
+    """What one relay admits: its own share of what the centre can take.
 
     Args:
-        name: of the business message.
-        service_class: its class.
-        under_way: messages under way now, by class.
-        limits: of this relay.
-        jitter: a random byte; spreads the time to come back.
-
-    Raises:
-        ConnectionExcess: an opening came when its class has no room; says when to come back.
+        total: operations at once. ``setup`` and ``bulk`` never exceed it, nor do deliveries and changes together.
+        setup_and_bulk: of them, set-ups and bulk work together; the rest is left for deliveries.
+        change_reserve: changes that are admitted above the total.
+        lease_ms: an operation that rests so long gives its place back; its next step takes one again, unasked.
     """
-    if name not in OPENING:
-        return
-    if _has_room(service_class, under_way, limits):
-        return
-    raise ConnectionExcess(
-        f"no room for {service_class}",
-        retry_after_ms=RETRY_AFTER_MS + RETRY_AFTER_MS * jitter // 255,
-        place_in_line=sum(under_way.values()) + 1,
-    )
+
+    total: int = 128
+    setup_and_bulk: int = 80
+    change_reserve: int = 16
+    lease_ms: int = 30_000
+
+    def room_for_later(self, held: Mapping[ServiceClass, int]) -> int:
+        """What set-ups and bulk divide now: what deliveries and changes leave, and never more than their share."""
+        return max(0, min(self.setup_and_bulk, self.total - first(held)))
 
 
-def _has_room(service_class: ServiceClass, under_way: dict[ServiceClass, int], limits: Limits) -> bool:
-    everyone = sum(under_way.values())
-    if service_class == "change":
-        return everyone < limits.total or under_way.get("change", 0) < limits.change_reserve
-    if everyone >= limits.total:
-        # Deliveries are refused only when deliveries and changes alone fill the relay.
-        mine = under_way.get("delivery", 0) + under_way.get("change", 0)
-        return service_class == "delivery" and mine < limits.total
-    if service_class in {"setup", "bulk"}:
-        return under_way.get("setup", 0) + under_way.get("bulk", 0) < limits.setup_and_bulk
-    return True
+def first(held: Mapping[ServiceClass, int]) -> int:
+    """Operations of the classes that come first: deliveries and changes."""
+    return held.get("delivery", 0) + held.get("change", 0)
+
+
+def later(held: Mapping[ServiceClass, int]) -> int:
+    """Operations of the classes that wait for those."""
+    return held.get("setup", 0) + held.get("bulk", 0)
+
+
+def has_room(kind: ServiceClass, held: Mapping[ServiceClass, int], limits: Limits) -> bool:
+    """Whether the relay has room for one more operation of this class.
+
+    Args:
+        kind: its class.
+        held: operations admitted and not over, by class.
+        limits: of this relay.
+    """
+    everyone = first(held) + later(held)
+    if kind == "change":
+        return everyone < limits.total or held.get("change", 0) < limits.change_reserve
+    if kind == "delivery":
+        # Refused only when deliveries and changes alone fill the relay: set-ups under way never stand in its way.
+        return first(held) < limits.total
+    return later(held) < limits.room_for_later(held)
+
+
+def must_yield(mine: int, others: int, theirs: Iterable[int], limit: int) -> bool:
+    """Whether a municipality that has its share leaves a free place to others: fair by max and min.
+
+    Args:
+        mine: set-ups and bulk operations it has.
+        others: how many other municipalities were refused lately and wait.
+        theirs: how many each of them has; read only when it matters.
+        limit: what all of them divide.
+
+    Returns:
+        True when it has at least an equal part, and one that waits has less than it.
+    """
+    return others > 0 and mine >= max(1, limit // (others + 1)) and any(count < mine for count in theirs)
+
+
+def bulk_must_yield(held: Mapping[ServiceClass, int], limits: Limits, *, setups_wait: bool) -> bool:
+    """Whether bulk leaves a free place to set-ups that wait; a quarter stays its own, so that it never starves."""
+    return setups_wait and held.get("bulk", 0) * _BULK_PART >= max(1, limits.room_for_later(held))
