@@ -331,6 +331,10 @@ class House:
         assert isinstance(found, Card)
         return found
 
+    def live_cards(self, resident_id: str) -> list[str]:
+        cards = [card for card in self.stores["center"].records(Card) if isinstance(card, Card)]
+        return [card.card_id for card in cards if card.live_resident_id == resident_id]
+
     def assert_tally(self, card_id: str) -> None:
         """The two halves of the tally are equal: state, last write, and nothing pending."""
         card, chip = self.card(card_id), self.reader.image(card_id)

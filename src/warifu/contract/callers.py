@@ -17,6 +17,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "numbering.reveal": frozenset({"center"}),
     "intake.notify": frozenset({"numbering"}),
     "intake.notification": _DRIVER,
+    "intake.new_form": _DRIVER,
     "intake.apply": _DRIVER,
     "intake.check": _DRIVER,
     "intake.accept": _DRIVER,

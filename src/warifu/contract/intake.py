@@ -7,6 +7,8 @@ from msgspec import Meta
 from warifu.contract.message import Answer, Request
 from warifu.contract.values import ApplicationId, Municipality, Purpose, ResidentId
 
+ReissueReason = Literal["lost", "damaged", "expired", "returned", "other"]
+"""Why another card is asked for (個人番号カードの再交付の事由)."""
 ApplicationState = Literal["form_sent", "received", "checked", "rejected", "accepted"]
 Photo = Annotated[bytes, Meta(min_length=1, max_length=700_000)]
 
@@ -65,6 +67,22 @@ class CheckApplication(Request, frozen=True, kw_only=True):
     ANSWER: ClassVar[type[Answer]] = Followed
 
     application_id: ApplicationId
+
+
+class NewForm(Answer, frozen=True, kw_only=True):
+    """The form on which the resident may apply now."""
+
+    application_id: ApplicationId
+
+
+class AskNewForm(Request, frozen=True, kw_only=True):
+    """Another form for a resident whose card has ended (再交付). One that may still be used stays the one."""
+
+    NAME: ClassVar[str] = "intake.new_form"
+    ANSWER: ClassVar[type[Answer]] = NewForm
+
+    resident_id: ResidentId
+    reason: ReissueReason
 
 
 class AcceptApplication(Request, frozen=True, kw_only=True):

@@ -7,11 +7,13 @@ from warifu.contract.intake import (
     AcceptApplication,
     ApplicationPhoto,
     Apply,
+    AskNewForm,
     AskNotification,
     AskPhoto,
     CheckApplication,
     FollowApplication,
     Followed,
+    NewForm,
     Notification,
     Notify,
 )
@@ -40,6 +42,7 @@ class Intake(KeepingNode):
         self.handlers |= {
             Notify.NAME: self.notify,
             AskNotification.NAME: self.notification,
+            AskNewForm.NAME: self.new_form,
             Apply.NAME: self.apply,
             CheckApplication.NAME: self.check,
             AcceptApplication.NAME: self.accept,
@@ -65,6 +68,33 @@ class Intake(KeepingNode):
         if found is None:
             raise NotFound(f"notification card of resident {request.resident_id}")
         return Notification(application_id=found.application_id, sent_ms=found.sent_ms)
+
+    async def new_form(self, call: Call) -> NewForm:
+        """Another form, for a resident whose card has ended."""
+        request = expect(call.request, AskNewForm)
+        earlier = await self.answered(call, NewForm)
+        if earlier is not None:
+            return earlier
+        live = await self.ask(call, "center", AskLiveCard(resident_id=request.resident_id), LiveCard, "live_card")
+        key = (request.resident_id,)
+        notified = (await self.store.read(Get(NotificationCard, key))).one(0, NotificationCard)
+        if notified is None:
+            raise NotFound(f"notification card of resident {request.resident_id}")
+
+        def rule(snapshot: Snapshot) -> Decision:
+            return rules.new_form(
+                snapshot.one(0, NotificationCard),
+                snapshot.one(1, Application),
+                request,
+                has_card=bool(live.card_id),
+                application_id=application_id_from(self.world.entropy.random_bytes(16)),
+                asked=self.asked(call),
+            )
+
+        # A form renewed meanwhile is guarded by the version of the notification card, which names the one in force.
+        return await self.step(
+            call, (Get(NotificationCard, key), Get(Application, (notified.application_id,))), rule, NewForm
+        )
 
     async def apply(self, call: Call) -> Followed:
         """Receive an application with its photo."""

@@ -7,12 +7,12 @@ import pytest
 
 from warifu.contract.center import OrderCard
 from warifu.contract.codec import decode
-from warifu.contract.intake import ApplicationState, Apply, Followed, Notify
+from warifu.contract.intake import ApplicationState, Apply, AskNewForm, Followed, NewForm, Notify
 from warifu.domain.applications import rules
 from warifu.domain.applications.records import Application, NotificationCard, StoredPhoto
-from warifu.domain.applications.rules import WrongState
+from warifu.domain.applications.rules import CardHeld, WrongState
 from warifu.domain.decision import Asked, Decision
-from warifu.kernel.errors import NotFound
+from warifu.kernel.errors import NotFound, Stale
 from warifu.ports.store import Insert, Update
 
 ID, RESIDENT = "1" * 23, "0" * 26
@@ -94,3 +94,56 @@ def test_acceptance_orders_the_card_as_wished() -> None:
 def test_findings_are_kept_for_who_asks() -> None:
     rejected = after(rules.check(application("received"), ID, ("photo.blank", "card.already_held"), ASKED))
     assert rules.follow(rejected, ID).findings == ("photo.blank", "card.already_held")
+
+
+def notified(application_id: str = ID) -> NotificationCard:
+    return NotificationCard(
+        version=1, resident_id=RESIDENT, application_id=application_id, municipality="131016", sent_ms=1
+    )
+
+
+def asked_anew(state: ApplicationState, *, has_card: bool = False, sent: NotificationCard | None = None) -> Decision:
+    request = AskNewForm(resident_id=RESIDENT, reason="lost")
+    return rules.new_form(
+        sent or notified(), application(state), request, has_card=has_card, application_id="2" * 23, asked=ASKED
+    )
+
+
+def test_a_new_form_takes_the_place_of_one_whose_card_has_ended() -> None:
+    decision = asked_anew("accepted")
+    in_force, form = (each.record for each in decision.writes)
+    assert decision.answer == NewForm(application_id="2" * 23)
+    assert isinstance(in_force, NotificationCard)
+    assert isinstance(form, Application)
+    assert (in_force.application_id, in_force.version) == ("2" * 23, 1)
+    assert (form.application_id, form.state) == ("2" * 23, "form_sent")
+
+
+@pytest.mark.parametrize("state", ["form_sent", "rejected"])
+def test_a_form_that_may_still_be_used_stays_the_one(state: ApplicationState) -> None:
+    decision = asked_anew(state)
+    assert (decision.answer, decision.writes) == (NewForm(application_id=ID), ())
+
+
+@pytest.mark.parametrize("state", ["received", "checked"])
+def test_nobody_applies_twice_at_a_time(state: ApplicationState) -> None:
+    with pytest.raises(WrongState):
+        asked_anew(state)
+
+
+def test_who_has_a_card_gets_no_new_form() -> None:
+    with pytest.raises(CardHeld):
+        asked_anew("accepted", has_card=True)
+
+
+def test_a_form_given_meanwhile_is_seen_before_another_is_given() -> None:
+    with pytest.raises(Stale):
+        asked_anew("accepted", sent=notified("3" * 23))
+
+
+def test_without_a_notification_there_is_no_form() -> None:
+    with pytest.raises(NotFound):
+        rules.new_form(
+            None, None, AskNewForm(resident_id=RESIDENT, reason="lost"),
+            has_card=False, application_id=ID, asked=ASKED,
+        )  # fmt: skip

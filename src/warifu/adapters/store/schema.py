@@ -26,7 +26,7 @@ NODES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Node kind (its schema's name) → the modules whose ``RECORDS`` live there, in order."""
 
-FROZEN: Final[dict[str, int]] = {}
+FROZEN: Final[dict[str, int]] = dict.fromkeys(("authority", "center", "intake", "issuance", "numbering", "registry"), 1)
 """Node kind → number of its last released file; 0 when nothing was released."""
 
 FOLDER: Final = Path(__file__).parent / "sql"

@@ -6,7 +6,7 @@ from warifu.ports.store import Record
 
 
 class NotificationCard(Record, frozen=True, kw_only=True):
-    """A notification card (通知カード) as sent; its form carries the application ID."""
+    """A notification card (通知カード) as sent, with the application ID of the form now in force."""
 
     TABLE: ClassVar[str] = "notification_card"
     KEY: ClassVar[tuple[str, ...]] = ("resident_id",)

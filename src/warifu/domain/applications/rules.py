@@ -5,11 +5,11 @@ import hashlib
 import msgspec
 
 from warifu.contract.center import OrderCard
-from warifu.contract.intake import Apply, Followed, Notify
+from warifu.contract.intake import Apply, AskNewForm, Followed, NewForm, Notify
 from warifu.contract.message import Done
 from warifu.domain.applications.records import Application, NotificationCard, StoredPhoto
 from warifu.domain.decision import Asked, Decision
-from warifu.kernel.errors import NotAllowed, NotFound
+from warifu.kernel.errors import NotAllowed, NotFound, Stale
 from warifu.ports.store import Insert, Update
 
 
@@ -17,6 +17,12 @@ class WrongState(NotAllowed):
     """The application is not in a state that allows this."""
 
     code = "application.wrong_state"
+
+
+class CardHeld(NotAllowed):
+    """The resident has a card: it must end first."""
+
+    code = "application.card_held"
 
 
 def notify(found: NotificationCard | None, request: Notify, application_id: str, asked: Asked) -> Decision:
@@ -36,6 +42,46 @@ def notify(found: NotificationCard | None, request: Notify, application_id: str,
         answer=Done(),
         writes=(Insert(card), Insert(form)),
         journal=(asked.journal(f"resident:{request.resident_id}", "notification_sent"),),
+    )
+
+
+def new_form(
+    notified: NotificationCard | None,
+    current: Application | None,
+    request: AskNewForm,
+    *,
+    has_card: bool,
+    application_id: str,
+    asked: Asked,
+) -> Decision:
+    """Give a new form to a resident whose card has ended; one that may still be used stays the one.
+
+    Args:
+        notified: the resident's notification card; names the form in force.
+        current: the application on that form.
+        request: whose, and why.
+        has_card: whether the centre has a live card of the resident.
+        application_id: a fresh one.
+        asked: who asks.
+    """
+    if notified is None or current is None:
+        raise NotFound(f"notification card of resident {request.resident_id}")
+    if notified.application_id != current.application_id:
+        raise Stale("another form was given meanwhile")
+    if current.state in {"form_sent", "rejected"}:
+        return Decision(answer=NewForm(application_id=current.application_id))
+    if current.state != "accepted":
+        raise WrongState(f"the application is {current.state}: it takes its course")
+    if has_card:
+        raise CardHeld(f"resident {request.resident_id}: the card must end first")
+    form = Application(
+        application_id=application_id, resident_id=request.resident_id, state="form_sent", changed_ms=asked.now_ms
+    )
+    in_force = msgspec.structs.replace(notified, application_id=application_id)
+    return Decision(
+        answer=NewForm(application_id=application_id),
+        writes=(Update(in_force), Insert(form)),
+        journal=(asked.journal(f"resident:{request.resident_id}", "form_renewed", reason=request.reason),),
     )
 
 

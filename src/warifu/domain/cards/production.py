@@ -10,6 +10,7 @@ from warifu.contract.center import CardMade, CardsReceived, CardsShipped, OrderC
 from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChanged
 from warifu.domain.cards.errors import WrongCardState, WrongMunicipality
+from warifu.domain.cards.lapsing import UNDELIVERED, end
 from warifu.domain.cards.operations import continuation_due
 from warifu.domain.cards.records import Card
 from warifu.domain.cards.tally import require_same_card
@@ -171,9 +172,14 @@ def abolish(card: Card | None, card_id: str, asked: Asked) -> Decision:
 
 
 def resident_changed(card: Card | None, request: ResidentChanged, asked: Asked) -> Decision:
-    """A change of the holder's record: a move asks for continued use, a death ends the card."""
+    """A change of the holder's record: a move asks for continued use, a death ends the card.
+
+    A holder who moves again before the card was continued has lost it (card.md 3.3).
+    """
     if card is None:
         return Decision(answer=Done())
+    if request.event == "move" and card.continuation_due is not None and card.state not in UNDELIVERED:
+        return end(card, "moved_again", asked)
     after = card
     if request.event == "move":
         after = msgspec.structs.replace(

@@ -12,7 +12,13 @@ class Card(Record, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "card"
     KEY: ClassVar[tuple[str, ...]] = ("card_id",)
     UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = (("application_id",), ("live_resident_id",))
-    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("state",), ("resident_id",), ("batch_id",))
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("state",),
+        ("resident_id",),
+        ("batch_id",),
+        ("expires_on",),
+        ("continuation_due",),
+    )
 
     card_id: str
     application_id: str
@@ -81,3 +87,14 @@ class CardWrite(Record, frozen=True, kw_only=True):
     state: str
     """intent, finished or undone."""
     changed_ms: int
+
+
+class CalendarMark(Record, frozen=True, kw_only=True):
+    """How far the calendar was followed: cards whose last day was this one or an earlier one have ended."""
+
+    TABLE: ClassVar[str] = "calendar_mark"
+    KEY: ClassVar[tuple[str, ...]] = ("what",)
+
+    what: str
+    """``lapse``: the only one so far."""
+    day: datetime.date

@@ -1,5 +1,6 @@
 """The centre's messages. Each handler reads, asks whom it must, lets a pure rule decide, and commits once."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
@@ -46,13 +47,14 @@ from warifu.contract.registry import AskIdentity, Identity, ResidentChanged
 from warifu.domain.cards import operations, production
 from warifu.domain.cards.errors import WrongCardState
 from warifu.domain.cards.operations import State, steps_of
-from warifu.domain.cards.records import Card, CardWrite, Operation
+from warifu.domain.cards.records import CalendarMark, Card, CardWrite, Operation
 from warifu.domain.cards.views import card_view
 from warifu.domain.decision import Decision
 from warifu.kernel.calendar import card_valid_until, jst_date
 from warifu.kernel.errors import NotFound, Stale
 from warifu.kernel.ids import card_id, ulid_text
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, World, expect
+from warifu.nodes.center.lapsing import Lapser
 from warifu.nodes.center.scripts import CARD_MASTER, SIGNING_KEY, Job, MadeScript, ScriptMaker
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.sealed_keys import sealed_keys
@@ -61,7 +63,7 @@ from warifu.ports.artwork import Artwork
 from warifu.ports.hsm import PublicKey, Sign
 from warifu.ports.store import Change, Find, Get, Snapshot, Store, Update
 
-RECORDS = (Card, Operation, CardWrite)
+RECORDS = (Card, Operation, CardWrite, CalendarMark)
 
 
 A = TypeVar("A", bound=Answer)
@@ -97,6 +99,12 @@ class Center(WithHsm, KeepingNode):
             AbolishCard.NAME: self.abolish,
             ResidentChanged.NAME: self.resident_changed,
         }
+
+    async def run(self) -> None:
+        """The calendar beside the other timers."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            group.create_task(Lapser(self).run())
 
     # ---- making cards ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,10 @@
+-- Derived from the records of center: python -m warifu.adapters.store.schema write
+
+CREATE INDEX "card_by_expires_on" ON "card" ("expires_on", "card_id");
+CREATE INDEX "card_by_continuation_due" ON "card" ("continuation_due", "card_id");
+CREATE TABLE "calendar_mark" (
+  "version" bigint NOT NULL,
+  "what" text COLLATE "C" NOT NULL,
+  "day" date NOT NULL,
+  PRIMARY KEY ("what")
+);
