@@ -13,14 +13,15 @@ from warifu.lab.plan import Plan
 from warifu.lab.run import Outcome, run
 from warifu.lab.search import run_batch
 
-REAL = ("hsm", "relay", "counter", "days")
+REAL = ("hsm", "relay", "counter", "factory", "days")
 FAULTS_MET = {
     "hsm": {"hsm_stall", "hsm_late", "hsm_slow", "hsm_wrong", "hsm_die", "hsm_spawn"},
     "relay": {"half_sick", "overload", "crash", "partition", "duplicate", "lose_reply", "hsm_stall"},
     "counter": {"pull", "crash", "lost_commit", "store_down", "duplicate", "cut_after", "hsm_stall"},
+    "factory": {"crash", "lost_commit", "duplicate", "pull", "slow"},
     "days": {"hsm_stall"},
 }
-SEEDS = {"hsm": 120, "relay": 60, "counter": 40, "days": 4}
+SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 10, "days": 4}
 REFOUND = {
     "F1": {"a stalled HSM is out of rotation in time", "every wait ends by its deadline", "its work is done elsewhere"},
     "F2": {"nothing is released that is not held"},
@@ -39,7 +40,7 @@ for text in sys.argv[1:]:
     plan = parse_plan(text)
     print(run(plan, scenario_named(plan.scenario)).trace_hash)
 """
-SAME = ("hsm:3", "relay:3", "counter:3", "counter:4", "days:1")
+SAME = ("hsm:3", "relay:3", "counter:3", "counter:4", "factory:3", "tally:3", "days:1")
 
 
 def outcome_of(scenario: str, seed: int, *without: str) -> Outcome:

@@ -4,14 +4,17 @@ from warifu.kernel.errors import NotFound
 from warifu.lab.chain import Chain
 from warifu.lab.counter import Counter
 from warifu.lab.days import Days
+from warifu.lab.factory import Factory
 from warifu.lab.plan import Plan
 from warifu.lab.pool import Pool
 from warifu.lab.scenario import Safeguard, Scenario
 from warifu.lab.tally import Tally
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter(), Days())}
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter(), Factory(), Days())
+}
 
-TURNS = ("counter", "relay", "hsm", "counter", "tally", "relay", "counter", "hsm", "relay", "days")
+TURNS = ("counter", "relay", "hsm", "factory", "tally", "relay", "counter", "hsm", "relay", "days")
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often."""
 
 

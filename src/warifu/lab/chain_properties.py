@@ -105,15 +105,19 @@ class OnlyCsRetries:
         self._nodes: dict[str, None] = {}
         self._begun: Counter[tuple[str, str, str]] = Counter()
         self._sent: Counter[tuple[str, str, str, str]] = Counter()
+        self._left: dict[tuple[str, str, str], None] = {}
+        """Messages of an outbox, which sends until it is answered."""
 
     def see(self, event: Event) -> str | None:
         """As often as it came, and no more."""
+        if event.kind == "outbox":
+            self._left[event.peer, event.operation_id, event.step] = None
         if event.kind == "begin":
             self._begun[event.node, *event.request] += 1
             self._nodes[event.node] = None
         if event.kind != "send" or event.node not in self._nodes or _is_cs(event):
             return None
-        if event.step.startswith(("outbox.", "health")):
+        if event.step == "health" or (event.peer, *event.request) in self._left:
             return None
         cause = event.step if event.node.startswith("relay") else event.step.rpartition(":")[0]
         sending = (event.node, event.peer, *event.request)

@@ -16,10 +16,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from warifu.contract.codec import REQUESTS
 from warifu.domain.cards import plans
 from warifu.kernel.errors import Malformed
 from warifu.lab.history import Event, from_lines
+from warifu.lab.properties import changes
 
 NOTHING_LOST: Final = "no effect is lost"
 NONE_TWICE: Final = "no effect happens twice"
@@ -39,6 +39,7 @@ CHIP_STATES: Final = {
     "abolished": "terminated",
 }
 """What the chip's life state is for each state of the record (a loss is reported without the card)."""
+ABOLISHED: Final = "abolished"
 PERFORM: Final = "terminal.perform"
 
 
@@ -113,7 +114,7 @@ def _without_effect(events: Sequence[Event]) -> Iterator[str]:
     for event in events:
         kind = event.name.partition(".")[0]
         where = event.peer if event.kind == "outbox" else kind
-        if where not in told or (where, *event.request) in effects or not _changes(event.name):
+        if where not in told or (where, *event.request) in effects or not changes(event.name):
             continue
         if event.kind == "answer" and event.outcome == "ok":
             yield f"{event.name} {_of(event)} was answered and has no effect"
@@ -259,7 +260,9 @@ def _differing(events: Sequence[Event]) -> Iterator[str]:
         chip = holds[event.peer]
         if chip.step != event.step:
             yield f"{event.peer}: the record knows {event.step or 'no write'}, the chip {chip.step or 'no write'}"
-        if CHIP_STATES.get(event.outcome, chip.detail) != chip.detail:
+        # A record that ended without its card (death, loss for good) leaves the chip as it was until it is met.
+        met = event.outcome != ABOLISHED or (chip.step in writes and writes[chip.step].step_name == "terminate")
+        if met and CHIP_STATES.get(event.outcome, chip.detail) != chip.detail:
             yield f"{event.peer}: the record is {event.outcome}, the chip {chip.detail}"
     for card, chip in holds.items():
         write = writes.get(chip.step)
@@ -284,11 +287,6 @@ def _writes(events: Sequence[Event]) -> Iterator[_Write]:
     for event in events:
         if _is_record(event, "card_write"):
             yield _Write(event.step, event.operation_id, event.peer, event.outcome, event.digest, event.detail)
-
-
-def _changes(name: str) -> bool:
-    kind = REQUESTS.get(name)
-    return kind is not None and kind.CHANGES
 
 
 def _of(event: Event) -> str:

@@ -12,7 +12,7 @@ from warifu.domain.cards.records import Card, CardWrite, Operation
 from warifu.domain.certificates.records import AppletWrite, Certificate, Revocation, StoredKeyPair
 from warifu.kernel.ids import ulid_text
 from warifu.lab.history import DIGEST_SHOWN
-from warifu.lab.nation import KEY_PAIRS, Holder, Nation
+from warifu.lab.nation import KEY_PAIRS, Holder, Nation, morning
 from warifu.ports.store import Record
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class Evening:
     def __init__(self, world: "World", nation: Nation) -> None:
         self._world = world
         self._nation = nation
+        self.holders = morning().holders
+        self.revoked: set[tuple[str, str]] = set()
+        """Residents, and of which kind their certificate ended by a change of their record."""
         self._done: list[tuple[Holder, OperationKind, str, str]] = []
         self._looked = Counter(row.entry.action for store in nation.stores.values() for row in store.audit())
         self._earlier = {write.write_id for write in self._rows("center", CardWrite)}
@@ -132,7 +135,8 @@ class Evening:
             mine = [row for row in certificates if row.ca == kind and row.state in LIVE]
             if card.state in {"abolished", "suspended"} and mine:
                 self._bad("nothing ended is valid", f"{card.state} {card.card_id} has a {mine[0].state} certificate")
-            if card.state == "in_use" and not self._moved(card, kind):
+            ended = (card.resident_id, kind) in self.revoked or self._moved(card, kind)
+            if card.state == "in_use" and not ended:
                 if [row.state for row in mine] != ["valid"]:
                     self._bad("delivered certificates are valid", f"{card.card_id} {kind}: {[r.state for r in mine]}")
                 elif files[fid] != mine[0].der:

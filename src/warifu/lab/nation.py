@@ -110,9 +110,10 @@ class Nation:
     Args:
         world: the simulated world.
         morning: what it begins with; None for a world in which nothing happened yet (then with the factory).
+        with_factory: whether cards can be made.
     """
 
-    def __init__(self, world: World, morning: Morning | None) -> None:
+    def __init__(self, world: World, morning: Morning | None, *, with_factory: bool = False) -> None:
         self.world = world
         self.cards = CardBox(world, morning.images if morning else {})
         self.shelf = MemoryShelf()
@@ -123,7 +124,7 @@ class Nation:
                 self.stores[kind]._state = pickle.loads(state)  # noqa: S301, SLF001 - our own, of this process
         self._factories = {kind: SimulatedFactory(world, made) for kind, made in self.devices.items()}
         self.relays = RelayPart(world, self.devices["relay"], LIMITS)
-        self._build(with_factory=morning is None)
+        self._build(with_factory=with_factory or morning is None)
         self.balancer = HealthBalancer(world, "relay", HEALTH_MS)
 
     def _device(self, kind: str, morning: Morning | None) -> SimulatedDevice:

@@ -10,6 +10,9 @@ from typing import Protocol
 from warifu.contract.codec import REQUESTS
 from warifu.lab.history import Event
 
+OF_MANY = frozenset({"issuance.run", "center.card_data", "center.personalise", "terminal.receive"})
+"""What changes something under keys of its parts (a card, a batch): the records guard it, not the message's own key."""
+
 
 class Property(Protocol):
     """Something that must hold."""
@@ -41,7 +44,7 @@ class OneEffect:
             if key in self._effects:
                 return f"{event.node} did {event.operation_id}/{event.step} again"
             self._effects.add(key)
-        elif event.kind == "answer" and event.outcome == "ok" and _changes(event.name):
+        elif event.kind == "answer" and event.outcome == "ok" and changes(event.name):
             self._answered[event.name.partition(".")[0], event.operation_id, event.step] = event.name
         return None
 
@@ -61,7 +64,7 @@ class SameAnswer:
 
     def see(self, event: Event) -> str | None:
         """Compare with the first good reply."""
-        if event.kind != "reply" or event.outcome != "ok" or not _changes(event.name):
+        if event.kind != "reply" or event.outcome != "ok" or not changes(event.name):
             return None
         first = self._answers.setdefault((event.name, *event.request), event.digest)
         return None if first == event.digest else f"{event.name} {event.operation_id}/{event.step} answered differently"
@@ -86,7 +89,7 @@ class CommitFirst:
         kind = event.node.partition("-")[0]
         if event.kind != "reply" or event.outcome != "ok" or kind != event.name.partition(".")[0]:
             return None
-        if not _changes(event.name) or (kind, *event.request) in self._effects:
+        if not changes(event.name) or (kind, *event.request) in self._effects:
             return None
         return f"{event.node} answered {event.name} {event.operation_id}/{event.step} before it stood"
 
@@ -138,7 +141,7 @@ class NothingLost:
                 self._open["answer", event.operation_id, event.step] = event.name
             case "answer":
                 self._open.pop(("answer", *event.request), None)
-            case "outbox" if _changes(event.name):
+            case "outbox" if changes(event.name):
                 self._open[event.peer, event.operation_id, event.step] = event.name
             case "effect":
                 self._open.pop((event.node, *event.request), None)
@@ -152,9 +155,10 @@ class NothingLost:
         return f"{len(self._open)} open, e.g. {name} {operation_id}/{step} without {where}"
 
 
-def _changes(name: str) -> bool:
+def changes(name: str) -> bool:
+    """Whether a message of this name has one effect under its own key; one nobody knows is taken to have one."""
     kind = REQUESTS.get(name)
-    return kind is None or kind.CHANGES
+    return kind is None or (kind.CHANGES and name not in OF_MANY)
 
 
 def common() -> tuple[Property, ...]:
