@@ -1,0 +1,213 @@
+"""Simulated counters: the terminals' own program in this process, with virtual cards and certificates of their own.
+
+Each municipality has one simulated terminal, named ``terminal-<code>-lab``, that works on many cards at once, as many
+terminals would: it speaks to its CS over the wire that every terminal speaks. Only the reader is replaced.
+"""
+
+import asyncio
+import random
+from collections import defaultdict, deque
+from contextlib import AsyncExitStack
+from typing import Final, Self
+
+from msgspec import Struct
+
+from warifu.adapters.clock import SystemClock
+from warifu.adapters.entropy import SystemEntropy
+from warifu.adapters.net.client import NetTransport
+from warifu.adapters.net.tls import issue_node_certificate
+from warifu.adapters.reader.memory import CardBox, MemoryReader
+from warifu.contract.codec import decode, encode
+from warifu.contract.envelope import Envelope, Reply, ServiceClass
+from warifu.contract.terminal import Performed, PerformOperation
+from warifu.contract.values import OperationKind, PinName
+from warifu.kernel.errors import ConnectionExcess, TryAgain, WarifuError
+from warifu.kernel.ids import new_ulid
+from warifu.lab.load_cards import Blank
+from warifu.lab.load_meter import EXCESS, Meter, MeteredTransport, Sample
+from warifu.nodes.base import World
+from warifu.nodes.terminal import CLASS_OF, Terminal
+from warifu.stack import keys
+from warifu.stack.config import NodeConfig
+from warifu.stack.home import Home
+from warifu.stack.links import DRIVER, destinations, tls_of
+
+OPERATION_MS: Final = 30_000
+TRIES: Final = 12
+"""How often a clerk takes an operation up again after a break, before it is left."""
+BREAK_S: Final = 0.25
+PINS: Final[dict[PinName, str]] = {"text": "1234", "juki": "1234"}
+COUNTED: Final[tuple[OperationKind, ...]] = ("setup", "delivery", "pin_reset")
+_NEEDS: Final[dict[str, str]] = {"setup": "received", "delivery": "set_up", "pin_reset": "in_use"}
+_GIVES: Final[dict[str, str]] = {"setup": "set_up", "delivery": "in_use", "pin_reset": "in_use"}
+
+
+class LabCard(Struct, frozen=True):
+    """A virtual card, where it lies."""
+
+    blank: Blank
+    municipality: str
+
+
+class Shelf:
+    """The cards of a run, by municipality and by what can be done with them next."""
+
+    def __init__(self, cards: list[LabCard]) -> None:
+        self._free: defaultdict[tuple[str, str], deque[LabCard]] = defaultdict(deque)
+        for card in cards:
+            self.put(card, "received")
+
+    def put(self, card: LabCard, state: str) -> None:
+        """Lay it back."""
+        self._free[card.municipality, state].append(card)
+
+    def take(self, place: str, kind: OperationKind) -> LabCard | None:
+        """A card of this place on which the operation can be done; None when there is none left."""
+        queue = self._free[place, _NEEDS[kind]]
+        return queue.popleft() if queue else None
+
+    def left(self, kind: OperationKind) -> int:
+        """On how many cards it could be done now."""
+        return sum(len(queue) for (_, state), queue in self._free.items() if state == _NEEDS[kind])
+
+
+class Clerk(Struct, frozen=True, kw_only=True):
+    """How the people at the counters behave."""
+
+    patience_s: float = 0.0
+    """Refused for want of room, a clerk comes back when told, for so long; 0: the operation is put aside."""
+    card_ms: float = 0.0
+    """What clerk and card take before each message but the first."""
+
+
+class _Quiet:
+    """Terminals log to their own disk, which is no part of the load."""
+
+    def info(self, event: str, **fields: str | float) -> None:
+        """Nothing."""
+
+    trouble = info
+
+
+class Counters:
+    """The counters of every municipality of a stack. Use as an async context manager."""
+
+    def __init__(self, home: Home, own: NodeConfig, box: CardBox, shelf: Shelf, meter: Meter) -> None:
+        self.places = tuple(node.municipality for node in own.topology.node if node.kind == "cs")
+        self.shelf = shelf
+        self.meter = meter
+        self.clerk = Clerk()
+        self.under_way = 0
+        self.left: list[str] = []
+        """Operations that were never finished."""
+        self._home, self._own, self._box = home, own, box
+        self._clock, self._entropy = SystemClock(), SystemEntropy()
+        self._terminals: dict[str, Terminal] = {}
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Make certificates and terminals; connections come with the first message."""
+        topology = self._own.topology
+        management = next(node for node in topology.node if node.kind == "center")
+        certifying = keys.public_key(self._home, management.token_name, "center-signing")
+        for place in self.places:
+            name = f"terminal-{place}-lab"
+            await asyncio.to_thread(issue_node_certificate, self._home.tls, name)
+            transport = NetTransport(destinations(topology, self._own.book), tls_of(self._home, name))
+            self._resources.push_async_callback(transport.aclose)
+            metered = _Slowed(MeteredTransport(transport, self.meter, name, place), self)
+            world = World(name=name, transport=metered, clock=self._clock, entropy=self._entropy, log=_Quiet())
+            self._terminals[place] = Terminal(world, MemoryReader(self._box), f"cs-{place}", certifying)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect."""
+        await self._resources.aclose()
+
+    async def serve(self, place: str, kind: OperationKind) -> str:
+        """One operation on one card, from opening to closing; ``ok``, a code, or ``no_card``."""
+        card = self.shelf.take(place, kind)
+        if card is None:
+            return "no_card"
+        return await self.work_on(card, kind)
+
+    async def work_on(self, card: LabCard, kind: OperationKind) -> str:
+        """The same with a card at hand. A break is taken up again; a refusal for want of room, if the clerk waits."""
+        operation_id = new_ulid(self._clock.now_ms(), self._entropy.random_bytes(10))
+        began = self.meter.now_s()
+        self.under_way += 1
+        outcome = "interrupted"
+        try:
+            outcome = await self._until_done(card, kind, operation_id, began)
+        finally:
+            self.under_way -= 1
+            took_ms = (self.meter.now_s() - began) * 1000
+            self.meter.operations.append(Sample(began, took_ms, kind, outcome, card.municipality))
+            if outcome == "ok":
+                self.shelf.put(card, _GIVES[kind])
+            elif outcome == EXCESS:
+                self.shelf.put(card, _NEEDS[kind])
+            else:
+                self.left.append(operation_id)
+        return outcome
+
+    async def _until_done(self, card: LabCard, kind: OperationKind, operation_id: str, began: float) -> str:
+        tries, code = 0, EXCESS
+        while True:
+            try:
+                performed = await self._perform(card, kind, operation_id)
+            except ConnectionExcess as error:
+                wait_s = error.retry_after_ms / 1000
+                if self.meter.now_s() + wait_s - began > self.clerk.patience_s:
+                    return EXCESS
+            except TryAgain as error:
+                tries += 1
+                wait_s, code = BREAK_S * min(tries, 8) * (0.5 + random.random()), error.code  # noqa: S311 - jitter
+            except WarifuError as error:
+                return error.code
+            else:
+                if performed.outcome == "done":
+                    return "ok"
+                tries += 1
+                wait_s, code = BREAK_S, performed.outcome
+            if tries > TRIES:
+                return code
+            await asyncio.sleep(wait_s)
+
+    async def _perform(self, card: LabCard, kind: OperationKind, operation_id: str) -> Performed:
+        service_class: ServiceClass = CLASS_OF.get(kind, "delivery")
+        pins = ("text",) if kind == "pin_reset" else ()
+        request = PerformOperation(
+            kind=kind,
+            card_id=card.blank.card_id,
+            reset_pins=pins,  # type: ignore[arg-type]  # names of PINs
+            new_pins=PINS,
+        )
+        envelope = Envelope(
+            name=PerformOperation.NAME,
+            operation_id=operation_id,
+            step="lab",
+            sender=DRIVER,
+            service_class=service_class,
+            ordering_key=card.blank.card_id,
+            remaining_ms=OPERATION_MS,
+            actor="lab",
+            body=encode(request),
+        )
+        reply = await self._terminals[card.municipality].handle(envelope)
+        return decode(Performed, reply.body or b"")
+
+
+class _Slowed:
+    """What clerk and card take passes before each message but the opening."""
+
+    def __init__(self, inner: MeteredTransport, counters: Counters) -> None:
+        self._inner = inner
+        self._counters = counters
+
+    async def call(self, destination: str, envelope: Envelope) -> Reply:
+        """See ``Transport``."""
+        card_ms = self._counters.clerk.card_ms
+        if card_ms and envelope.name != "center.open":
+            await asyncio.sleep(card_ms / 1000)
+        return await self._inner.call(destination, envelope)

@@ -1,0 +1,134 @@
+"""A stack for a load run: its own, in a folder of its own, filled with synthetic residents and virtual cards."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from warifu.adapters.clock import SystemClock
+from warifu.adapters.reader.memory import CardBox
+from warifu.kernel.calendar import jst_date
+from warifu.kernel.errors import Refused
+from warifu.kernel.municipalities import MUNICIPALITIES
+from warifu.lab.load_cards import Blank, CardMaker
+from warifu.lab.load_counters import Counters, LabCard, Shelf
+from warifu.lab.load_data import Wanted, load
+from warifu.lab.load_meter import Meter, Moment, moment
+from warifu.stack import config, control, status
+from warifu.stack.config import NodeConfig
+from warifu.stack.home import Home
+from warifu.synthetic.bulk import SEEDS
+
+GENERATOR: Final = "generator"
+Say = Callable[[str], None]
+
+
+class WrongTopology(Refused):
+    """The topology has not what a load run needs: centre, authority, registry, intake and a CS."""
+
+    code = "lab.wrong_topology"
+
+
+class Stack:
+    """A running stack and what it costs."""
+
+    def __init__(self, home: Home, own: NodeConfig) -> None:
+        self.home = home
+        self.own = own
+
+    def processes(self) -> dict[str, int]:
+        """Process ids by name, as of now, this process (the generator) included."""
+        found = {one.name: one.pid for one in status.read(self.home).processes if one.pid}
+        return found | {GENERATOR: os.getpid()}
+
+    def look(self, at_s: float, *, count_sockets: bool = False) -> Moment:
+        """What every process has used so far."""
+        return moment(at_s, self.processes(), count_sockets=count_sockets)
+
+
+@asynccontextmanager
+async def own_stack(topology: str, say: Say = lambda _: None) -> AsyncIterator[Stack]:
+    """Start a stack in a temporary folder, and end it. It does not outlive this process.
+
+    Args:
+        topology: by name or path.
+        say: told how far it is.
+
+    Raises:
+        WarifuError: why it did not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="warifu-lab-") as folder:
+        home = Home(Path(folder) / "home")
+        say("starting the stack")
+        process = await asyncio.to_thread(control.start, home, topology, leashed=True, progress=say)
+        try:
+            yield Stack(home, config.read(home, _registry(home)))
+        finally:
+            say("ending the stack")
+            await asyncio.to_thread(control.stop, home)
+            process.wait()
+
+
+def _registry(home: Home) -> str:
+    kinds = {node.kind: node.name for node in status.read(home).nodes}
+    missing = {"registry", "intake", "center", "authority", "cs"} - set(kinds)
+    if missing:
+        raise WrongTopology(f"the topology has no {', '.join(sorted(missing))}: use quarter")
+    return kinds["registry"]
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What a run works with."""
+
+    stack: Stack
+    counters: Counters
+    box: CardBox
+    cards: tuple[LabCard, ...]
+    spare_residents: tuple[tuple[str, str], ...]
+    """Residents (id, municipality) whose cards nobody works on: for the traffic beside ours."""
+
+
+@asynccontextmanager
+async def prepared(
+    stack: Stack, cards: int, meter: Meter, say: Say = lambda _: None, *, spare: int = 500
+) -> AsyncIterator[Prepared]:
+    """Residents, cards and counters.
+
+    Args:
+        stack: running.
+        cards: how many virtual cards.
+        meter: what the counters tell.
+        say: told how far it is.
+        spare: residents without a virtual card.
+    """
+    say("residents and cards")
+    codes = {node.municipality for node in stack.own.topology.node if node.kind == "cs"}
+    now_ms = SystemClock().now_ms()
+    wanted = Wanted(
+        seed=time.time_ns() // 1_000_000 % SEEDS,
+        count=cards + spare,
+        today=jst_date(now_ms),
+        places=tuple(place for place in MUNICIPALITIES if place.code in codes),
+        now_ms=now_ms,
+    )
+    people: list[tuple[LabCard, str]] = []
+    await load(stack.own.database_url, wanted, lambda batch: people.extend((
+        LabCard(Blank(one.card.card_id, one.card.write_id), one.card.municipality), one.resident.resident_id
+    ) for one in batch))  # fmt: skip
+    mine, rest = people[:cards], people[cards:]
+    box = CardBox()
+    async with AsyncExitStack() as resources:
+        async with CardMaker(stack.home, stack.own.topology) as maker:
+            await maker.make([card.blank for card, _ in mine], box, lambda done: say(f"{done:,} of {cards:,} cards"))
+        cards_made = tuple(card for card, _ in mine)
+        counters = Counters(stack.home, stack.own, box, Shelf(list(cards_made)), meter)
+        await resources.enter_async_context(counters)
+        yield Prepared(
+            stack, counters, box, cards_made, tuple((resident, card.municipality) for card, resident in rest)
+        )
