@@ -116,3 +116,11 @@ def test_an_unknown_name_tells_the_known_ones() -> None:
 def test_a_file_that_is_not_there_is_told_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(TopologyInvalid, match=r"none\.toml cannot be read: .*No such file.*: give the path"):
         topology.load(str(tmp_path / "none.toml"))
+
+
+def test_several_processes_of_one_node_share_its_name() -> None:
+    text = 'name = "small"\n[balancer]\nkind = "none"\n[[node]]\nname = "cs-131016"\nkind = "cs"\ncount = 2\n'
+    parsed = topology.parse(text + 'municipality = "131016"\n', "small.toml")
+    assert [node.name for node in parsed.node] == ["cs-131016-1", "cs-131016-2"]
+    assert {node.name for node in parsed.serving("cs-131016")} == {"cs-131016-1", "cs-131016-2"}
+    assert all(node.count == 1 and node.municipality == "131016" for node in parsed.node)

@@ -3,13 +3,14 @@
 import datetime
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from warifu.adapters.clock import SystemClock
 from warifu.adapters.entropy import SystemEntropy
-from warifu.adapters.net.client import Destination, NetTransport
+from warifu.adapters.net.client import Affinity, Destination, NetTransport
 from warifu.adapters.net.limits import Limits
 from warifu.adapters.net.tls import NodeTls, issue_node_certificate, make_authority
 from warifu.contract.codec import encode
@@ -21,12 +22,15 @@ from warifu.stack.addresses import Address, Addresses
 from warifu.stack.errors import ConfigInvalid, disk_errors
 from warifu.stack.home import Home
 from warifu.stack.keeper import Probe
-from warifu.stack.topology import Topology
+from warifu.stack.topology import NodeKind, Topology
 
 SUPERVISOR = "supervisor"
 DRIVER = "driver"
 """Whoever drives the nodes from outside: the demo, the laboratory."""
 RENEW_BEFORE = datetime.timedelta(days=30)
+AFFINITY: Final[dict[NodeKind, Affinity]] = {"relay": "operation", "cs": "order"}
+"""How messages are spread over the processes of one service: a relay holds an operation's lease, a CS's worker a card's
+lane."""
 HEALTH_MS = 2_800
 """A node exercises its parts for 2 s at most."""
 
@@ -56,8 +60,12 @@ def destinations(topology: Topology, book: Mapping[str, tuple[Address, ...]]) ->
     """What ``NetTransport`` needs to call every node and service."""
     found = {}
     for name, addresses in book.items():
-        nodes = frozenset(node.name for node in topology.serving(name)) or frozenset({name})
-        found[name] = Destination(addresses=tuple((one.host, one.port) for one in addresses), accepted=nodes)
+        serving = topology.serving(name)
+        found[name] = Destination(
+            addresses=tuple((one.host, one.port) for one in addresses),
+            accepted=frozenset(node.name for node in serving) or frozenset({name}),
+            affinity=AFFINITY.get(serving[0].kind, "none") if serving else "none",
+        )
     return found
 
 

@@ -61,6 +61,9 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: NodeName
     kind: NodeKind
+    count: Annotated[int, Meta(ge=1, le=64)] = 1
+    """How many processes: more than one are called ``<name>-1``, ``<name>-2`` ... and are reached under ``<name>``. Those of
+    a CS are its workers: each has the lanes of some residents' cards, by hash."""
     service: str = ""
     """Name under which others call it when several nodes serve the same; empty: its own name."""
     municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""
@@ -182,13 +185,28 @@ def parse(text: str, source: str) -> Topology:
     except tomllib.TOMLDecodeError as error:
         raise TopologyInvalid(f"{source}: not TOML: {error}: correct that line") from error
     try:
-        topology = msgspec.convert(content, Topology)
+        topology = _expanded(msgspec.convert(content, Topology))
     except msgspec.ValidationError as error:
         raise TopologyInvalid(f"{source}: {_explain(str(error), content)}") from error
     problem = _problem(topology)
     if problem:
         raise TopologyInvalid(f"{source}: {problem}")
     return topology
+
+
+def _expanded(topology: Topology) -> Topology:
+    """Every process a node of its own."""
+    nodes = [one for node in topology.node for one in _processes_of(node)]
+    return msgspec.structs.replace(topology, node=tuple(nodes))
+
+
+def _processes_of(node: Node) -> tuple[Node, ...]:
+    if node.count == 1:
+        return (node,)
+    return tuple(
+        msgspec.structs.replace(node, name=f"{node.name}-{number + 1}", service=node.service_name, count=1)
+        for number in range(node.count)
+    )
 
 
 _TABLES: dict[str, type[Struct]] = {

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from warifu.adapters.net.client import Address, Destination, NetTransport
+from warifu.adapters.net.client import Address, Affinity, Destination, NetTransport
 from warifu.adapters.net.codec import encode_envelope
 from warifu.adapters.net.frames import PING, REQUEST, Frame, FrameParser, encode_frame
 from warifu.adapters.net.handling import Handler, Peer
@@ -105,9 +105,12 @@ async def calling(
     limits: Limits | None = None,
     connections: int = 2,
     accepted: tuple[str, ...] = ("relay-1",),
+    affinity: Affinity = "none",
 ) -> AsyncIterator[NetTransport]:
     addresses: tuple[Address, ...] = tuple((HOST, port) for port in ports)
-    destination = Destination(addresses=addresses, accepted=frozenset(accepted), connections=connections)
+    destination = Destination(
+        addresses=addresses, accepted=frozenset(accepted), connections=connections, affinity=affinity
+    )
     transport = NetTransport({"relay": destination}, tls, limits, jitter=lambda: 0.0)
     try:
         yield transport

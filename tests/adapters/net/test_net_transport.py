@@ -20,7 +20,7 @@ from net_kit import (
 from warifu.adapters.net.client import NetTransport
 from warifu.adapters.net.codec import decode_envelope, encode_reply
 from warifu.adapters.net.frames import GOAWAY, REPLY, REQUEST, Frame
-from warifu.adapters.net.handling import Peer
+from warifu.adapters.net.handling import Handler, Peer
 from warifu.adapters.net.limits import Limits
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import DeadlinePassed, Fault, Malformed, Unavailable, Unreachable
@@ -472,4 +472,75 @@ async def test_a_closed_transport_ends_its_calls_and_takes_no_more(
 
 async def unavailable(transport: NetTransport) -> None:
     with pytest.raises(Unavailable):
+        await transport.call("relay", request())
+
+
+# ---- which connection --------------------------------------------------------------------------------------------
+
+
+async def test_an_operation_keeps_to_one_relay_and_moves_only_when_that_is_gone(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    took: dict[str, list[str]] = {}
+
+    def taking(name: str) -> Handler:
+        async def take(envelope: Envelope, _peer: Peer) -> Reply:
+            took.setdefault(envelope.operation_id, []).append(name)
+            return Reply(body=b"")
+
+        return take
+
+    operations = [f"{number:026}" for number in range(1, 41)]
+    async with (
+        serving(taking("relay-1"), certificates.relay, log) as first,
+        serving(taking("relay-2"), certificates.second_relay, log) as second,
+        calling(
+            first.port, second.port, tls=certificates.cs, accepted=("relay-1", "relay-2"), affinity="operation"
+        ) as transport,
+    ):
+        await both_open(transport, 4)
+        for _ in range(3):
+            for operation in operations:
+                await transport.call("relay", request(operation_id=operation))
+        assert all(len(set(names)) == 1 for names in took.values())
+        of_second = [operation for operation in operations if took[operation][0] == "relay-2"]
+        assert 0 < len(of_second) < len(operations)
+        await first.stop(0.1)
+        for operation in operations:
+            await transport.call("relay", request(operation_id=operation))
+        assert all(names[-1] == "relay-2" for names in took.values())
+
+
+async def test_an_order_has_one_worker_and_waits_for_no_other(certificates: Certificates, log: RecordingLog) -> None:
+    took: dict[str, set[str]] = {"relay-1": set(), "relay-2": set()}
+
+    def taking(name: str) -> Handler:
+        async def take(envelope: Envelope, _peer: Peer) -> Reply:
+            took[name].add(envelope.ordering_key)
+            return Reply(body=b"")
+
+        return take
+
+    keys = [f"WRF{number:012}" for number in range(30)]
+    async with (
+        serving(taking("relay-1"), certificates.relay, log) as first,
+        serving(taking("relay-2"), certificates.second_relay, log) as second,
+        calling(
+            first.port, second.port, tls=certificates.cs, accepted=("relay-1", "relay-2"), affinity="order"
+        ) as transport,
+    ):
+        for key in keys * 2:
+            await transport.call("relay", request(ordering_key=key))
+        assert all(took.values())
+        assert not took["relay-1"] & took["relay-2"]
+        await first.stop(0.1)
+        with pytest.raises(Unreachable):
+            await transport.call("relay", request(ordering_key=min(took["relay-1"])))
+        await transport.call("relay", request(ordering_key=min(took["relay-2"])))
+
+
+async def both_open(transport: NetTransport, connections: int) -> None:
+    """Until every connection is there: before that an operation has fewer to choose from."""
+    route = transport._routes["relay"]
+    while sum(slot.connection is not None for slot in route._slots) < connections:
         await transport.call("relay", request())

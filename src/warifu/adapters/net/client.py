@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+import zlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ssl import SSLContext
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +20,8 @@ from warifu.kernel.errors import DeadlinePassed, Fault, Malformed, NotAllowed, U
 
 _SHUTDOWN_S = 1.0
 
+Affinity = Literal["none", "operation", "order"]
+
 Address = tuple[str, int]
 
 
@@ -30,6 +34,10 @@ class Destination(Struct, frozen=True, kw_only=True):
     """Names the server's certificate may carry: behind a TCP balancer those of every node it leads to."""
     connections: int = 2
     """Kept to each address."""
+    affinity: Affinity = "none"
+    """``none``: each message takes the connection with the least in flight. ``operation``: messages of one operation
+    keep to one connection as long as it lives (a relay's leases). ``order``: messages with one ordering key go to one
+    address and nowhere else, even if it is away just then (a CS's workers, each with lanes of its own)."""
 
 
 class NetTransport:
@@ -66,7 +74,8 @@ class NetTransport:
         scope = asyncio.timeout_at(deadline)
         try:
             async with scope:
-                connection = route.usable() or await route.wait_for_usable()
+                key = route.key_of(envelope)
+                connection = route.usable(key) or await route.wait_for_usable(key)
                 return await self._exchange(connection, envelope, deadline)
         except TimeoutError:
             if not scope.expired():
@@ -118,8 +127,9 @@ class _Place:
 class _Slot:
     """Room for one kept connection."""
 
-    def __init__(self, place: _Place) -> None:
+    def __init__(self, place: _Place, number: int) -> None:
         self.place = place
+        self.salt = number.to_bytes(4, "big")
         self.connection: _Kept | None = None
         self.connecting: asyncio.Task[None] | None = None
 
@@ -139,15 +149,34 @@ class _Route:
         self._context = context
         self._limits = limits
         places = [_Place(address, limits, jitter) for address in destination.addresses]
-        self._slots = [_Slot(place) for _ in range(destination.connections) for place in places]
+        slots = [place for _ in range(destination.connections) for place in places]
+        self._slots = [_Slot(place, number) for number, place in enumerate(slots)]
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._refusal = "no address"
         self._closed = False
 
-    def usable(self) -> "_Kept | None":
-        """The connection with the least in flight; opens one more as long as none is without work."""
+    def key_of(self, envelope: Envelope) -> bytes:
+        """What chooses the message's connection; nothing when any will do."""
+        match self._destination.affinity:
+            case "none":
+                return b""
+            case "operation":
+                return envelope.operation_id.encode()
+            case "order":
+                return (envelope.ordering_key or envelope.operation_id).encode()
+
+    def usable(self, key: bytes = b"") -> "_Kept | None":
+        """A connection with room: the one that belongs to the key, or the one with the least in flight."""
+        if not key:
+            return self._least_busy(self._slots)
+        if self._destination.affinity == "order":
+            return self._least_busy(self._of_address(key))
+        return self._nearest(key)
+
+    def _least_busy(self, slots: "Sequence[_Slot]") -> "_Kept | None":
+        """Opens one more as long as none is without work."""
         best: _Kept | None = None
-        for slot in self._slots:
+        for slot in slots:
             connection = slot.connection
             if (
                 connection is not None
@@ -156,21 +185,35 @@ class _Route:
             ):
                 best = connection
         if best is None or best.in_flight:
-            self._open_one_more()
+            self._open_one_more(slots)
         return best
 
-    async def wait_for_usable(self) -> "_Kept":
+    def _nearest(self, key: bytes) -> "_Kept | None":
+        """Rendezvous hashing: when a connection goes, only its own keys move; when it is back, they come back."""
+        self._open_one_more(self._slots)
+        ranked = sorted(self._slots, key=lambda slot: zlib.crc32(slot.salt, zlib.crc32(key)), reverse=True)
+        return next((slot.connection for slot in ranked if slot.connection and slot.connection.has_room), None)
+
+    def _of_address(self, key: bytes) -> "list[_Slot]":
+        """The key's address is the same for every caller, in every process, as long as the addresses are."""
+        addresses = self._destination.addresses
+        chosen = addresses[zlib.crc32(key) % len(addresses)] if addresses else None
+        return [slot for slot in self._slots if slot.place.address == chosen]
+
+    async def wait_for_usable(self, key: bytes = b"") -> "_Kept":
         """Wait, when none was usable, until one is. ``Unreachable`` when there is none and none can be made."""
         woken = False
-        while self._promising():
+        while self._promising(key):
             await self._wait_for_change(first=woken)
             woken = True
-            if (connection := self.usable()) is not None:
+            if (connection := self.usable(key)) is not None:
                 return connection
         raise Unreachable(f"{self._name} cannot be reached: {self._refusal}")
 
     def wake_one(self) -> None:
-        """There is room for one."""
+        """There is room for one; where it matters which one, each must look for itself."""
+        if self._destination.affinity == "order":
+            self.wake_all()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -215,15 +258,16 @@ class _Route:
                 self._waiting.remove(waiter)
             raise
 
-    def _promising(self) -> bool:
+    def _promising(self, key: bytes = b"") -> bool:
         """Whether waiting can help: a connection lives, or one is being made."""
+        mine = self._of_address(key) if key and self._destination.affinity == "order" else self._slots
         return not self._closed and any(
             slot.connecting is not None or (slot.connection is not None and slot.connection.will_have_room)
-            for slot in self._slots
+            for slot in mine
         )
 
-    def _open_one_more(self) -> None:
-        empty = [slot for slot in self._slots if slot.empty]
+    def _open_one_more(self, slots: "Sequence[_Slot]") -> None:
+        empty = [slot for slot in slots if slot.empty]
         if self._closed or not empty:
             return
         loop = asyncio.get_running_loop()
