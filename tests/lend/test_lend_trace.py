@@ -1,6 +1,8 @@
 """Traces: transcripts in, words out; a PIN never."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -40,8 +42,33 @@ TRANSCRIPT = [
      "8 bytes"),
     ("84F0000208" + "22" * 8 + "00", "00" * 8 + "9000", "SET LIFE STATE: in_use, in the channel", "8 bytes"),
     ("802C0018" + "51" + "33" * 81, "9000", "SET PIN through the window of authentication PIN (0018) (hidden)", "done"),
-    ("00240180" + "04" + "39" * 4, "6982", "CHANGE authentication certificate (000A) (hidden)",
+    ("00240180" + "04" + "39" * 4, "6982", "CHANGE signature certificate (0001) (hidden)",
      "refused, 6982: a PIN or channel is missing"),
+    ("84DE0000" + "20" + "44" * 32 + "00", "00" * 8 + "9000", "PUT KEY, in the channel (32 bytes, encrypted)",
+     "8 bytes"),
+    ("84C20000" + "20" + "44" * 32 + "00", "6A84", "INSTALL APPLET, in the channel (32 bytes, encrypted)",
+     "refused, 6A84: no space"),
+    ("84CADF60" + "08" + "44" * 8 + "00", "00" * 8 + "9000", "GET DATA DF60, in the channel", "8 bytes"),
+    ("80A206C1" + "02" + "7F21", "6986", "SET PUBLIC IC KEY: a terminal's certificate, its body (2 bytes)",
+     "refused, 6986: no file is selected"),
+    ("00CADF6100", "6A88", "GET DATA DF61, the chip's own public keys", "refused, 6A88: no such key or object"),
+    ("00A4040C0AD3921000310001010408", "9000", "SELECT the text applet", "done"),
+    ("802A000004" + "30313233" + "00", "AA" * 256 + "9000", "SIGN with default key (0013): 4 bytes, as it is",
+     "256 bytes"),
+    ("80AE000002" + "4444", "6982", "SET SESSION KEY (2 bytes)", "refused, 6982: a PIN or channel is missing"),
+    ("0820009413" + "8611" + "01" + "55" * 16, "9000", "VERIFY verification number A (0014), in the session (hidden)",
+     "accepted"),
+    ("08A4020C13" + "8611" + "01" + "55" * 16, "9000", "SELECT an EF, in the session (its name is encrypted)", "done"),
+    ("08B0000000000596030000000000", "86110155" + "9000",
+     "READ BINARY of the file selected in the session from 0, in the session", "4 bytes"),
+    ("0CB00000", "6987", "READ BINARY of the file selected in the session from 0, in the session",
+     "refused, 6987: secured data is missing"),
+    ("00A4040C0AD3921000310001010100", "9000", "SELECT the common applet", "done"),
+    ("00B2010C00", "011C9000", "READ RECORD 1 of card id, municipality, expiry (0001), up to 256 bytes", "2 bytes"),
+    ("00B2020400", "6A83", "READ RECORD 2 of card id, municipality, expiry (0001), up to 256 bytes",
+     "refused, 6A83: no such record"),
+    ("0088009904" + "31" * 4 + "00", "AA" * 256 + "9000",
+     "INTERNAL AUTHENTICATE with key of INTERNAL AUTHENTICATE (0019) (4 bytes)", "256 bytes"),
     ("00FE0000", "6D00", "unknown command, CLA 00 INS FE", "refused, 6D00: unknown command"),
     ("0020008005313233", "6700", "a command whose lengths do not add up", "refused, 6700: wrong length"),
 ]  # fmt: skip
@@ -113,6 +140,49 @@ def test_the_trace_of_a_login_holds_the_story_and_no_pin(desk: Desk) -> None:
     assert made.pins["signature"].encode().hex().upper() not in saved
     assert [json.loads(line)["number"] for line in saved.splitlines()] == list(range(1, len(lines) + 1))
     assert [line.at_ms for line in lines] == sorted(line.at_ms for line in lines)
+
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "card-manual.md").read_text(encoding="utf-8")
+SECTIONS = {text.split(".")[0]: text for text in MANUAL.split("\n## ")[1:]}
+
+
+def manual_commands() -> list[bytes]:
+    """Class, instruction and parameters of every command the card manual names: sections 2, 5 and 6."""
+    plain = {
+        (cla, ins)
+        for row in re.findall(r"^\|[^|]*\|([^|]*)\|", SECTIONS["2"], re.MULTILINE)
+        for cla, ins in re.findall(r"`(00|80|84) ([0-9A-F]{2})", row)
+    }
+    plain |= set(re.findall(r"^    (80) ([0-9A-F]{2})", SECTIONS["6"], re.MULTILINE))
+    rows = re.findall(r"^\| [A-Z][^|]*\| ([0-9A-F]{2}(?:, [0-9A-F]{2})*) ", SECTIONS["5"], re.MULTILINE)
+    staged = {("84", ins) for row in rows for ins in row.split(", ")}
+    plain |= set(re.findall(r"`(80|84) ([0-9A-F]{2})", SECTIONS["5"]))
+    assert len(plain) >= 19
+    assert len(staged) >= 19
+    return [bytes.fromhex(cla + ins + "0000") for cla, ins in sorted(plain | staged)]
+
+
+@pytest.mark.parametrize("command", manual_commands(), ids=bytes.hex)
+def test_every_command_of_the_manual_has_words(command: bytes) -> None:
+    words, _ = Decoder().decode(command, b"\x90\x00")
+    assert "unknown command" not in words
+
+
+def test_every_status_word_of_the_manual_has_words() -> None:
+    for word in set(re.findall(r"\b6[0-9A-F]{3}\b", MANUAL)):
+        _, answer = Decoder().decode(b"\x00\xa4\x00\x00", bytes.fromhex(word))
+        assert ":" in answer, word
+
+
+def test_every_file_pin_and_key_of_a_card_has_a_name() -> None:
+    for applet in layout.factory_applets():
+        numbers = {ef.fid for ef in applet.efs} | {pin.fid for pin in applet.pins}
+        numbers |= {key.fid for key in applet.keys if key.use != "reserved"}
+        for fid in numbers if applet.aid != layout.ISD else ():
+            decoder = Decoder()
+            decoder.decode(b"\x00\xa4\x04\x0c" + bytes((len(applet.aid),)) + applet.aid, b"\x90\x00")
+            words, _ = decoder.decode(b"\x00\xa4\x02\x0c\x02" + fid.to_bytes(2, "big"), b"\x90\x00")
+            assert "(" in words, words
 
 
 @pytest.mark.parametrize("applet", [layout.JPKI, layout.FACE, layout.TEXT, layout.JUKI, layout.COMMON, layout.ISD])

@@ -46,7 +46,7 @@ from warifu.nodes import center, intake, issuance, numbering, registry
 from warifu.nodes.authority import applet, key_pool
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node, World
-from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, SIGNING_KEY
+from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.relay import MESSAGE_KEY, Relay
@@ -75,7 +75,7 @@ MOVED = msgspec.structs.replace(PERSON, address="東京都清瀬市中里５－�
 
 KEYS: dict[str, dict[str, Purpose]] = {
     "numbering": {numbering.WRAP_KEY: "wrap", numbering.INDEX_KEY: "mac"},
-    "center": {CARD_MASTER: "card-master", SIGNING_KEY: "sign", CODE_KEY: "mac"},
+    "center": {CARD_MASTER: "card-master", SIGNING_KEY: "sign", ROOT_KEY: "sign", CODE_KEY: "mac"},
     "authority": {applet.CARD_MASTER: "card-master", key_pool.WRAP_KEY: "wrap"},
     "issuance": {FACTORY_KEY: "agree"},
     "relay": {MESSAGE_KEY: "agree"},

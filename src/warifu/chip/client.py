@@ -12,6 +12,7 @@ from msgspec import Struct
 from warifu.chip import apdu, reading, tlv
 from warifu.chip.errors import BadCardAnswer, CardCertificateInvalid, CardRefused, PinBlocked, WrongPin
 from warifu.chip.image import LastWrite, LifeState
+from warifu.chip.keys import MODULUS_LENGTH
 from warifu.chip.layout import COMMON, COMMON_CARD_CERTIFICATE, COMMON_CARD_KEY, ISD, JPKI, KEY_OF_SLOT, Slot
 from warifu.chip.pins import encode_point, window_cipher, window_context
 from warifu.chip.signing import INTERNAL_AUTHENTICATE_LABEL
@@ -166,6 +167,22 @@ def _parse_status(body: bytes) -> CardStatus:
         staged_write_id=None if staged is None else staged[:16],
         staged_digest=None if staged is None else staged[16:],
     )
+
+
+async def read_own_keys(transmit: Transmit) -> dict[tuple[bytes, int], bytes]:
+    """Moduli (256) of the chip's own keys by applet and file id; none when it has none, or is no longer ``made``."""
+    await select_applet(transmit, ISD)
+    tag = reading.OWN_KEYS_TAG
+    raw, status = split_response(await transmit(apdu.build(0x00, 0xCA, *divmod(tag, 256), b"", apdu.EXTENDED_LE_MAX)))
+    if status == apdu.NO_REFERENCE:
+        return {}
+    if status != apdu.OK:
+        raise CardRefused(0xCA, status)
+    try:
+        values = _values(tuple(tlv.parse(tlv.fields(raw)[tag])), reading.OWN_KEY_TAG)
+    except (tlv.TlvError, KeyError) as error:
+        raise BadCardAnswer("not the chip's own keys") from error
+    return {(v[2 + MODULUS_LENGTH :], int.from_bytes(v[:2], "big")): v[2 : 2 + MODULUS_LENGTH] for v in values}
 
 
 def _values(items: Sequence[tlv.Tlv], tag: int) -> list[bytes]:

@@ -238,6 +238,11 @@ def common_record(card_id: str, municipality: str, expiry: str) -> bytes:
     return record(0x01, text + _exactly(8, expiry.encode("ascii")))
 
 
+def key_reference(key: bytes) -> bytes:
+    """EF 0002 of the common and the juki applet, one record: a key id (16), the same in both. Its tag is inferred."""
+    return record(0x01, _exactly(KEY_ID_LENGTH, key))
+
+
 def record(tag: int, value: bytes) -> bytes:
     """One record of a record EF: tag, length, value (at most 255 bytes)."""
     return bytes((tag, len(value))) + value
@@ -268,13 +273,17 @@ def data_objects(
     }
     if chain is None:
         return found
-    upper, lower = cv_certificate_objects(*chain.upper), cv_certificate_objects(*chain.lower)
-    return found | {0x00F7: _exactly(KEY_ID_LENGTH, chain.intermediate_key_id), 0x00F8: upper, 0x7F21: lower}
+    found[0x00F7] = _exactly(KEY_ID_LENGTH, chain.intermediate_key_id)
+    found[0x00F8] = cv_certificate_objects(*chain.upper)
+    return found if chain.lower is None else found | {0x7F21: cv_certificate_objects(*chain.lower)}
 
 
 class CertificateChain(Struct, frozen=True):
-    """The card-verifiable certificates of the default state, root to intermediate and on, each (body, signature)."""
+    """The card-verifiable certificates of the default state, root to intermediate and on, each (body, signature).
+
+    There are cards without a ``lower`` one.
+    """
 
     intermediate_key_id: bytes
     upper: tuple[bytes, bytes]
-    lower: tuple[bytes, bytes]
+    lower: tuple[bytes, bytes] | None

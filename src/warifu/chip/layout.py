@@ -45,6 +45,8 @@ FACE_DEFAULT_KEY: Final = 0x001A
 """Signs challenges without a PIN, by P2 00. Inferred: that it is there is known, its number is not."""
 
 COMMON_RECORD: Final = 0x0001
+KEY_REFERENCE: Final = 0x0002
+"""Of the common and the juki applet: the same key id; which key it names is not public."""
 COMMON_CARD_CERTIFICATE: Final = 0x0005
 """Our own: the card key's certificate."""
 COMMON_INTERNAL_KEY: Final = 0x0019

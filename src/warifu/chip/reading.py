@@ -5,14 +5,18 @@ from typing import Final
 from warifu.chip import apdu, tlv
 from warifu.chip.apdu import Command, StatusError
 from warifu.chip.image import Access, Applet, Ef
+from warifu.chip.keys import MODULUS_LENGTH
 from warifu.chip.layout import ISD
 from warifu.chip.state import ChipState
 
 STATUS_TAG: Final = 0xDF60
 """Our own GET DATA tag: the card status."""
+OWN_KEYS_TAG: Final = 0xDF61
+"""Our own: public halves of the chip's own keys, for the factory, as long as the card is ``made``."""
 ATR_TAG: Final = 0x5F51
 CARD_ID_TAG: Final = 0x5F20
 LIFE_TAG, LAST_WRITE_TAG, WINDOW_TAG, PIN_TAG, SEQUENCE_TAG, STAGING_TAG = 0xC0, 0xC1, 0xC2, 0xC3, 0xC4, 0xC5
+OWN_KEY_TAG: Final = 0xC6
 LIFE_STATES: Final = ("made", "set_up", "in_use", "suspended", "terminated")
 _PREFIX_MIN: Final = 5
 
@@ -160,6 +164,8 @@ def _data_object(state: ChipState, tag: int) -> bytes:
     if state.volatile.aid == ISD:
         if tag == STATUS_TAG:
             return tlv.encode(STATUS_TAG, _status(state))
+        if tag == OWN_KEYS_TAG and state.image.life == "made":
+            return tlv.encode(OWN_KEYS_TAG, b"".join(_own_keys(state)))
         ef = state.applet.ef(tag)
         if ef is not None and ef.content:
             return ef.content
@@ -191,6 +197,17 @@ def _pin_status(applet: Applet) -> list[bytes]:
         if pin.window:
             parts.append(tlv.encode(WINDOW_TAG, bytes((pin.fid,)) + pin.window + applet.aid))
     return parts
+
+
+def _own_keys(state: ChipState) -> list[bytes]:
+    """Of each filled slot whose key belongs to no person: file id (2), modulus (256), AID."""
+    found = []
+    for applet in state.image.applets:
+        for key in applet.keys:
+            if key.private_key and key.use in ("internal", "default"):
+                modulus = state.rsa_key(key.private_key).public_key().public_numbers().n.to_bytes(MODULUS_LENGTH, "big")
+                found.append(tlv.encode(OWN_KEY_TAG, key.fid.to_bytes(2, "big") + modulus + applet.aid))
+    return found
 
 
 def get_challenge(state: ChipState, command: Command) -> bytes:

@@ -34,6 +34,8 @@ from warifu.contract.values import (
     WriteId,
 )
 
+Modulus = Annotated[bytes, Meta(max_length=256)]
+
 __all__ = [
     "AbandonOperation",
     "AbolishCard",
@@ -48,6 +50,7 @@ __all__ = [
     "CardView",
     "CardsReceived",
     "CardsShipped",
+    "ChipPublicKeys",
     "CloseOperation",
     "ConfirmWrite",
     "Confirmed",
@@ -186,6 +189,17 @@ class Personalisation(Answer, frozen=True, kw_only=True):
     digest: Digest
 
 
+class ChipPublicKeys(Struct, frozen=True, kw_only=True):
+    """Moduli (256 bytes, RSA-2048, exponent 65537) of the chip's own keys; empty where it has none."""
+
+    internal: Modulus = b""
+    """Answers INTERNAL AUTHENTICATE."""
+    text: Modulus = b""
+    """The text applet's default key."""
+    face: Modulus = b""
+    """The face applet's default key."""
+
+
 class Personalise(Request, frozen=True, kw_only=True):
     """Make the script that fills a blank chip."""
 
@@ -205,6 +219,7 @@ class Personalise(Request, frozen=True, kw_only=True):
     code_image: bytes
     photo: bytes
     """JPEG 2000, grey."""
+    chip_keys: ChipPublicKeys = ChipPublicKeys()
 
 
 class CardMade(Request, frozen=True, kw_only=True):
@@ -214,6 +229,8 @@ class CardMade(Request, frozen=True, kw_only=True):
 
     card_id: CardId
     chip: ChipStatus
+    face_modulus: Modulus = b""
+    """Of the chip's key in the face applet, for when its face record is written anew."""
 
 
 class CardsShipped(Request, frozen=True, kw_only=True):
@@ -405,6 +422,8 @@ class SigningKey(Answer, frozen=True, kw_only=True):
     """Card management's public key, SubjectPublicKeyInfo DER: certifies cards' own keys."""
 
     public_key: bytes
+    root_key: bytes = b""
+    """The key that certifies ``public_key`` in the cards' card-verifiable certificates."""
 
 
 class AskSigningKey(Request, frozen=True, kw_only=True):

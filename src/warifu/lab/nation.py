@@ -42,7 +42,7 @@ from warifu.nodes import center, intake, issuance, numbering, registry
 from warifu.nodes.authority import applet, key_pool
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node
-from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, SIGNING_KEY
+from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
 from warifu.nodes.hsm_pool import HsmPool, PoolLimits
 from warifu.nodes.relay import MESSAGE_KEY
 from warifu.nodes.sealed_keys import FACTORY_KEY
@@ -77,7 +77,7 @@ RECORDS: Final[dict[str, tuple[type[Record], ...]]] = {
 }
 KEYS: Final[dict[str, tuple[tuple[str, Purpose], ...]]] = {
     "numbering": ((numbering.WRAP_KEY, "wrap"), (numbering.INDEX_KEY, "mac")),
-    "center": ((CARD_MASTER, "card-master"), (SIGNING_KEY, "sign"), (CODE_KEY, "mac")),
+    "center": ((CARD_MASTER, "card-master"), (SIGNING_KEY, "sign"), (ROOT_KEY, "sign"), (CODE_KEY, "mac")),
     "authority": ((applet.CARD_MASTER, "card-master"), (key_pool.WRAP_KEY, "wrap")),
     "issuance": ((FACTORY_KEY, "agree"),),
     "relay": ((MESSAGE_KEY, "agree"),),

@@ -14,6 +14,7 @@ from msgspec import Struct
 from warifu.adapters.hsm.config import SoftwareConfig
 from warifu.adapters.hsm.software import SoftwareDevice
 from warifu.contract.values import CertificateEvent, CertificateKind
+from warifu.domain.cards.contents import Unsigned
 from warifu.domain.pki import ocsp, profile
 from warifu.domain.pki.dates import Validity
 from warifu.domain.pki.errors import OcspRefused
@@ -29,6 +30,8 @@ from warifu.lend.register import Issued, Register, RegisterFile
 KINDS: Final[tuple[CertificateKind, ...]] = get_args(CertificateKind)
 MANAGEMENT_KEY: Final = "management-signing"
 """Certifies cards' own keys and signs what the text and face applets hold."""
+ROOT_KEY: Final = "management-root"
+"""Certifies that key in the cards' card-verifiable certificates."""
 CARD_MASTERS: Final = ("management-card-master", "jpki-card-master")
 """SCP03 masters of the issuer domain and of JPKI's."""
 CODE_KEY: Final = "security-code"
@@ -100,6 +103,11 @@ class LendingAuthority:
     def sign(self, label: str, data: bytes) -> bytes:
         """RSASSA-PKCS1-v1_5 with SHA-256."""
         return self.device.sign(self.device.find(label, "sign"), data)
+
+    def sign_contents(self, unsigned: Unsigned) -> bytes:
+        """The signature of a part of the text or the face applet."""
+        key = self.device.find(ROOT_KEY if unsigned.by_root else MANAGEMENT_KEY, "sign")
+        return (self.device.sign_digest_info if unsigned.is_digest_info else self.device.sign)(key, unsigned.data)
 
     def authority(self, kind: CertificateKind) -> profile.Authority:
         """One of the two authorities, as the profile's functions want it."""
@@ -206,6 +214,7 @@ def _device(folder: Path) -> SoftwareDevice:
         device.create(_ca_label(kind), "sign")
         device.create(_responder_label(kind), "sign")
     device.create(MANAGEMENT_KEY, "sign")
+    device.create(ROOT_KEY, "sign")
     device.create(CODE_KEY, "mac")
     for master in CARD_MASTERS:
         device.create(master, "card-master")

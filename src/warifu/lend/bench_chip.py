@@ -22,7 +22,7 @@ from warifu.chip.issuer import (
     start_digest,
     static_keys,
 )
-from warifu.chip.personalise import card_key_body, manufacture, new_card_key
+from warifu.chip.personalise import ChipKeys, card_key_body, manufacture, new_card_key, with_chip_keys
 from warifu.domain.cards.chip_names import Place
 from warifu.lend.authority import CARD_MASTERS
 from warifu.lend.errors import ChipRefused
@@ -61,6 +61,11 @@ class BenchChip:
 
     def _keep(self, image: bytes) -> None:
         self.image = image
+
+    def give_keys(self, chip_keys: ChipKeys) -> None:
+        """RSA keys of its own, as long as nothing was written."""
+        self.image = with_chip_keys(self.image, chip_keys)
+        self._chip = Chip(self.image, self._keep, self._entropy)
 
     def static_keys(self, aid: bytes) -> StaticKeys:
         """The card's keys of one domain."""

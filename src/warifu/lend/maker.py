@@ -6,6 +6,7 @@ The chip lives in memory until all of it is done, so that a card file appears wh
 import datetime
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,9 @@ from warifu.adapters.artwork import PillowArtwork
 from warifu.adapters.crypto import SystemCrypto
 from warifu.adapters.entropy import SystemEntropy
 from warifu.adapters.reader.files import store_card
+from warifu.adapters.reader.key_stock import KeyStock
+from warifu.chip import client, layout
 from warifu.chip import contents as files
-from warifu.chip import layout
 from warifu.chip.issuer import (
     ISD,
     JPKI,
@@ -28,9 +30,11 @@ from warifu.chip.issuer import (
     set_certificate_availability,
     set_life_state,
 )
+from warifu.chip.personalise import ChipKeys
+from warifu.contract.center import ChipPublicKeys
 from warifu.contract.values import CertificateKind, PinName
 from warifu.domain.cards import contents
-from warifu.domain.cards.chip_names import PIN_PLACES
+from warifu.domain.cards.chip_names import PIN_PLACES, own_keys
 from warifu.domain.cards.contents import CardContents, Pictures
 from warifu.domain.pki.dates import Validity, certificate_validity
 from warifu.domain.pki.names import point_of
@@ -215,6 +219,7 @@ class Making:
 
     async def personalise(self) -> None:
         """Certificates, keys and every file; the chip's life state stays ``made``."""
+        self.chip.give_keys(await _chip_keys())
         roots = self.maker.authority.register().roots
         jpki: list[IssuerCommand] = []
         for kind, (_, root_file) in CERTIFICATE_FILES.items():
@@ -223,7 +228,8 @@ class Making:
             jpki += await self._certificate(kind)
         jpki += put_ef(JPKI, layout.TOKEN_INFO, files.token_info(self.card_id))
         jpki.append(self._availability(usable=False))
-        await self.chip.write("personalise", jpki=jpki, own=self._own_files())
+        own = own_keys(await client.read_own_keys(self.chip.transmit))
+        await self.chip.write("personalise", jpki=jpki, own=self._own_files(own))
 
     async def set_up(self) -> None:
         """The set-up before delivery (交付前設定)."""
@@ -290,19 +296,15 @@ class Making:
         subscriber = subscriber_data(person, municipality=person.municipality, point=point, common_name=name)
         return SignatureContent(serial=1, public_key=public_key, validity=validity, subscriber=subscriber)
 
-    def _own_files(self) -> tuple[IssuerCommand, ...]:
+    def _own_files(self, chip_keys: ChipPublicKeys) -> tuple[IssuerCommand, ...]:
         """Everything of card management's applets, signed."""
         authority = self.maker.authority
-        card = self._contents()
+        card = self._contents(chip_keys)
         modulus = contents.modulus_of(authority.device.public_key(MANAGEMENT_KEY))
-        key = authority.device.find(MANAGEMENT_KEY, "sign")
-        signatures = {
-            name: (authority.device.sign_digest_info if each.is_digest_info else authority.device.sign)(key, each.data)
-            for name, each in contents.to_sign(card, modulus).items()
-        }
+        signatures = {name: authority.sign_contents(each) for name, each in contents.to_sign(card, modulus).items()}
         return contents.personalisation(card, modulus, signatures)
 
-    def _contents(self) -> CardContents:
+    def _contents(self, chip_keys: ChipPublicKeys) -> CardContents:
         person, artwork = self.holder.person, self.maker.artwork
         age = age_on(person.birth_date, self.issued_on)
         return CardContents(
@@ -319,7 +321,14 @@ class Making:
                 code=artwork.code_image(self.security_code),
                 photo=artwork.portrait_jpeg2000(portrait(self.holder.photo_seed, age, person.sex)),
             ),
+            chip_keys=chip_keys,
         )
+
+
+async def _chip_keys() -> ChipKeys:
+    """A chip's own keys, fresh."""
+    with closing(SystemCrypto(2)) as crypto:
+        return await KeyStock(crypto, ahead=0).take()
 
 
 def _of_domain(commands: Sequence[IssuerCommand], aid: bytes) -> list[IssuerCommand]:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from warifu.adapters.net.http import HttpHandler
 from warifu.adapters.net.relying import relying_edge
 from warifu.contract.values import CertificateKind
-from warifu.lend.authority import KINDS, MANAGEMENT_KEY, LendingAuthority
+from warifu.lend.authority import KINDS, MANAGEMENT_KEY, ROOT_KEY, LendingAuthority
 
 
 def edge(authority: LendingAuthority, now_ms: Callable[[], int]) -> HttpHandler:
@@ -39,7 +39,7 @@ class _Lent:
 
 
 def export(authority: LendingAuthority, folder: Path, now_ms: int) -> tuple[Path, ...]:
-    """Write what a relying party installs, in DER and PEM: roots, full lists, card management's public key.
+    """Write what a relying party installs, in DER and PEM: roots, full lists, card management's two public keys.
 
     Returns:
         The files, in the order written.
@@ -55,8 +55,9 @@ def export(authority: LendingAuthority, folder: Path, now_ms: int) -> tuple[Path
             f"{kind}.crl": issued.public_bytes(Encoding.DER),
             f"{kind}.crl.pem": issued.public_bytes(Encoding.PEM),
         }
-    key = load_der_public_key(authority.device.public_key(MANAGEMENT_KEY))
-    files["card-management.pem"] = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for name, label in (("card-management.pem", MANAGEMENT_KEY), ("card-root.pem", ROOT_KEY)):
+        key = load_der_public_key(authority.device.public_key(label))
+        files[name] = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return tuple(folder / name for name in files)

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from warifu.chip import apdu, layout
+from warifu.chip import apdu, layout, sessions
 from warifu.chip.apdu import Command, StatusError
 from warifu.chip.client import Transmit
 from warifu.chip.reading import LIFE_STATES
@@ -19,6 +19,7 @@ from warifu.lend.words import (
     APPLETS,
     CHANNEL_COMMANDS,
     DATA_OBJECTS,
+    DEFAULT_KEYS,
     FILES,
     INSTRUCTIONS,
     STATUS_WORDS,
@@ -34,7 +35,14 @@ _OPEN_TO_SEE: Final = frozenset(
     {_SELECT, _READ_BINARY, _READ_RECORD, _GET_DATA, _GET_CHALLENGE, _SIGN, _PROVE, 0x50, 0x82}
 )
 """Instructions whose data is shown; that of all others (PINs, keys, encrypted scripts, the unknown) is hidden."""
+_READS: Final = frozenset({_READ_BINARY, _READ_RECORD, _GET_DATA})
+_FILE_COMMANDS: Final = _READS | {_SELECT, _VERIFY, _CHANGE, _CHANGE_KEY, _SET_PIN, _SIGN, _PROVE}
 _SECURE: Final = 0x84
+_SET_PUBLIC_KEY: Final = 0xA2
+_JICSAP: Final = 0x80
+_NAMELESS: Final = 0
+"""The current file's name was encrypted."""
+_MESSAGES: Final = (sessions.SECURED, sessions.SECURED_WITH_HEADER)
 _SELECT_BY_NAME: Final = 0x04
 _SELECT_EF: Final = 0x02
 _SIGN_MODES: Final = {
@@ -92,23 +100,42 @@ class Decoder:
     def _command(self, command: Command) -> str:
         if command.cla == _SECURE and command.ins in CHANNEL_COMMANDS:
             return self._in_channel(command)
-        if command.ins == _SELECT:
-            return self._select(command)
-        if command.ins in {_READ_BINARY, _READ_RECORD, _GET_DATA}:
-            return self._read(command)
-        if command.ins in {_VERIFY, _CHANGE, _CHANGE_KEY, _SET_PIN, _SIGN}:
-            return self._pin_or_key(command)
+        if command.cla in _MESSAGES:
+            return self._in_session(command)
+        if command.ins in _FILE_COMMANDS:
+            return self._plain(command)
+        if (command.cla, command.ins) == (_JICSAP, _SET_PUBLIC_KEY):
+            part = "signature" if command.p1 == 0 else "body"
+            return f"SET PUBLIC IC KEY: a terminal's certificate, its {part} ({len(command.data)} bytes)"
         name = INSTRUCTIONS.get((command.cla, command.ins))
         if name is None:
             return f"unknown command, CLA {command.cla:02X} INS {command.ins:02X}"
         return f"{name} ({len(command.data)} bytes)" if command.data else name
 
+    def _plain(self, command: Command) -> str:
+        if command.ins == _SELECT:
+            return self._select(command)
+        return self._read(command) if command.ins in _READS else self._pin_or_key(command)
+
     @staticmethod
     def _in_channel(command: Command) -> str:
         name = CHANNEL_COMMANDS[command.ins]
+        if command.ins == _GET_DATA:
+            return f"{name} {command.p1 << 8 | command.p2:04X}, in the channel"
         if command.ins == _SET_LIFE and command.p2 < len(LIFE_STATES):
             return f"{name}: {LIFE_STATES[command.p2]}, in the channel"
         return f"{name}, in the channel ({len(command.data)} bytes, encrypted)"
+
+    def _in_session(self, command: Command) -> str:
+        """Secure messaging: what the header tells; an EF's name is encrypted, a PIN and its answer are too."""
+        if command.ins == _READ_BINARY:
+            plain = msgspec.structs.replace(command, expected=None)
+            return f"{self._read(plain)}, in the session"
+        if command.ins == _VERIFY:
+            return f"VERIFY {self._file(command.p2 & 0x1F or self._fid)}, in the session (hidden)"
+        if command.ins == _SELECT:
+            return "SELECT an EF, in the session (its name is encrypted)"
+        return f"unknown command in the session, INS {command.ins:02X}"
 
     @staticmethod
     def _select_name(aid: bytes) -> str:
@@ -140,8 +167,12 @@ class Decoder:
         if command.ins == _SET_PIN:
             return f"SET PIN through the window of {self._file(command.p2)} (hidden)"
         if command.ins == _SIGN:
+            if command.p2 == 0:
+                fid = DEFAULT_KEYS.get(self._aid)
             mode = _SIGN_MODES.get(command.p1, f"P1 {command.p1:02X}")
             return f"SIGN with {self._file(fid)}: {len(command.data)} bytes, {mode}"
+        if command.ins == _PROVE:
+            return f"INTERNAL AUTHENTICATE with {self._file(fid)} ({len(command.data)} bytes)"
         if command.ins == _VERIFY and not command.data:
             return f"VERIFY without data: how many tries has {self._file(fid)}"
         verb = "VERIFY" if command.ins == _VERIFY else "CHANGE"
@@ -150,6 +181,8 @@ class Decoder:
     def _file(self, fid: int | None) -> str:
         if fid is None:
             return "no file"
+        if fid == _NAMELESS:
+            return "the file selected in the session"
         known = FILES.get((self._aid, fid))
         return f"{known} ({fid:04X})" if known else f"{fid:04X}"
 
@@ -168,10 +201,16 @@ class Decoder:
         return f"{len(data)} bytes" if data else "done"
 
     def _follow(self, command: Command, status: int) -> None:
-        """What is current after this command."""
-        if status != apdu.OK or command.ins != _SELECT:
+        """What is current after this command. In a session the name of a selected EF is not seen."""
+        if status != apdu.OK or command.ins not in {_SELECT, _READ_BINARY, _READ_RECORD}:
             return
-        if command.p1 == _SELECT_BY_NAME:
+        if command.ins == _READ_BINARY:
+            self._fid = (command.p1 & 0x1F or self._fid) if command.p1 & 0x80 else self._fid
+        elif command.ins == _READ_RECORD:
+            self._fid = command.p2 >> 3 or self._fid
+        elif command.cla in _MESSAGES:
+            self._fid = _NAMELESS
+        elif command.p1 == _SELECT_BY_NAME:
             self._aid = next((full for full in APPLETS if full.startswith(command.data)), command.data)
             self._fid = None
         elif command.p1 == _SELECT_EF:

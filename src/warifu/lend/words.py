@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from warifu.chip import apdu, layout, staging
-from warifu.chip.reading import STATUS_TAG
+from warifu.chip import apdu, layout, loading, locking, staging
+from warifu.chip.reading import OWN_KEYS_TAG, STATUS_TAG
 
 APPLETS: Final[dict[bytes, str]] = {
     layout.ISD: "issuer domain",
@@ -17,6 +17,9 @@ APPLETS: Final[dict[bytes, str]] = {
 FILES: Final[dict[tuple[bytes, int], str]] = {
     (layout.JPKI, layout.SIGNATURE_CERTIFICATE): "signature certificate",
     (layout.JPKI, layout.SIGNATURE_CA_CERTIFICATE): "signature CA certificate",
+    (layout.JPKI, 0x0005): "unknown file",
+    (layout.JPKI, 0x0009): "unknown file",
+    (layout.JPKI, layout.TERMINAL_CA_KEY): "terminal CA key",
     (layout.JPKI, layout.TOKEN_INFO): "token info",
     (layout.JPKI, layout.CERTIFICATE_AVAILABILITY): "certificate availability",
     (layout.JPKI, layout.AUTHENTICATION_CERTIFICATE): "authentication certificate",
@@ -30,6 +33,12 @@ FILES: Final[dict[tuple[bytes, int], str]] = {
     (layout.TEXT, 0x0003): "signature over number and attributes",
     (layout.TEXT, 0x0004): "card-verifiable certificate",
     (layout.TEXT, 0x0005): "basic information",
+    (layout.TEXT, layout.TEXT_SESSION_PUBLIC_KEY): "public key for session keys",
+    (layout.TEXT, layout.TEXT_SIGNED_PUBLIC_KEY): "public key of the applet, signed",
+    (layout.TEXT, 0x0008): "unknown file",
+    (layout.TEXT, layout.TEXT_SESSION_KEY): "session key",
+    (layout.TEXT, layout.TEXT_BLOCKED): "PIN that is blocked on every card",
+    (layout.TEXT, layout.TEXT_DEFAULT_KEY): "default key",
     (layout.TEXT, layout.TEXT_PIN): "text PIN",
     (layout.TEXT, layout.TEXT_NUMBER_A): "verification number A",
     (layout.TEXT, layout.TEXT_NUMBER_B): "verification number B",
@@ -38,6 +47,8 @@ FILES: Final[dict[tuple[bytes, int], str]] = {
     (layout.FACE, 0x0003): "basic information",
     (layout.FACE, 0x0004): "card-verifiable certificate",
     (layout.FACE, 0x0005): "picture of the individual number",
+    (layout.FACE, 0x0006): "unknown file",
+    (layout.FACE, layout.FACE_DEFAULT_KEY): "default key",
     (layout.FACE, layout.FACE_BIRTH): "birth key",
     (layout.FACE, layout.FACE_NUMBER_B): "verification number B",
     (layout.FACE, layout.FACE_NUMBER_A): "verification number A",
@@ -48,10 +59,14 @@ FILES: Final[dict[tuple[bytes, int], str]] = {
     (layout.COMMON, layout.COMMON_RECORD): "card id, municipality, expiry",
     (layout.COMMON, 0x0002): "key identifier",
     (layout.COMMON, layout.COMMON_CARD_CERTIFICATE): "card certificate",
+    (layout.COMMON, layout.COMMON_INTERNAL_KEY): "key of INTERNAL AUTHENTICATE",
     (layout.COMMON, layout.COMMON_CARD_KEY): "card key",
     (layout.COMMON, layout.COMMON_PIN): "juki PIN, second place",
 }
 """Files, PINs and keys, by applet and file id."""
+
+DEFAULT_KEYS: Final = {layout.TEXT: layout.TEXT_DEFAULT_KEY, layout.FACE: layout.FACE_DEFAULT_KEY}
+"""What P2 00 of COMPUTE DIGITAL SIGNATURE names."""
 
 DATA_OBJECTS: Final[dict[int, str]] = {
     0x0042: "issuer identification",
@@ -60,27 +75,39 @@ DATA_OBJECTS: Final[dict[int, str]] = {
     0x00F0: "municipality",
     0x00F2: "expiry",
     0x5F51: "answer to reset",
-    0x7F21: "card-verifiable certificate",
-    0x00F7: "card-verifiable certificate of the issuer",
-    0x00F8: "card-verifiable certificate",
+    0x00F7: "key identifier of the intermediate",
+    0x00F8: "card-verifiable certificate of the intermediate",
+    0x7F21: "card-verifiable certificate below the intermediate",
     STATUS_TAG: "card status",
+    OWN_KEYS_TAG: "the chip's own public keys",
 }
 
 INSTRUCTIONS: Final[dict[tuple[int, int], str]] = {
     (0x00, 0x84): "GET CHALLENGE",
-    (0x00, 0x88): "INTERNAL AUTHENTICATE: prove the card",
     (0x80, 0x50): "INITIALIZE UPDATE: begin a channel",
-    (0x80, 0xA2): "SET PUBLIC IC KEY",
     (0x80, 0xAE): "SET SESSION KEY",
+    (0x80, locking.UNLOCK_DF): "UNLOCK DF in the clear",
+    (0x80, locking.UNLOCK_KEY): "UNLOCK KEY in the clear",
+    (0x80, locking.MANAGE_ATTRIBUTES): "MANAGE ATTRIBUTES in the clear",
+    (0x80, 0xFC): "last-command indicator",
     (0x84, 0x82): "EXTERNAL AUTHENTICATE: open the channel",
 }
 
 CHANNEL_COMMANDS: Final[dict[int, str]] = {
+    0xCA: "GET DATA",
     staging.BEGIN: "BEGIN a card write",
     staging.PUT_EF: "PUT EF",
     staging.COMMIT: "COMMIT the card write",
     staging.ROLLBACK: "ROLLBACK the card write",
     staging.PUT_KEY_PAIR: "PUT KEY PAIR",
+    staging.PUT_KEY: "PUT KEY",
+    staging.GENERATE_KEY_PAIR: "GENERATE KEY PAIR",
+    locking.UNLOCK_KEY: "UNLOCK KEY",
+    locking.LOCK_DF: "LOCK DF",
+    locking.UNLOCK_DF: "UNLOCK DF",
+    locking.MANAGE_ATTRIBUTES: "MANAGE ATTRIBUTES",
+    loading.INSTALL_APPLET: "INSTALL APPLET",
+    loading.DELETE_APPLET: "DELETE APPLET",
     staging.OPEN_PIN_WINDOW: "OPEN PIN WINDOW",
     staging.CLOSE_PIN_WINDOWS: "CLOSE PIN WINDOWS",
     staging.SET_LIFE_STATE: "SET LIFE STATE",
@@ -90,6 +117,10 @@ CHANNEL_COMMANDS: Final[dict[int, str]] = {
 }
 
 STATUS_WORDS: Final[dict[int, str]] = {
+    apdu.NOT_SET_UP: "nothing is set up for this",
+    apdu.SECURE_MESSAGING_UNKNOWN: "no secure messaging for this",
+    apdu.SECURE_MESSAGING_MISSING: "secured data is missing",
+    apdu.NO_SESSION: "no session",
     apdu.AUTHENTICATION_FAILED: "authentication failed",
     apdu.WRONG_LENGTH: "wrong length",
     apdu.STRUCTURE_CONFLICT: "not a file of this kind",
@@ -111,5 +142,5 @@ STATUS_WORDS: Final[dict[int, str]] = {
     apdu.WRONG_OFFSET: "behind the end of the file",
     apdu.UNKNOWN_INS: "unknown command",
     apdu.UNKNOWN_CLA: "unknown class",
-    0x6F00: "the card failed",
+    apdu.FAILED: "the card failed",
 }

@@ -38,7 +38,7 @@ from warifu.contract.intake import ApplicationPhoto, AskPhoto
 from warifu.contract.issuance import AskShipments, Produced, RunProduction, Shipment, Shipments
 from warifu.contract.message import Done, Request
 from warifu.contract.values import CertificateKind
-from warifu.domain.cards.chip_names import chip_status
+from warifu.domain.cards.chip_names import chip_status, own_keys
 from warifu.domain.production import rules
 from warifu.domain.production.records import Batch, ProducedCard
 from warifu.kernel.errors import DeadlinePassed, TryAgain, Unavailable, WarifuError
@@ -139,9 +139,10 @@ class Issuance(WithHsm, KeepingNode):
         connection = await self.reader.connect(record.card_id)
         try:
             status = await client.read_card_status(connection.transmit)
+            chip_keys = own_keys(await client.read_own_keys(connection.transmit))
         finally:
             await connection.close()
-        told = CardMade(card_id=record.card_id, chip=chip_status(status))
+        told = CardMade(card_id=record.card_id, chip=chip_status(status), face_modulus=chip_keys.face)
         await self.ask(call, "center", told, Done, self._part(f"made.{record.card_id.lower()}"))
         made = msgspec.structs.replace(record, state="made", changed_ms=call.now_ms)
         await self.store.commit(Change(now_ms=call.now_ms, writes=(Update(made),)))
@@ -258,6 +259,7 @@ class Production:
         world = self.factory.world
         write_id = new_ulid(world.clock.now_ms(), world.entropy.random_bytes(10))
         challenge = world.entropy.random_bytes(8)
+        chip_keys = own_keys(await client.read_own_keys(connection.transmit))
         jpki = await self.ask(
             "authority",
             OpenApplet(
@@ -273,6 +275,7 @@ class Production:
         request = await self._contents(data)
         request = msgspec.structs.replace(
             request,
+            chip_keys=chip_keys,
             write_id=write_id,
             host_challenge=challenge,
             initialize_update=await self._update(connection, ISD, challenge),

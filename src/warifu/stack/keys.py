@@ -17,7 +17,7 @@ from warifu.adapters.hsm.process import ProcessHsmFactory
 from warifu.kernel.errors import Unavailable
 from warifu.nodes.authority.applet import CARD_MASTER as JPKI_CARD_MASTER
 from warifu.nodes.authority.key_pool import WRAP_KEY as KEY_PAIRS_KEY
-from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, SIGNING_KEY
+from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
 from warifu.nodes.numbering import INDEX_KEY, WRAP_KEY
 from warifu.nodes.relay import MESSAGE_KEY
 from warifu.nodes.sealed_keys import FACTORY_KEY
@@ -39,7 +39,7 @@ KEYS: Final[dict[str, tuple[tuple[str, Purpose], ...]]] = {
     "registry": (_AUDIT,),
     "numbering": ((WRAP_KEY, "wrap"), (INDEX_KEY, "mac"), _AUDIT),
     "intake": (_AUDIT,),
-    "center": ((SIGNING_KEY, "sign"), (CARD_MASTER, "card-master"), (CODE_KEY, "mac"), _AUDIT),
+    "center": ((SIGNING_KEY, "sign"), (ROOT_KEY, "sign"), (CARD_MASTER, "card-master"), (CODE_KEY, "mac"), _AUDIT),
     "issuance": ((FACTORY_KEY, "agree"), _AUDIT),
     "authority": ((JPKI_CARD_MASTER, "card-master"), (KEY_PAIRS_KEY, "wrap"), _AUDIT),
     "relay": ((MESSAGE_KEY, "agree"),),

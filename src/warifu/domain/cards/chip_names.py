@@ -1,10 +1,11 @@
 """The chip's numbers and the contract's names for the same things."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from warifu.chip import layout
 from warifu.chip.client import CardStatus
+from warifu.contract.center import ChipPublicKeys
 from warifu.contract.values import ChipStatus, PinName
 from warifu.kernel.ids import ulid_text
 
@@ -34,6 +35,15 @@ def chip_status(status: CardStatus) -> ChipStatus:
         open_windows=_names((window.aid, window.ref) for window in status.windows),
         pins_set=tuple(name for name, places in PIN_PLACES.items() if set(places) <= set_places),
         tries_left={str(name): min(tries[place] for place in places) for name, places in PIN_PLACES.items()},
+    )
+
+
+def own_keys(moduli: Mapping[Place, bytes]) -> ChipPublicKeys:
+    """The chip's own keys, as the factory tells the centre of them."""
+    return ChipPublicKeys(
+        internal=moduli.get((layout.COMMON, layout.COMMON_INTERNAL_KEY), b""),
+        text=moduli.get((layout.TEXT, layout.TEXT_DEFAULT_KEY), b""),
+        face=moduli.get((layout.FACE, layout.FACE_DEFAULT_KEY), b""),
     )
 
 

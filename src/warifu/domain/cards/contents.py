@@ -13,6 +13,7 @@ from msgspec import Struct
 from warifu.chip import contents, layout
 from warifu.chip.contents import Face
 from warifu.chip.issuer import IssuerCommand, append_particulars, put_ef, set_verification_number
+from warifu.contract.center import ChipPublicKeys
 from warifu.contract.values import Person, Sex
 from warifu.kernel.calendar import birth_key, verification_number_b
 from warifu.kernel.errors import Fault
@@ -20,6 +21,10 @@ from warifu.kernel.errors import Fault
 SEX_CODES: Final[dict[Sex, str]] = {"male": "1", "female": "2", "other": "9", "unknown": "0"}
 KEY_ID: Final = contents.key_id("6000024")
 """Of card management's signing key; numbers that begin with 6 are test ones."""
+ROOT_KEY_ID: Final = contents.key_id("6000001")
+"""Of the key above it."""
+INTERNAL_KEY_ID: Final = contents.key_id("6000044")
+"""Of every chip's INTERNAL AUTHENTICATE key. Own: what the lower certificate of a real card certifies is not public."""
 
 
 class Pictures(Struct, frozen=True):
@@ -42,6 +47,7 @@ class CardContents(Struct, frozen=True):
     security_code: str
     expires_on: datetime.date
     pictures: Pictures
+    chip_keys: ChipPublicKeys = ChipPublicKeys()
 
     def __repr__(self) -> str:
         """Without personal data."""
@@ -54,6 +60,8 @@ class Unsigned(Struct, frozen=True):
     data: bytes
     is_digest_info: bool = False
     """Signed as they are (they are a DigestInfo already), not hashed first."""
+    by_root: bool = False
+    """By the key that certifies card management's."""
 
 
 def modulus_of(public_key: bytes) -> bytes:
@@ -64,41 +72,69 @@ def modulus_of(public_key: bytes) -> bytes:
     return key.public_numbers().n.to_bytes(256, "big")
 
 
-def to_sign(card: CardContents, modulus: bytes) -> dict[str, Unsigned]:
-    """Everything that needs card management's signature, by name."""
+def particulars_to_sign(card: CardContents, modulus: bytes) -> dict[str, Unsigned]:
+    """What ``particulars`` needs signed, by name.
+
+    Args:
+        card: what goes onto the chip. A chip without a key of its own shows card management's where its own would be.
+        modulus: of card management's signing key.
+    """
     text = contents.text_integrity_body(_number_file(card), _attributes(card))
-    return {
-        "cv": Unsigned(contents.cv_certificate_body(KEY_ID, KEY_ID, modulus)),
-        "text": Unsigned(text),
-        "age": Unsigned(contents.face_age_body(_date(card.person.birth_date), modulus)),
-        "face": Unsigned(contents.face_digest_info(_face(card, modulus)), is_digest_info=True),
-        "number": Unsigned(contents.face_number_body(card.pictures.number, modulus)),
+    face = contents.face_digest_info(_face(card, modulus))
+    return {"text": Unsigned(text), "face": Unsigned(face, is_digest_info=True)}
+
+
+def to_sign(card: CardContents, modulus: bytes) -> dict[str, Unsigned]:
+    """What ``personalisation`` needs signed, by name; arguments as for ``particulars_to_sign``."""
+    shown, own = card.chip_keys.face or modulus, card.chip_keys
+    wanted = {
+        "cv": Unsigned(contents.cv_certificate_body(ROOT_KEY_ID, KEY_ID, modulus), by_root=True),
+        "age": Unsigned(contents.face_age_body(_date(card.person.birth_date), shown)),
+        "number": Unsigned(contents.face_number_body(card.pictures.number, shown)),
     }
+    if own.text:
+        wanted["key"] = Unsigned(contents.text_signed_key_body(own.text))
+    if own.internal:
+        wanted["internal"] = Unsigned(contents.cv_certificate_body(KEY_ID, INTERNAL_KEY_ID, own.internal))
+    return wanted | particulars_to_sign(card, modulus)
 
 
 def personalisation(card: CardContents, modulus: bytes, signatures: dict[str, bytes]) -> tuple[IssuerCommand, ...]:
     """Fill a blank card: everything of card management's applets."""
-    unsigned = to_sign(card, modulus)
-    cv = contents.cv_certificate(unsigned["cv"].data, signatures["cv"])
+    signed = {name: (each.data, signatures[name]) for name, each in to_sign(card, modulus).items()}
+    cv = contents.cv_certificate(*signed["cv"])
+    chain = contents.CertificateChain(KEY_ID, upper=signed["cv"], lower=signed.get("internal"))
+    key = contents.text_signed_key(*signed["key"]) if "key" in signed else b""
     return (
         *put_ef(layout.JUKI, layout.JUKI_RESIDENT_CODE, card.resident_code.encode("ascii")),
         *put_ef(layout.TEXT, 0x0001, _number_file(card)),
         *put_ef(layout.TEXT, 0x0004, cv),
         *put_ef(layout.TEXT, 0x0005, contents.text_basic_info(KEY_ID)),
-        *put_ef(layout.FACE, 0x0001, contents.face_age(unsigned["age"].data, signatures["age"])),
+        *(put_ef(layout.TEXT, layout.TEXT_SIGNED_PUBLIC_KEY, key) if key else ()),
+        *put_ef(layout.FACE, 0x0001, contents.face_age(*signed["age"])),
         *put_ef(layout.FACE, 0x0004, cv),
-        *put_ef(layout.FACE, 0x0005, contents.face_number(unsigned["number"].data, signatures["number"])),
-        *particulars(card, modulus, signatures),
+        *put_ef(layout.FACE, 0x0005, contents.face_number(*signed["number"])),
+        *put_ef(layout.COMMON, layout.KEY_REFERENCE, contents.key_reference(KEY_ID)),
+        *put_ef(layout.JUKI, layout.KEY_REFERENCE, contents.key_reference(KEY_ID)),
+        *particulars(card, modulus, signatures, chain),
         *_verification_numbers(card),
     )
 
 
-def particulars(card: CardContents, modulus: bytes, signatures: dict[str, bytes]) -> tuple[IssuerCommand, ...]:
-    """Write what may change in a card's life: name, address and municipality, in every applet that shows them."""
+def particulars(
+    card: CardContents,
+    modulus: bytes,
+    signatures: dict[str, bytes],
+    chain: contents.CertificateChain | None = None,
+) -> tuple[IssuerCommand, ...]:
+    """Write what may change in a card's life: name, address and municipality, in every applet that shows them.
+
+    ``chain``: for a new card; afterwards its certificates stay.
+    """
     municipality = card.person.municipality[:5]
     expiry = _date(card.expires_on)
     text = contents.text_integrity_body(_number_file(card), _attributes(card))
-    objects = contents.data_objects(card.card_id, municipality, expiry, KEY_ID)
+    objects = contents.data_objects(card.card_id, municipality, expiry, KEY_ID, chain)
     return (
         *put_ef(layout.TEXT, 0x0002, _attributes(card)),
         *put_ef(layout.TEXT, 0x0003, contents.text_integrity(text, signatures["text"])),
@@ -144,7 +180,7 @@ def _face(card: CardContents, modulus: bytes) -> Face:
     return Face(
         birth=_date(card.person.birth_date),
         sex=SEX_CODES[card.person.sex],
-        modulus=modulus,
+        modulus=card.chip_keys.face or modulus,
         name_png=card.pictures.name,
         address_png=card.pictures.address,
         photo_jpeg2000=card.pictures.photo,

@@ -80,6 +80,7 @@ def made(card: Card | None, request: CardMade, kinds: Sequence[str], asked: Aske
         card,
         state="abolished" if card.state == "abolished" else "made",
         write_id=write_id,
+        face_modulus=request.face_modulus,
         has_signature="signature" in kinds,
         has_authentication="authentication" in kinds,
         changed_ms=asked.now_ms,

@@ -37,6 +37,8 @@ class Card(Record, frozen=True, kw_only=True):
     batch_id: str | None = None
     write_id: str = ""
     """The last card write that the record knows to be committed on the chip; "" before the first."""
+    face_modulus: bytes = b""
+    """Of the chip's own key in the face applet (256 bytes); empty when it has none."""
     open_operation: str = ""
     entries: int = 0
     """Entries in its space for appended particulars (追記欄)."""

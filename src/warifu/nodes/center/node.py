@@ -55,7 +55,7 @@ from warifu.kernel.errors import NotFound, Stale
 from warifu.kernel.ids import card_id, ulid_text
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, World, expect
 from warifu.nodes.center.lapsing import Lapser
-from warifu.nodes.center.scripts import CARD_MASTER, SIGNING_KEY, Job, MadeScript, ScriptMaker
+from warifu.nodes.center.scripts import CARD_MASTER, ROOT_KEY, SIGNING_KEY, Job, MadeScript, ScriptMaker
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.sealed_keys import sealed_keys
 from warifu.nodes.with_hsm import WithHsm
@@ -160,8 +160,9 @@ class Center(WithHsm, KeepingNode):
         return CardKeys(keys=keys, card_key_signature=await self.hsm_bytes(call, Sign(SIGNING_KEY, body)))
 
     async def signing_key(self, call: Call) -> SigningKey:
-        """The key that certifies cards' own keys."""
-        return SigningKey(public_key=await self.hsm_bytes(call, PublicKey(SIGNING_KEY)))
+        """The key that certifies cards' own keys, and the one above it."""
+        own, root = [await self.hsm_bytes(call, PublicKey(label)) for label in (SIGNING_KEY, ROOT_KEY)]
+        return SigningKey(public_key=own, root_key=root)
 
     async def card_data(self, call: Call) -> CardData:
         """What the factory prints; fixes issue date and validity the first time."""

@@ -1,5 +1,6 @@
 """Makes scripts for chips: contents, signatures, JPKI's part, the channel of card management's domain."""
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -19,14 +20,14 @@ from warifu.chip.issuer import (
     start_digest,
 )
 from warifu.contract.authority import JpkiScript, OpenApplet
-from warifu.contract.center import Personalise, ScriptPart
+from warifu.contract.center import ChipPublicKeys, Personalise, ScriptPart
 from warifu.contract.intake import ApplicationPhoto, AskPhoto
 from warifu.contract.numbering import Number, RevealNumber
 from warifu.contract.registry import AskIdentity, Identity
 from warifu.contract.values import PinName
 from warifu.domain.cards import contents, plans
 from warifu.domain.cards.chip_names import PIN_PLACES
-from warifu.domain.cards.contents import CardContents, Pictures
+from warifu.domain.cards.contents import CardContents, Pictures, Unsigned
 from warifu.domain.cards.errors import WrongCardState
 from warifu.domain.cards.records import Card
 from warifu.kernel.calendar import jst_date
@@ -39,9 +40,14 @@ from warifu.ports.hsm import ChannelKeys, HsmCommand, Mac, OpenCardChannel, Publ
 
 CARD_MASTER: Final = "center-card-master"
 SIGNING_KEY: Final = "center-signing"
+ROOT_KEY: Final = "center-card-root"
+"""Certifies the signing key in the cards' card-verifiable certificates."""
 CODE_KEY: Final = "center-security-code"
 APPLETS: Final[tuple[PinName, ...]] = ("text", "juki")
 """PINs whose applets are card management's."""
+
+
+_ToSign = Callable[[CardContents, bytes], dict[str, Unsigned]]
 
 
 class Job(Struct, frozen=True):
@@ -143,8 +149,9 @@ class ScriptMaker:
             code=self.artwork.code_image(code),
             photo=self.artwork.portrait_jpeg2000(photo.photo),
         )
-        data = self._contents(job.card, identity, Secrets(number, code), pictures)
-        modulus, signatures = await self._signed(job, data)
+        own = ChipPublicKeys(face=job.card.face_modulus)
+        data = self._contents(job.card, identity, Secrets(number, code), pictures, own)
+        modulus, signatures = await self._signed(job, data, contents.particulars_to_sign)
         entry = contents.appended(identity.person, jst_date(job.call.now_ms))
         return (*contents.particulars(data, modulus, signatures), entry)
 
@@ -161,8 +168,8 @@ class ScriptMaker:
             code=request.code_image,
             photo=request.photo,
         )
-        data = self._contents(job.card, identity, secrets, pictures)
-        modulus, signatures = await self._signed(job, data)
+        data = self._contents(job.card, identity, secrets, pictures, request.chip_keys)
+        modulus, signatures = await self._signed(job, data, contents.to_sign)
         return await self._wrap(job, contents.personalisation(data, modulus, signatures), request.running_digest)
 
     # ---- parts -------------------------------------------------------------------------------------------------
@@ -183,7 +190,9 @@ class ScriptMaker:
         return f"{int.from_bytes(mac, 'big') % 10_000:04}"
 
     @staticmethod
-    def _contents(card: Card, identity: Identity, secrets: Secrets, pictures: Pictures) -> CardContents:
+    def _contents(
+        card: Card, identity: Identity, secrets: Secrets, pictures: Pictures, chip_keys: ChipPublicKeys
+    ) -> CardContents:
         if card.expires_on is None:
             raise WrongCardState("the card's validity is not fixed yet")
         return CardContents(
@@ -194,14 +203,16 @@ class ScriptMaker:
             security_code=secrets.security_code,
             expires_on=card.expires_on,
             pictures=pictures,
+            chip_keys=chip_keys,
         )
 
-    async def _signed(self, job: Job, data: CardContents) -> tuple[bytes, dict[str, bytes]]:
+    async def _signed(self, job: Job, data: CardContents, wanted: _ToSign) -> tuple[bytes, dict[str, bytes]]:
         modulus = contents.modulus_of(await self._hsm_bytes(job, PublicKey(SIGNING_KEY)))
         signatures: dict[str, bytes] = {}
-        for name, unsigned in contents.to_sign(data, modulus).items():
+        for name, unsigned in wanted(data, modulus).items():
             sign = SignDigestInfo if unsigned.is_digest_info else Sign
-            signatures[name] = await self._hsm_bytes(job, sign(SIGNING_KEY, unsigned.data))
+            key = ROOT_KEY if unsigned.by_root else SIGNING_KEY
+            signatures[name] = await self._hsm_bytes(job, sign(key, unsigned.data))
         return modulus, signatures
 
     async def _hsm_bytes(self, job: Job, command: HsmCommand) -> bytes:
