@@ -62,8 +62,10 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     name: NodeName
     kind: NodeKind
     count: Annotated[int, Meta(ge=1, le=64)] = 1
-    """How many processes: more than one are called ``<name>-1``, ``<name>-2`` ... and are reached under ``<name>``. Those of
-    a CS are its workers: each has the lanes of some residents' cards, by hash."""
+    """How many processes: more than one are called ``<name>-1``, ``<name>-2`` ... and are reached under ``<name>``.
+
+    Those of a CS are its workers: each has the lanes of some residents' cards, by hash.
+    """
     service: str = ""
     """Name under which others call it when several nodes serve the same; empty: its own name."""
     municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""

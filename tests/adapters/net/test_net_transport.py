@@ -499,6 +499,7 @@ async def test_an_operation_keeps_to_one_relay_and_moves_only_when_that_is_gone(
         ) as transport,
     ):
         await both_open(transport, 4)
+        took.clear()
         for _ in range(3):
             for operation in operations:
                 await transport.call("relay", request(operation_id=operation))
