@@ -12,6 +12,7 @@ from warifu.kernel.errors import Fault, Unavailable
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _DRAFT: Final = ".draft"
 """Begins the names of files that are being written: no name of the shelf begins with a dot."""
+_WORTH_BYTES: Final = 1 << 18
 
 T = TypeVar("T")
 
@@ -42,8 +43,8 @@ class FolderShelf:
         descriptor = await _on_disk(lambda: _opened(draft))
         try:
             try:
-                async for piece in pieces:
-                    await _on_disk(lambda piece=piece: _write_all(descriptor, piece))  # type: ignore[misc]
+                async for some in _gathered(pieces):
+                    await _on_disk(lambda some=some: _write_all(descriptor, some))  # type: ignore[misc]
                 await _on_disk(lambda: os.fsync(descriptor))
             finally:
                 os.close(descriptor)
@@ -74,6 +75,17 @@ class FolderShelf:
         """See ``Shelf.remove``."""
         path = self._folder / check_name(name)
         await _on_disk(lambda: path.unlink(missing_ok=True))
+
+
+async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same octets in pieces worth a thread's time."""
+    kept: list[bytes] = []
+    async for piece in pieces:
+        kept.append(piece)
+        if sum(map(len, kept)) >= _WORTH_BYTES:
+            yield b"".join(kept)
+            kept.clear()
+    yield b"".join(kept)
 
 
 async def _on_disk(work: Callable[[], T]) -> T:
