@@ -16,7 +16,10 @@ SHORTEST_S: Final = 0.05
 
 Rate = Callable[[float], Awaitable[float]]
 """Works for about so many seconds; how many a second it did."""
-PARTS: Final[tuple[tuple[str, str], ...]] = (("warifu.lab.bench_pki_keys", "bench_key_pairs"),)
+PARTS: Final[tuple[tuple[str, str], ...]] = (
+    ("warifu.lab.bench_pki_keys", "bench_key_pairs"),
+    ("warifu.lab.bench_pki_status", "bench_lists"),
+)
 """Module and function."""
 
 

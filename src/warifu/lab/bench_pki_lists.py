@@ -54,7 +54,7 @@ FROM generate_series($6::bigint, $7::bigint) AS i
 
 
 async def fill(url: str, entries: int) -> None:
-    """A register's revocations: so many, of as many municipalities as there are, and the indexes as time leaves them."""
+    """A register of so many revocations, of as many municipalities as there are, its indexes as time leaves them."""
     connection = await asyncpg.connect(url, timeout=60, command_timeout=300)
     try:
         template = crl_entry(_FIRST_SERIAL, _REVOKED_MS, "superseded")
