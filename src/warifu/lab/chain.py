@@ -203,7 +203,7 @@ class RelayPart:
         relay = machine.node
         if not machine.up or not isinstance(relay, Relay):
             return
-        if any(count < 0 for count in relay.under_way.values()):
+        if relay.under_way and min(relay.under_way.values()) < 0:
             self._world.violated("nothing is released that is not held", f"{machine.name}: {relay.under_way}")
         taken, inside = sum(relay.under_way.values()), self.doors[machine.name].inside
         if taken < inside:
@@ -228,7 +228,7 @@ def check_cs(world: World, machine: Machine) -> None:
     server = machine.node
     if not machine.up or not isinstance(server, CommunicationServer):
         return
-    serving = sum(count for name, count in machine.serving.items() if name != AskHealth.NAME)
+    serving = machine.serving.total() - machine.serving[AskHealth.NAME]
     if server.waiting != serving:
         world.violated("what is held is given back", f"{machine.name} counts {server.waiting}, serves {serving}")
     if len(server._lanes) > serving:  # noqa: SLF001 - a leak shows nowhere else
