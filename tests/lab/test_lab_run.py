@@ -27,6 +27,7 @@ OTHERS = {
     "pull",
     "chip_error",
     "overload",
+    "hsm_rekey",
     "hsm_stall",
     "hsm_late",
     "hsm_slow",

@@ -21,6 +21,10 @@ COMMAND_MS: Final = (0, 1)
 SECURED: Final = 0x84
 MEMORY_FAILURE: Final = bytes.fromhex("6581")
 """ISO 7816-4."""
+INITIALIZE_UPDATE: Final = bytes.fromhex("8050")
+CHALLENGE_BYTES: Final = 8
+DOMAINS: Final = 2
+"""Owners of keys on a card: each has a channel of its own, begun with the same challenge."""
 Cut = Literal["", "before save", "after save"]
 
 
@@ -41,6 +45,7 @@ class SimulatedConnection:
         await asyncio.sleep(self._world.delay_ms(*COMMAND_MS) / 1000)
         if self._gone:
             raise CardGone("the card was pulled")
+        self._box.asked(self._card, command)
         if command[0] == SECURED and self._world.strikes("chip_error", self._card):
             return MEMORY_FAILURE
         if not self._world.strikes("pull", self._card):
@@ -81,6 +86,16 @@ class CardBox:
         self.entropy = SeededEntropy(world.plan.seed, "chips")
         self._held: dict[str, SimulatedConnection] = {}
         self._committed: dict[str, bytes] = {}
+        self._challenges: dict[bytes, list[str]] = {}
+
+    def asked(self, card_id: str, command: bytes) -> None:
+        """A challenge begins the channels of one card write, and nothing else ever: no script can be played again."""
+        if command[:2] != INITIALIZE_UPDATE:
+            return
+        used = self._challenges.setdefault(command[5 : 5 + CHALLENGE_BYTES], [])
+        used.append(card_id)
+        if len(used) > DOMAINS or used[0] != card_id:
+            self.world.violated("a challenge is used once", f"{card_id}: a channel begins as another did")
 
     def saved(self, card_id: str, image: bytes) -> None:
         """Tell each card write that a chip commits, once."""

@@ -7,7 +7,7 @@ the real thing. A balancer routes to relays by what they say of themselves.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import ClassVar, Final
@@ -30,7 +30,7 @@ from warifu.lab.properties import Property, common
 from warifu.lab.sabotage_nodes import cs_class, pool_class, relay_class, without_health
 from warifu.lab.scenario import Safeguard
 from warifu.lab.world import WELL_MS, Machine, Ports, World
-from warifu.nodes import base
+from warifu.nodes import base, cs
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import PoolLimits
 from warifu.nodes.relay import MESSAGE_KEY, Passage, Relay
@@ -231,8 +231,25 @@ def check_cs(world: World, machine: Machine) -> None:
     serving = machine.serving.total() - machine.serving[AskHealth.NAME]
     if server.waiting != serving:
         world.violated("what is held is given back", f"{machine.name} counts {server.waiting}, serves {serving}")
+    if server.waiting > cs.MAX_WAITING:
+        world.violated("bounded queues", f"{machine.name} holds {server.waiting} messages")
     if len(server._lanes) > serving:  # noqa: SLF001 - a leak shows nowhere else
         world.violated("bounded queues", f"{machine.name} keeps {len(server._lanes)} lanes")  # noqa: SLF001
+
+
+def watch(world: World, relays: RelayPart) -> Callable[[], None]:
+    """Looks into every relay and CS."""
+    machines = world.machines.items()
+    doors = [machine for name, machine in machines if name.startswith("relay-")]
+    servers = [machine for name, machine in machines if name.startswith("cs-")]
+
+    def look() -> None:
+        for machine in doors:
+            relays.check(machine)
+        for machine in servers:
+            check_cs(world, machine)
+
+    return look
 
 
 class ChainTrial:
@@ -243,7 +260,8 @@ class ChainTrial:
         world.storms_ms, world.snap_within_ms = STORMS_MS, 4_000
         self._store = world.stores.add("center", (Visit,))
         world.add("center-1", "center", lambda ports: SmallCenter(ports, world))
-        self._relays = RelayPart(world, device(Deal(), ((MESSAGE_KEY, "agree"),)), LIMITS)
+        self._hsm = device(Deal(), ((MESSAGE_KEY, "agree"),))
+        self._relays = RelayPart(world, self._hsm, LIMITS)
         for name in RELAYS:
             world.add(name, "relay", self._relays.build)
         for place in PLACES:
@@ -256,6 +274,7 @@ class ChainTrial:
         ]
         self._cards = [card_id(number + 1) for number in range(CARDS)]
         world.look = self._look
+        self._watch = watch(world, self._relays)
         if not world.plan.tight:
             world.spawn(self._sicken(), "sickness")
 
@@ -266,6 +285,8 @@ class ChainTrial:
         world = self._world
         while not world.dice.calm:
             await asyncio.sleep(world.delay_ms(50, 500) / 1000)
+            if world.strikes("hsm_rekey", RELAYS[0]):
+                self._hsm.rekey(MESSAGE_KEY, "agree")
             name = RELAYS[world.pick(len(RELAYS))]
             if name not in self._balancer.sick and world.strikes("half_sick", name):
                 await self._half_sick(name)
@@ -332,11 +353,7 @@ class ChainTrial:
         late = self._balancer.overdue()
         if late:
             self._world.violated("a half-sick relay is out of rotation in time", late)
-        for name, machine in self._world.machines.items():
-            if name in RELAYS:
-                self._relays.check(machine)
-            else:
-                check_cs(self._world, machine)
+        self._watch()
 
     def settled(self) -> bool:
         """Everything is well: every relay is back in rotation."""

@@ -12,7 +12,7 @@ from warifu.contract.center import AskCard, CardView, SuspendCard
 from warifu.contract.terminal import Performed, Pin
 from warifu.contract.values import OperationKind, PinName
 from warifu.kernel.errors import Refused
-from warifu.lab.chain import check_cs
+from warifu.lab.chain import watch
 from warifu.lab.chain_properties import Admission, CsOrder, NeverBlocked, OnlyCsRetries, RetryBudget
 from warifu.lab.counter_evening import Evening
 from warifu.lab.driver import Driver
@@ -72,7 +72,7 @@ class CounterTrial:
         self.nation = Nation(world, begin)
         self.holders = self._coming(begin.holders)
         self._evening = Evening(world, self.nation)
-        world.look = self._look
+        world.look = watch(world, self.nation.relays)
 
     def _coming(self, holders: tuple[Holder, ...]) -> tuple[Holder, ...]:
         first = self._world.pick(len(holders))
@@ -153,13 +153,6 @@ class CounterTrial:
             world.violated("no request is refused", f"look: {found.code}")
 
     # -- looking
-
-    def _look(self) -> None:
-        for name, machine in self._world.machines.items():
-            if name.startswith("relay-"):
-                self.nation.relays.check(machine)
-            elif name.startswith("cs-"):
-                check_cs(self._world, machine)
 
     def settled(self) -> bool:
         """The outboxes are empty."""

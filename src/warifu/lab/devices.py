@@ -44,6 +44,7 @@ class SimulatedDevice(SoftwareDevice):
         self.deal = deal
         self.keys = dict(keys or {})
         self.entropy = SeededEntropy(0, "device")
+        self._generation = 0
         self.opened: dict[tuple[bytes, bytes], str] = {}
         """Which message came under which session and nonce."""
 
@@ -52,6 +53,11 @@ class SimulatedDevice(SoftwareDevice):
         if label not in self.keys:
             self.keys[label] = _parse_key(purpose, self._material(label, purpose))
         self.find(label, purpose)
+
+    def rekey(self, label: str, purpose: hsm.Purpose) -> None:
+        """Another key of the same name from now on: workers that come later know no other."""
+        self._generation += 1
+        self.keys[label] = _parse_key(purpose, self._material(f"{label}#{self._generation}", purpose))
 
     def _material(self, label: str, purpose: hsm.Purpose) -> bytes:
         if purpose == "sign":

@@ -19,7 +19,7 @@ from warifu.contract.values import Person, ResidentEvent
 from warifu.domain.residents.records import Resident
 from warifu.kernel.errors import NotFound, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
-from warifu.lab.chain import check_cs
+from warifu.lab.chain import watch
 from warifu.lab.chain_properties import Admission, CsOrder, NeverBlocked, OnlyCsRetries, RetryBudget
 from warifu.lab.counter_evening import Evening
 from warifu.lab.driver import Driver
@@ -61,7 +61,7 @@ class FactoryTrial:
         self._entropy = SeededEntropy(world.plan.seed, "newcomers")
         self._ids = [self._fresh() for _ in range(world.plan.size or DEFAULT_SIZE)]
         self._holders = begin.holders
-        world.look = self._look
+        world.look = watch(world, self.nation.relays)
 
     def _fresh(self) -> str:
         return new_ulid(EPOCH_MS, self._entropy.random_bytes(ULID_RANDOM_BYTES))
@@ -74,8 +74,9 @@ class FactoryTrial:
         async with asyncio.TaskGroup() as group:
             for number, resident in enumerate(self._ids):
                 group.create_task(self._applies(number, resident), name=f"resident {number + 1}")
+            first = world.pick(len(self._holders))
             for number in range(2):
-                holder = self._holders[world.pick(len(self._holders))]
+                holder = self._holders[(first + number) % len(self._holders)]
                 event = OF_HOLDERS[world.pick(len(OF_HOLDERS))]
                 group.create_task(self._changed(f"holder-{number + 1}", holder.resident_id, event))
             group.create_task(self._produced(), name="factory")
@@ -195,13 +196,6 @@ class FactoryTrial:
         await asyncio.sleep(self._world.delay_ms(*AGAIN_MS) / 1000)
 
     # -- looking
-
-    def _look(self) -> None:
-        for name, machine in self._world.machines.items():
-            if name.startswith("relay-"):
-                self.nation.relays.check(machine)
-            elif name.startswith("cs-"):
-                check_cs(self._world, machine)
 
     def settled(self) -> bool:
         """The outboxes are empty."""

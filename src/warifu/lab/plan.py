@@ -39,6 +39,7 @@ FAULTS: dict[str, str] = {
     "pull": "the card is pulled: before a command, after it, or as the chip saves",
     "chip_error": "the chip answers a command of a script with an error, and does not do it",
     "overload": "a burst of set-ups comes at once",
+    "hsm_rekey": "a device has another key of the same name from now on",
 }
 """Kinds of faults: what the world does."""
 

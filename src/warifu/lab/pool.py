@@ -16,7 +16,7 @@ from warifu.kernel.errors import Unavailable, WarifuError
 from warifu.lab.devices import SimulatedDevice, SimulatedFactory, device, digest_of
 from warifu.lab.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.lab.loop import Process
-from warifu.lab.pool_properties import AttemptsUsed, CallsEnd, Fenced, Proved, SlowOut
+from warifu.lab.pool_properties import AttemptsUsed, CallsEnd, Fenced, Proved, ReturnedFirst, SlowOut
 from warifu.lab.properties import Property
 from warifu.lab.sabotage_nodes import pool_class
 from warifu.lab.scenario import Safeguard
@@ -257,7 +257,14 @@ class Pool:
 
     def properties(self) -> tuple[Property, ...]:
         """Of the pool alone: no messages pass here."""
-        return Fenced(LIMITS, SIZE), Proved(LIMITS), SlowOut(LIMITS), CallsEnd(), AttemptsUsed(LIMITS.attempts)
+        return (
+            Fenced(LIMITS, SIZE),
+            Proved(LIMITS),
+            SlowOut(LIMITS),
+            CallsEnd(),
+            AttemptsUsed(LIMITS.attempts),
+            ReturnedFirst(),
+        )
 
     def prepare(self) -> None:
         """Nothing."""

@@ -159,6 +159,53 @@ class CallsEnd:
         return f"{len(self._due)} callers never heard, e.g. {next(iter(self._due))}" if self._due else None
 
 
+class ReturnedFirst:
+    """What a fenced worker left comes before what waits: a command is not overtaken because its worker was ill."""
+
+    name = "what a fenced worker left comes first"
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, str] = {}
+        """By the command's digest: who waits for it."""
+        self._asked: dict[str, str] = {}
+        self._working: dict[str, str] = {}
+        self._left: dict[str, int] = {}
+        """Since when: in its first instant its caller may be about to hear that it is given up."""
+
+    def see(self, event: Event) -> str | None:
+        """Follow each command from its caller to workers."""
+        if event.kind == "invoke" and event.peer == "hsm":
+            self._asked[event.step] = event.digest
+            self._waiting[event.digest] = event.step
+        elif event.kind == "answer" and event.peer == "hsm":
+            digest = self._asked.pop(event.step, "")
+            self._waiting.pop(digest, None)
+            self._left.pop(digest, None)
+        elif event.kind == "hsm":
+            return self._of_worker(event)
+        return None
+
+    def _of_worker(self, event: Event) -> str | None:
+        worker, digest = event.step, event.digest
+        if event.outcome == "kill":
+            left = self._working.pop(worker, "")
+            if left in self._waiting:
+                self._left[left] = event.at_ms
+        elif event.outcome == "command" and digest in self._waiting and self._working.get(worker) != digest:
+            self._working[worker] = digest
+            if digest in self._left:
+                del self._left[digest]
+            elif any(since_ms < event.at_ms for since_ms in self._left.values()):
+                return f"{event.node} #{worker} began {event.name} before what a fenced worker left"
+        elif event.outcome == "answer" and event.name == "SelfTest":
+            self._working.pop(worker, None)
+        return None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
 class AttemptsUsed:
     """A command is given up only after it cost as many workers as it may."""
 

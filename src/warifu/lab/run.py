@@ -17,6 +17,7 @@ from warifu.lab.order import Order, drawn
 from warifu.lab.plan import Plan
 from warifu.lab.scenario import Scenario, Trial
 from warifu.lab.seal import sealed
+from warifu.lab.small_limits import small_limits
 from warifu.lab.world import PropertyFailed, World
 
 MAX_STEPS = 200_000
@@ -66,7 +67,7 @@ def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps
     chosen = order or drawn(Random(f"{plan.seed}/order"))  # noqa: S311 - repeatable on purpose
     loop = SimulatedLoop(chosen, max_steps)
     failure: Failure | None = None
-    with _uncollected(), sealed():
+    with _uncollected(), sealed(), small_limits(plan.seed, tight=plan.tight):
         world = World(loop, plan, scenario.properties())
         try:
             loop.run_until_complete(_main(world, scenario))

@@ -1,0 +1,47 @@
+"""Limits of nodes made small for a run: what happens at a limit happens in every run that has one, not in none.
+
+A limit of 512 messages is never met by twenty. Half of the runs keep production's limits; the others draw theirs.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from types import ModuleType
+from typing import Final, NamedTuple
+
+from warifu.nodes import base, cs
+
+KEPT_SHARE: Final = 0.5
+
+
+class Limit(NamedTuple):
+    """A limit, and what it may be drawn as."""
+
+    module: ModuleType
+    name: str
+    small: tuple[int, ...]
+
+
+LIMITS: Final = (
+    Limit(base, "OUTBOX_AT_ONCE", (1, 2, 4)),
+    Limit(base, "OUTBOX_BATCH", (1, 3)),
+    Limit(base, "OUTBOX_REFUSED", (1, 4)),
+    Limit(base, "PURGE_BATCH", (1, 2)),
+    Limit(cs, "MAX_WAITING", (2, 4, 8)),
+)
+
+
+@contextmanager
+def small_limits(seed: int, *, tight: bool) -> Iterator[None]:
+    """Draw the limits of a run by its seed; production's are back afterwards. ``tight`` runs keep them."""
+    random = Random(f"{seed}/limits")  # noqa: S311 - repeatable on purpose
+    before = [(limit, getattr(limit.module, limit.name)) for limit in LIMITS]
+    try:
+        for limit in LIMITS:
+            kept, drawn = random.random() < KEPT_SHARE, random.choice(limit.small)
+            if not (kept or tight):
+                setattr(limit.module, limit.name, drawn)
+        yield
+    finally:
+        for limit, value in before:
+            setattr(limit.module, limit.name, value)
