@@ -281,7 +281,7 @@ def test_a_card_has_the_reset_profile_it_was_made_with() -> None:
     image = card_in_use().saved[-1]
     for interface, contact, seen in (
         ("contact", layout.CONTACT_ATR, layout.CONTACT_ATR),
-        ("contact", layout.CONTACT_ATRS[1], layout.CONTACT_ATRS[1]),
+        *(("contact", atr, atr) for atr in layout.CONTACT_ATRS[1:]),
         ("contactless", layout.CONTACT_ATRS[2], layout.CONTACTLESS_ATR),
     ):
         card = Card(personalise.with_reset_profile(image, interface, contact_atr=contact))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 
 from warifu import cli
 from warifu.adapters.entropy import SystemEntropy
-from warifu.adapters.reader import pcscd
+from warifu.adapters.reader import pcsc, pcscd
 from warifu.adapters.reader.files import store_card
 from warifu.chip.issuer import StaticKeys
 from warifu.chip.personalise import manufacture, new_card_key
@@ -78,6 +78,34 @@ def test_a_reader_that_holds_a_card_takes_no_other(home: Home, capsys: pytest.Ca
         assert cli.main(["card", "list"]) == 0
         assert "in the reader" in capsys.readouterr().out
     assert desk.inserted(home) is None
+
+
+def test_each_slot_holds_a_card_of_its_own(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    blank_card(home)
+    with desk.state_path(home, 2).open("w") as held:
+        held.write(f"4712 {CARD}\n")
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert desk.inserted(home) is None
+        assert cli.main(["card", "insert", CARD, "--slot", "2"]) == 1
+        assert capsys.readouterr().err.startswith(f"warifu: reader.occupied: card {CARD} ")
+        assert cli.main(["card", "list"]) == 0
+        assert "in the reader's slot 2" in capsys.readouterr().out
+    assert cli.main(["card", "eject", "--slot", "2"]) == 1
+    assert "slot 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("result", "told"), [(0x8010001D, "start pcscd"), (0x8010001E, "start pcscd"), (0x80100001, "80100001")]
+)
+def test_readers_without_a_service_say_what_is_missing(
+    result: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pcsc, "_call", lambda *_: result)
+    assert cli.main(["card", "readers"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("warifu: reader.pcsc: ")
+    assert told in error
 
 
 def test_who_may_not_start_pcscd_is_told_so(

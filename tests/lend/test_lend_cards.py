@@ -16,7 +16,7 @@ from warifu.domain.pki import ocsp
 from warifu.domain.pki.errors import AlreadyRevoked
 from warifu.lend.authority import KINDS, MANAGEMENT_KEY, LendingAuthority
 from warifu.lend.errors import BadPin, NotLent
-from warifu.lend.maker import CardMaker
+from warifu.lend.maker import CardMaker, Manner
 from warifu.lend.personas import PERSONAS
 from warifu.verify import (
     CertificateExpired,
@@ -192,6 +192,23 @@ def test_other_pins_can_be_asked_for_and_bad_ones_are_refused_before_anything_is
             await card.close()
 
     run(verify())
+
+
+def test_a_card_can_be_made_for_a_contactless_reader_and_for_pyjpki(desk: Desk) -> None:
+    manner = Manner(interface="contactless", contact_atr=layout.CONTACT_ATRS[3], clear_on_reselect=False)
+    made = run(desk.maker.make(PERSONAS["child"], manner=manner))
+
+    async def look() -> None:
+        card = await desk.reader.connect(made.card_id)
+        try:
+            assert card.atr == layout.CONTACTLESS_ATR
+            assert await card.transmit(bytes.fromhex("00CA5F5100")) == layout.CONTACT_ATRS[3][1:] + b"\x90\x00"
+            await client.verify_pin(card.transmit, *PIN_PLACES["text"][0], made.pins["text"])
+            assert await client.read_ef(card.transmit, layout.TEXT, 0x0002)
+        finally:
+            await card.close()
+
+    run(look())
 
 
 def test_a_move_revokes_the_signature_certificate_alone_and_a_second_reason_is_refused(desk: Desk) -> None:

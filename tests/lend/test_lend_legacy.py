@@ -35,7 +35,7 @@ def test_it_sets_the_card_up_with_one_authentication_for_each_applet(making: Mak
         sent.append(command)
         return await transmit(command)
 
-    making.chip.transmit = noted  # type: ignore[method-assign]
+    making.chip.transmit = noted
     run(LegacySetup(making).run())
     assert sum(command[:2] == b"\x84\x82" for command in sent) == 5
     status = run(client.read_card_status(making.chip.transmit))
@@ -50,7 +50,7 @@ def test_a_chip_that_does_not_give_back_what_was_written_is_found_out(making: Ma
         response = await transmit(command)
         return bytes(len(response) - 2) + response[-2:] if command[:2] == b"\x00\xb0" else response
 
-    making.chip.transmit = forgetful  # type: ignore[method-assign]
+    making.chip.transmit = forgetful
     with pytest.raises(ChipRefused, match="read back"):
         run(LegacySetup(making).run())
 

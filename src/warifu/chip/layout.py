@@ -82,6 +82,8 @@ CONTACT_ATRS: Final = (
     CONTACT_ATR,
     bytes.fromhex("3BDA13FF8131FB468012392F31C173C601C03B"),
     bytes.fromhex("3BC5FF8131FB458073C6010000"),
+    bytes.fromhex("3BF59100FF918171FE400042000100D1D6"),
+    bytes.fromhex("3BF59100FF918171FE4000420001B3A115"),
 )
 """Contact answers to reset seen on cards: the one OpenSC knows by heart, and newer cards'."""
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from warifu.adapters.clock import SystemClock
 from warifu.adapters.net.http import serve_http
+from warifu.chip import layout
 from warifu.contract.values import CertificateEvent, PinName
 from warifu.demo import desk
 from warifu.domain.setup_timing import counts, model
@@ -21,7 +22,7 @@ from warifu.lend import hold
 from warifu.lend.authority import KINDS, LendingAuthority
 from warifu.lend.errors import BadPin
 from warifu.lend.legacy import LegacySetup
-from warifu.lend.maker import CardMaker, MadeCard
+from warifu.lend.maker import CardMaker, MadeCard, Manner
 from warifu.lend.personas import PERSONAS, persona_named
 from warifu.lend.service import edge, export
 from warifu.lend.trace import read_line
@@ -29,12 +30,18 @@ from warifu.stack.home import Home, default_home
 from warifu.stack.logs import JsonLog
 
 DEFAULT_PORT: Final = 8880
+_INTERFACE: Final = "whose answer to reset readers see; contact by default"
+_ATRS: Final = (
+    f"which of the {len(layout.CONTACT_ATRS)} known contact answers to reset; 1, the one OpenSC knows, by default"
+)
+_KEEP: Final = "verified PINs outlive SELECT of the same applet, as pyjpki needs it; on real cards they do not"
 _WIDE: Final = 200
 _EPILOG = """\
 examples:
   warifu card personas
   warifu card make adult                    a card file, with its test PINs printed once
   warifu card make revoked --json           for machines
+  warifu card make adult --keep-pins        for pyjpki, which selects an applet again after its PIN
   warifu card ca ./ca                       the test CA's certificates and lists
   warifu card serve                         OCSP and lists over HTTP, until Ctrl-C
   warifu card revoke ID --event move        revoke what this event revokes
@@ -51,6 +58,10 @@ def add_to(what: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
     make.add_argument("persona", metavar="PERSONA", help=", ".join(PERSONAS))
     make.add_argument("--seed", type=int, default=1, help="another seed, another synthetic holder; 1 by default")
     make.add_argument("--pin", action="append", default=[], metavar="NAME=VALUE", help="signature=ABC999, text=1111, …")
+    make.add_argument("--interface", choices=("contact", "contactless"), default="contact", help=_INTERFACE)
+    last = len(layout.CONTACT_ATRS)
+    make.add_argument("--contact-atr", type=int, choices=range(1, last + 1), default=1, metavar="N", help=_ATRS)
+    make.add_argument("--keep-pins", action="store_true", help=_KEEP)
     make.add_argument("--json", action="store_true", help="print one JSON object")
     ca = _word(what, "ca", "write the test CA's certificates, lists and card management's public key", _ca)
     ca.add_argument("folder", type=Path, metavar="DIR", help="made when missing; files are replaced")
@@ -102,9 +113,16 @@ def _personas(_args: argparse.Namespace, _home: Home) -> int:
 
 def _make(args: argparse.Namespace, home: Home) -> int:
     persona, pins = persona_named(args.persona), dict(_pin(text) for text in args.pin)
+    manner = Manner(
+        interface=args.interface,
+        contact_atr=layout.CONTACT_ATRS[args.contact_atr - 1],
+        clear_on_reselect=not args.keep_pins,
+    )
     with Console(stderr=True).status("making the card"):
         authority, now_ms = _lending(home)
-        made = asyncio.run(CardMaker(authority, home.cards, now_ms).make(persona, seed=args.seed, pins=pins))
+        made = asyncio.run(
+            CardMaker(authority, home.cards, now_ms).make(persona, seed=args.seed, pins=pins, manner=manner)
+        )
     if args.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(made), indent=1).decode() + "\n")
     else:

@@ -12,7 +12,7 @@ from rich.table import Table
 from warifu.adapters.reader.files import list_cards, read_image
 from warifu.chip import layout
 from warifu.chip.image import Image
-from warifu.cli import _card_make
+from warifu.cli import _card_make, _card_readers
 from warifu.demo import desk
 from warifu.domain.cards.chip_names import PIN_PLACES
 from warifu.kernel.errors import NotFound
@@ -23,6 +23,8 @@ CERTIFICATES: Final = {
     "authentication": layout.AUTHENTICATION_CERTIFICATE,
     "signature": layout.SIGNATURE_CERTIFICATE,
 }
+SLOTS: Final = (1, 2)
+"""Of vpcd's reader."""
 WIDE: Final = 200
 """Columns where there is no screen: nothing is cut."""
 _EPILOG = """\
@@ -30,6 +32,8 @@ examples:
   warifu card list
   warifu card show WRF000000000001     life state, tries left, certificates
   warifu card insert WRF000000000001   into the reader, until `warifu card eject`; then e.g. `pkcs15-tool --list-keys`
+  warifu card insert ID --slot 2       another one, at the same time
+  warifu card readers                  what lies in this machine's PC/SC readers, real or virtual
   warifu card eject
   warifu card make adult               a test card without a running stack; `warifu card personas` lists the kinds
 """
@@ -50,18 +54,21 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
         ("list", "the cards there are"),
         ("show", "what a card is like, without its secrets"),
         ("insert", "put a card into the reader (vpcd); starts pcscd when none runs"),
+        ("readers", "what lies in the PC/SC readers, real or virtual; spends no try"),
         ("eject", "take it out again"),
     ):
         one = what.add_parser(name, help=words, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name in {"show", "insert"}:
             one.add_argument("card_id", metavar="ID", help="15 characters, as in `warifu card list`")
+        if name in {"insert", "eject"}:
+            one.add_argument("--slot", type=int, choices=SLOTS, default=1, help="of the reader; the first if not given")
         if name == "insert":
             one.add_argument("--trace", type=Path, metavar="FILE", help="append what is said as JSON lines, in words")
     _card_make.add_to(what)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``card list``, ``show``, ``insert``, ``eject``, or one of ``_card_make``'s words."""
+    """Run ``card list``, ``show``, ``insert``, ``readers``, ``eject``, or one of ``_card_make``'s words."""
     if "word" in args:
         return _card_make.run(args)
     home = default_home()
@@ -72,10 +79,12 @@ def run(args: argparse.Namespace) -> int:
     elif args.what == "insert":
         _image(home, args.card_id)
         with Console(stderr=True).status("inserting"):
-            desk.insert(home, args.card_id, None if args.trace is None else args.trace.absolute())
+            desk.insert(home, args.card_id, None if args.trace is None else args.trace.absolute(), args.slot)
         sys.stdout.write(f"{args.card_id} is in the reader; `warifu card eject` takes it out\n")
+    elif args.what == "readers":
+        sys.stdout.writelines(f"{line}\n" for line in _card_readers.look())
     else:
-        sys.stdout.write(f"{desk.eject(home)} is out of the reader\n")
+        sys.stdout.write(f"{desk.eject(home, args.slot)} is out of the reader\n")
     return 0
 
 
@@ -87,9 +96,10 @@ def _image(home: Home, card_id: str) -> Image:
 
 
 def _list(home: Home) -> None:
-    now = desk.inserted(home)
+    slots = {now.card_id: slot for slot in SLOTS if (now := desk.inserted(home, slot)) is not None}
     for card_id in list_cards(home.cards):
-        place = "  in the reader" if now is not None and now.card_id == card_id else ""
+        slot = slots.get(card_id, 0)
+        place = "" if not slot else "  in the reader" if slot == 1 else f"  in the reader's slot {slot}"
         sys.stdout.write(f"{card_id}  {read_image(home.cards, card_id).life}{place}\n")
 
 

@@ -19,6 +19,7 @@ from warifu.adapters.reader.files import store_card
 from warifu.adapters.reader.key_stock import KeyStock
 from warifu.chip import client, layout
 from warifu.chip import contents as files
+from warifu.chip.image import Interface
 from warifu.chip.issuer import (
     ISD,
     JPKI,
@@ -30,7 +31,7 @@ from warifu.chip.issuer import (
     set_certificate_availability,
     set_life_state,
 )
-from warifu.chip.personalise import ChipKeys
+from warifu.chip.personalise import ChipKeys, with_reset_profile
 from warifu.contract.center import ChipPublicKeys
 from warifu.contract.values import CertificateKind, PinName
 from warifu.domain.cards import contents
@@ -97,6 +98,15 @@ class MadeCard(Struct, frozen=True, kw_only=True):
         return f"MadeCard({self.card_id}, {self.persona})"
 
 
+class Manner(Struct, frozen=True, kw_only=True):
+    """How the chip behaves towards readers and clients; a real card over its contacts, unless told otherwise."""
+
+    interface: Interface = "contact"
+    contact_atr: bytes = layout.CONTACT_ATR
+    clear_on_reselect: bool = True
+    """Whether SELECT of the current applet forgets verified PINs; pyjpki needs a card that does not."""
+
+
 class CardMaker:
     """Makes cards for one test CA.
 
@@ -120,6 +130,7 @@ class CardMaker:
         seed: int = 1,
         pins: dict[PinName, str] | None = None,
         places: tuple[Municipality, ...] = MUNICIPALITIES,
+        manner: Manner | None = None,
     ) -> MadeCard:
         """Make one card and store it.
 
@@ -128,6 +139,7 @@ class CardMaker:
             seed: another one, another holder.
             pins: test PINs that differ from ``TEST_PINS``.
             places: where the holder may live.
+            manner: reset profile and the switch of re-selection; as a real card's if not given.
 
         Raises:
             BadPin: a PIN has not its form.
@@ -141,7 +153,11 @@ class CardMaker:
             if pin in work.pins:
                 await work.chip.block(PIN_PLACES[pin][0], _wrong(pin, chosen[pin]))
         self.cards.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store_card(self.cards, work.card_id, work.chip.image)
+        how = manner or Manner()
+        image = with_reset_profile(
+            work.chip.image, how.interface, contact_atr=how.contact_atr, clear_on_reselect=how.clear_on_reselect
+        )
+        store_card(self.cards, work.card_id, image)
         if persona.revoked_by is not None:
             self.authority.revoke(work.card_id, persona.revoked_by, self.now_ms)
         return work.made(chosen)

@@ -12,6 +12,7 @@ from warifu.adapters.hsm.process import ProcessHsmFactory
 from warifu.adapters.net.client import NetTransport
 from warifu.adapters.reader.files import FileChipFactory, FileReader
 from warifu.adapters.reader.key_stock import KeyStock
+from warifu.adapters.reader.pcsc import PcscReader
 from warifu.adapters.shelf import FolderShelf
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.admission.rules import Limits
@@ -146,7 +147,8 @@ async def _terminal(context: Context) -> Node:
     cs = next(node for node in context.config.topology.node if node.kind == "cs" and node.municipality == here)
     management = next(node for node in context.config.topology.node if node.kind == CENTER)
     certifying = keys.public_key(context.home, management.token_name, SIGNING_KEY)
-    return Terminal(context.world, context.reader(), cs.service_name, certifying)
+    reader = PcscReader() if context.config.node.reader == "pcsc" else context.reader()
+    return Terminal(context.world, reader, cs.service_name, certifying)
 
 
 BUILDERS: dict[str, Builder] = {

@@ -75,6 +75,8 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     """A responder's: where relying parties ask over HTTP."""
     database: str = ""
     """URL of this node's own PostgreSQL; empty: the topology's."""
+    reader: Literal["files", "pcsc"] = "files"
+    """A terminal's: the cards of this home as files, or whatever lies in the machine's PC/SC readers."""
     hsm: Hsm | None = None
     policies: Policies = Policies()
 

@@ -24,7 +24,9 @@ _ATR_MAX: Final = 36
 _STATUS_LENGTH: Final = 2
 _NAMES_MAX: Final = 4096
 _TAKEN: Final = 0x8010000B
-_NO_READERS, _NO_SERVICE, _SERVICE_STOPPED = 0x8010002E, 0x8010001D, 0x8010001E
+_NO_READERS: Final = 0x8010002E
+_NOT_RUNNING: Final = frozenset((0x8010001D, 0x8010001E))
+"""No service, service stopped."""
 _GONE: Final = frozenset(
     (0x8010000C, 0x80100013, 0x80100016, 0x80100017, 0x8010002F, 0x80100066, 0x80100067, 0x80100068, 0x80100069)
 )
@@ -63,6 +65,8 @@ def _call(name: str, *arguments: Any) -> int:  # noqa: ANN401 - ctypes
 
 
 def _check(result: int) -> None:
+    if result in _NOT_RUNNING:
+        raise PcscError("no PC/SC service runs: start pcscd (Debian: `systemctl start pcscd`, or `pcscd` as root)")
     if result in _GONE:
         raise CardGone(f"the card does not answer (PC/SC {result:08X})")
     if result == _TAKEN:
@@ -132,14 +136,13 @@ class PcscCard:
 
 
 def reader_names() -> tuple[str, ...]:
-    """The readers there are; none when the service does not run. Blocks."""
+    """The readers there are. Blocks. ``PcscError`` when the service does not run or is not installed."""
     context = _Handle()
-    if _call("SCardEstablishContext", _Word(_SYSTEM), None, None, ctypes.byref(context)):
-        return ()
+    _check(_call("SCardEstablishContext", _Word(_SYSTEM), None, None, ctypes.byref(context)))
     try:
         names, count = ctypes.create_string_buffer(_NAMES_MAX), _Word(_NAMES_MAX)
         result = _call("SCardListReaders" + _TEXT_FUNCTION, context, None, names, ctypes.byref(count))
-        if result in (_NO_READERS, _NO_SERVICE, _SERVICE_STOPPED):
+        if result == _NO_READERS:
             return ()
         _check(result)
         return tuple(name.decode(errors="replace") for name in names.raw[: count.value].split(b"\x00") if name)
@@ -185,7 +188,7 @@ class PcscReader:
         Raises:
             Malformed: not a card id.
             CardGone: it is in no reader.
-            Unavailable: it may be in one that another program uses.
+            Unavailable: it may be in one that another program uses; or there is no PC/SC service (``PcscError``).
         """
         parse_card_id(card_id)
         taken: Unavailable | None = None
