@@ -31,6 +31,7 @@ TEXTS: Final = {
     r"^[a-z0-9._:-]{1,96}$": "perform:0a1b.open",
     r"^[a-z_]+\.[a-z_]+$": "center.open",
     r"^[a-z0-9-]{1,40}$": "terminal-131016",
+    r"^[a-z0-9-]{0,40}$": "town-bank",
     r"^[a-z0-9@._-]{1,60}$": "clerk@terminal-131016",
 }
 DAY: Final = datetime.date(2026, 4, 1)

@@ -17,7 +17,7 @@ from warifu.domain.cards import plans
 from warifu.domain.pki.revocation import consequence
 from warifu.kernel.errors import Fault, Refused, TryAgain, WarifuError
 from warifu.lab.history import Event, EventKind
-from warifu.nodes import center, intake, issuance, numbering, registry
+from warifu.nodes import center, front, intake, issuance, numbering, registry
 from warifu.nodes.authority import node as authority
 from warifu.ports.store import Record
 
@@ -33,6 +33,7 @@ SCHEMAS: dict[str, tuple[type[Record], ...]] = {
     "center": center.RECORDS,
     "authority": authority.RECORDS,
     "issuance": issuance.RECORDS,
+    "front": front.RECORDS,
 }
 ACTIONS = {"write": "write", "enter": "set_pins", "prove": "check_pin"}
 

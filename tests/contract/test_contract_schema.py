@@ -12,6 +12,7 @@ from make_contract_golden import GOLDEN
 
 from warifu.contract import schema
 from warifu.contract.codec import REQUESTS
+from warifu.contract.openapi_front import openapi_front
 
 CONTRACT = schema.contract_schema()
 TYPES = {kind.__name__: kind for kind in schema.types()}
@@ -68,17 +69,21 @@ def test_every_example_is_valid_under_the_schema(name: str) -> None:
             validator.validate({key: value for key, value in content.items() if key != field})
 
 
-def operations() -> list[tuple[str, dict[str, Any]]]:
-    paths = schema.openapi()["paths"]
+DOCUMENTS = {"responder": schema.openapi(), "front": openapi_front()}
+
+
+def operations(edge: str) -> list[tuple[str, dict[str, Any]]]:
+    paths = DOCUMENTS[edge]["paths"]
     return [(path, operation) for path, methods in paths.items() for operation in methods.values()]
 
 
-def test_the_edges_are_described_in_openapis_form() -> None:
-    document = schema.openapi()
+@pytest.mark.parametrize("edge", DOCUMENTS)
+def test_the_edges_are_described_in_openapis_form(edge: str) -> None:
+    document = DOCUMENTS[edge]
     Draft202012Validator(OPENAPI_FORM).validate(document)
-    names = [operation["operationId"] for _, operation in operations()]
+    names = [operation["operationId"] for _, operation in operations(edge)]
     assert len(set(names)) == len(names)
-    for path, operation in operations():
+    for path, operation in operations(edge):
         declared = {parameter["name"] for parameter in operation.get("parameters", ())}
         assert declared == set(re.findall(r"\{([a-z]+)\}", path))
         for parameter in operation.get("parameters", ()):
@@ -98,8 +103,14 @@ def test_every_edge_of_the_responder_is_described() -> None:
     }
 
 
-def test_the_command_writes_both_documents(tmp_path: Path) -> None:
+def test_every_edge_of_the_front_is_described() -> None:
+    assert set(openapi_front()["paths"]) == {"/status/{ca}", "/crl/{ca}.crl", "/crl/{ca}/{municipality}.crl"}
+    assert openapi_front()["security"] == [{"verifier": []}]
+
+
+def test_the_command_writes_the_documents(tmp_path: Path) -> None:
     assert schema.main([str(tmp_path / "new")]) == 0
     written = {path.name: msgspec.json.decode(path.read_bytes()) for path in (tmp_path / "new").iterdir()}
     promised = {schema.SCHEMA_FILE: CONTRACT, schema.OPENAPI_FILE: schema.openapi()}
+    promised[schema.OPENAPI_FRONT_FILE] = openapi_front()
     assert written == msgspec.json.decode(msgspec.json.encode(promised))

@@ -6,8 +6,11 @@ One stack for the module. The reader's service runs in namespaces of its own, so
 import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -287,13 +290,45 @@ def test_openssl_verifies_what_opensc_signed(house: House, tmp_path: Path) -> No
         assert verified.out == b"Verified OK\n"
 
 
+# ---- verifiers ---------------------------------------------------------------------------------------------------
+
+
+def test_a_verifier_registered_by_two_asks_the_front(house: House) -> None:
+    name = ("pki", "verifiers")
+    words = ("--kind", "signature", "--name", "Town Bank", "--approval", "MIC 2016-3")
+    house.warifu(*name, "register", "town-bank", *words, "--as", "alice")
+    told = house.warifu(*name, "approve", "town-bank", "--as", "alice", status=1)
+    assert told.startswith("warifu: verifier.same_person: ")
+    credential = house.warifu(*name, "approve", "town-bank", "--as", "bob").strip()
+    serials = [int(path.stem.partition("-")[2]) for path in house.pki.glob("certificates/signature-*.cer")]
+    answer = asked_front(house, credential, {"serials": [*serials, 1]})
+    assert [one["serial"] for one in answer["statuses"]] == [*serials, 1]
+    assert {one["status"] for one in answer["statuses"][:-1]} == {"good", "revoked"}
+    assert json.loads(house.warifu(*name, "use", "town-bank", "--json"))["uses"][0]["certificates"] == len(serials) + 1
+    house.warifu(*name, "suspend", "town-bank", "--as", "alice")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        asked_front(house, credential, {"serials": [1]})
+    listed = json.loads(house.warifu(*name, "list", "--json"))["verifiers"]
+    assert [(one["verifier_id"], one["state"]) for one in listed] == [("town-bank", "suspended")]
+
+
+def asked_front(house: House, credential: str, question: dict[str, list[int]]) -> dict[str, Any]:
+    url = json.loads(house.warifu("status", "--json"))["urls"]["front"]
+    headers = {"Authorization": f"Bearer {credential}"}
+    request = urllib.request.Request(f"{url}/status/signature", json.dumps(question).encode(), headers)  # noqa: S310
+    trusted = ssl.create_default_context(cafile=house.root / "tls" / "node-ca.pem")
+    with urllib.request.urlopen(request, context=trusted, timeout=30) as response:  # noqa: S310 - our own front
+        answer: dict[str, Any] = json.loads(response.read())
+        return answer
+
+
 # ---- audit -------------------------------------------------------------------------------------------------------
 
 
 def test_the_audit_trails_are_whole_here_and_elsewhere(house: House, tmp_path: Path) -> None:
     trail = tmp_path / "trail.json"
     said = house.warifu("audit", "verify", "--export", str(trail))
-    assert said.count("are whole") == said.count("signed by") == 6
+    assert said.count("are whole") == said.count("signed by") == 7
     assert set(house.warifu("audit", "keys").split()) <= set(said.split())
     head = next(word for word in said.split() if word.startswith("numbering="))
     assert said == house.warifu("audit", "verify", "--file", str(trail), "--head", head)

@@ -42,7 +42,7 @@ from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import new_ulid, ulid_bytes
 from warifu.lab.keys import Deal, FixtureCrypto, SeededEntropy
-from warifu.nodes import center, intake, issuance, numbering, registry
+from warifu.nodes import center, front, intake, issuance, numbering, registry
 from warifu.nodes.authority import applet, key_pool
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node, World
@@ -103,6 +103,7 @@ RECORDS: dict[str, tuple[type[Record], ...]] = {
     "center": center.RECORDS,
     "authority": authority.RECORDS,
     "issuance": issuance.RECORDS,
+    "front": front.RECORDS,
 }
 
 
@@ -161,6 +162,8 @@ class House:
             self.world("responder"), stores["authority"], self.pool("responder"), Profile(), self.shelf
         )
         self.add(self.responder)
+        self.front = front.Front(self.world("front"), stores["front"])
+        self.add(self.front)
         self.add(
             issuance.Issuance(
                 self.world("issuance"),

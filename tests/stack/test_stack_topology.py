@@ -43,7 +43,8 @@ def test_the_demo_has_the_whole_chain_and_two_municipalities() -> None:
     demo = topology.load("demo")
     kinds = {node.kind for node in demo.node}
     assert kinds == {
-        "registry", "numbering", "intake", "issuance", "authority", "responder", "center", "relay", "cs", "terminal",
+        "registry", "numbering", "intake", "issuance", "authority", "responder", "front", "center", "relay", "cs",
+        "terminal",
     }  # fmt: skip
     assert {node.municipality for node in demo.node if node.kind == "terminal"} == {"131016", "141003"}
     assert len(demo.serving("relay")) == 2

@@ -50,7 +50,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     verify.add_argument(
         "--key", action="append", default=[], metavar="SCHEMA=HEX", help="a key's SHA-256 kept elsewhere"
     )
-    what.add_parser("keys", help="the fingerprints of the keys that sign the heads: note them down, away from here")
+    summary = "the fingerprints of the keys that sign the heads: note them down, away from here"
+    what.add_parser("keys", help=summary, epilog="example:\n  warifu audit keys")
 
 
 def run(args: argparse.Namespace) -> int:

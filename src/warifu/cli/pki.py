@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from warifu.cli import _pki_verifiers
 from warifu.demo import web
 from warifu.demo.connection import any_config, connected
 from warifu.demo.export import Exported, export_pki, openssl_commands
@@ -32,10 +33,18 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _pki_verifiers.add_parser(what)
     export.add_argument("folder", type=Path, metavar="DIR", help="made when missing; files are replaced")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run what was asked; 0 when it was done."""
+    if args.what == "verifiers":
+        return _pki_verifiers.run(args)
+    return _run_export(args)
+
+
+def _run_export(args: argparse.Namespace) -> int:
     """Run ``pki export``; 0 when everything was written."""
     home = default_home()
     now = status.read(home)

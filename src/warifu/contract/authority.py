@@ -3,7 +3,7 @@
 import datetime
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from warifu.contract.message import Answer, Request
 from warifu.contract.values import (
@@ -208,3 +208,53 @@ class AskOcsp(Request, frozen=True, kw_only=True):
     CHANGES: ClassVar[bool] = False
 
     request: Annotated[bytes, Meta(max_length=10_000)]
+
+
+class SerialStatus(Struct, frozen=True, kw_only=True):
+    """Whether one certificate stands: nothing else of it."""
+
+    serial: int
+    status: Literal["good", "revoked", "unknown"]
+    reason: str = ""
+    revoked_ms: int | None = None
+
+
+class Statuses(Answer, frozen=True, kw_only=True):
+    """In the order of the serial numbers asked."""
+
+    statuses: tuple[SerialStatus, ...]
+
+
+class AskStatuses(Request, frozen=True, kw_only=True):
+    """The status of many certificates of one CA, by serial number; asked by the front for verifiers."""
+
+    NAME: ClassVar[str] = "authority.statuses"
+    ANSWER: ClassVar[type[Answer]] = Statuses
+    CHANGES: ClassVar[bool] = False
+
+    ca: CertificateKind
+    serials: Annotated[tuple[int, ...], Meta(max_length=1_000)]
+
+
+class ListPart(Answer, frozen=True, kw_only=True):
+    """A part of a list (DER)."""
+
+    digest: Digest
+    """SHA-256 of the whole list: which one this is a part of."""
+    total: int
+    """Bytes of the whole."""
+    data: bytes
+
+
+class AskListPart(Request, frozen=True, kw_only=True):
+    """A current list in parts that fit a message; for the front."""
+
+    NAME: ClassVar[str] = "responder.list_part"
+    ANSWER: ClassVar[type[Answer]] = ListPart
+    CHANGES: ClassVar[bool] = False
+
+    ca: CertificateKind
+    municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""
+    offset: Annotated[int, Meta(ge=0)] = 0
+    digest: bytes = b""
+    """Of the list that an offset continues."""

@@ -2,7 +2,8 @@
 
 ``contract.schema.json``: JSON Schema 2020-12. Each struct is under ``$defs``; ``messages`` lists every request by name
 with its answer. On the wire the same structs travel as MessagePack maps, ``bytes`` as bin; in JSON they are base64.
-``openapi.json``: OpenAPI 3.1 of the public HTTP edges (the responder's), where DER goes in and out.
+``openapi.json``: OpenAPI 3.1 of the public HTTP edges (the responder's), where DER goes in and out;
+``openapi.front.json``: of the front's, for registered verifiers.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import msgspec
 
 from warifu.contract.codec import REQUESTS
 from warifu.contract.envelope import VERSION, Envelope, Reply
+from warifu.contract.openapi_front import openapi_front
 from warifu.contract.values import CertificateKind
 
 Json = dict[str, Any]
@@ -21,6 +23,7 @@ Json = dict[str, Any]
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_FILE: Final = "contract.schema.json"
 OPENAPI_FILE: Final = "openapi.json"
+OPENAPI_FRONT_FILE: Final = "openapi.front.json"
 _REF: Final = "#/$defs/{name}"
 
 
@@ -76,9 +79,10 @@ def openapi() -> Json:
 
 
 def write(folder: Path) -> None:
-    """Write both documents into a folder, which is made when missing."""
+    """Write the documents into a folder, which is made when missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, document in ((SCHEMA_FILE, contract_schema()), (OPENAPI_FILE, openapi())):
+    documents = ((SCHEMA_FILE, contract_schema()), (OPENAPI_FILE, openapi()), (OPENAPI_FRONT_FILE, openapi_front()))
+    for name, document in documents:
         (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 
 

@@ -45,10 +45,20 @@ class Asker:
         clock: for operation ids.
         entropy: likewise.
         patience: how long each request is repeated.
+        actor: the staff member on whose behalf, for the audit.
     """
 
-    def __init__(self, transport: Transport, clock: Clock, entropy: Entropy, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        entropy: Entropy,
+        patience: Patience | None = None,
+        *,
+        actor: str = DRIVER,
+    ) -> None:
         self._transport = transport
+        self.actor = actor
         self.clock = clock
         self.entropy = entropy
         self.patience = patience or Patience()
@@ -87,15 +97,14 @@ class Asker:
 
         return await self.patience.persist(attempt)
 
-    @staticmethod
-    def _envelope(request: Request, operation_id: str, step: str, attempt_ms: int) -> Envelope:
+    def _envelope(self, request: Request, operation_id: str, step: str, attempt_ms: int) -> Envelope:
         return Envelope(
             name=request.NAME,
             operation_id=operation_id,
             step=step,
             sender=DRIVER,
             remaining_ms=attempt_ms,
-            actor=DRIVER,
+            actor=self.actor,
             body=encode(request),
         )
 

@@ -33,10 +33,10 @@ def database_urls(home: Home, own: NodeConfig) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def connected(home: Home, own: NodeConfig) -> AsyncIterator[Asker]:
-    """Ask nodes as ``driver``."""
+async def connected(home: Home, own: NodeConfig, actor: str = links.DRIVER) -> AsyncIterator[Asker]:
+    """Ask nodes as ``driver``, on behalf of a staff member."""
     transport = NetTransport(links.destinations(own.topology, own.book), links.tls_of(home, links.DRIVER))
     try:
-        yield Asker(transport, SystemClock(), SystemEntropy())
+        yield Asker(transport, SystemClock(), SystemEntropy(), actor=actor)
     finally:
         await transport.aclose()

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from warifu.contract.authority import (
     AskAuthorities,
+    AskListPart,
     AskOcsp,
     AskResponderCertificate,
     Authorities,
@@ -37,6 +38,7 @@ from warifu.kernel.ids import new_ulid
 from warifu.nodes.authority.signing import KINDS
 from warifu.nodes.base import A, Call, Node, Probe, World, expect
 from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.list_parts import ListParts
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.hsm import CreateKey, Sign
 from warifu.ports.shelf import Shelf
@@ -75,7 +77,7 @@ class Responder(WithHsm, Node):
         self.profile = names
         self._identities: dict[CertificateKind, Identity] = {}
         self._preparing = asyncio.Lock()
-        self.handlers |= {AskOcsp.NAME: self.answer_call}
+        self.handlers |= {AskOcsp.NAME: self.answer_call, AskListPart.NAME: ListParts(self).part}
 
     async def answer_call(self, call: Call) -> OcspResponse:
         """An OCSP request in a message of the contract."""

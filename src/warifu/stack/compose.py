@@ -17,7 +17,7 @@ from warifu.adapters.shelf import FolderShelf
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.admission.rules import Limits
 from warifu.domain.pki.profile import Profile
-from warifu.nodes import center, intake, issuance, numbering, registry
+from warifu.nodes import center, front, intake, issuance, numbering, registry
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import KeepingNode, Node, World
 from warifu.nodes.center.scripts import SIGNING_KEY
@@ -110,6 +110,10 @@ async def _responder(context: Context) -> Node:
     return Responder(context.world, register, context.hsm(), Profile(), FolderShelf(context.home.lists))
 
 
+async def _front(context: Context) -> Node:
+    return front.Front(context.world, await context.store(front.RECORDS))
+
+
 async def _issuance(context: Context) -> Node:
     stock = KeyStock(context.crypto)
     context.resources.push_async_callback(stock.close)
@@ -159,6 +163,7 @@ BUILDERS: dict[str, Builder] = {
     "authority": _authority,
     "issuance": _issuance,
     "responder": _responder,
+    "front": _front,
     "relay": _relay,
     "cs": _cs,
     "terminal": _terminal,

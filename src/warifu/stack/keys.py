@@ -39,6 +39,7 @@ KEYS: Final[dict[str, tuple[tuple[str, Purpose], ...]]] = {
     "registry": (_AUDIT,),
     "numbering": ((WRAP_KEY, "wrap"), (INDEX_KEY, "mac"), _AUDIT),
     "intake": (_AUDIT,),
+    "front": (_AUDIT,),
     "center": ((SIGNING_KEY, "sign"), (ROOT_KEY, "sign"), (CARD_MASTER, "card-master"), (CODE_KEY, "mac"), _AUDIT),
     "issuance": ((FACTORY_KEY, "agree"), _AUDIT),
     "authority": ((JPKI_CARD_MASTER, "card-master"), (KEY_PAIRS_KEY, "wrap"), _AUDIT),

@@ -15,13 +15,17 @@ from pathlib import Path
 
 import uvloop
 
+from warifu.adapters.net import checking
+from warifu.adapters.net.checking import verifier_edge
 from warifu.adapters.net.handling import Peer
 from warifu.adapters.net.http import HttpServer, serve_http
 from warifu.adapters.net.relying import relying_edge
 from warifu.adapters.net.server import serve
+from warifu.adapters.net.tls import edge_context
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import WarifuError
 from warifu.nodes.base import Node
+from warifu.nodes.front import Front
 from warifu.nodes.responder import Responder
 from warifu.stack import compose, config
 from warifu.stack.addresses import Address
@@ -58,7 +62,7 @@ async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, e
         timers = group.create_task(node.run(), name="timers")
         with _taken(own.name, listen):
             server = await serve(handle, listen.host, listen.port, tls_of(home, own.name), log=log)
-        edge = await _serve_edge(own, node, log)
+        edge = await _serve_edge(home, own, node, log)
         log.info("node.serving", port=listen.port)
         try:
             await ending.wait()
@@ -70,12 +74,18 @@ async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, e
     log.info("node.ended")
 
 
-async def _serve_edge(own: config.NodeConfig, node: Node, log: JsonLog) -> HttpServer | None:
+async def _serve_edge(home: Home, own: config.NodeConfig, node: Node, log: JsonLog) -> HttpServer | None:
     """The node's HTTP face, if it has one."""
-    if own.http is None or not isinstance(node, Responder):
+    if own.http is None:
         return None
     with _taken(own.name, own.http):
-        return await serve_http(relying_edge(node), own.http.host, own.http.port, log=log)
+        if isinstance(node, Responder):
+            return await serve_http(relying_edge(node), own.http.host, own.http.port, log=log)
+        if isinstance(node, Front):
+            tls = edge_context(tls_of(home, own.name))
+            edge = verifier_edge(node)
+            return await serve_http(edge, own.http.host, own.http.port, log=log, tls=tls, limits=checking.LIMITS)
+    return None
 
 
 @contextmanager

@@ -143,7 +143,7 @@ class Supervisor:
         await self._parts.make_keys(self._home, self._topology)
         for node in self._topology.node:
             if node.has_http:
-                self._urls[node.name] = f"http://{self._addresses.of(addresses.http_name(node.name))}"
+                self._urls[node.name] = f"{node.http_scheme}://{self._addresses.of(addresses.http_name(node.name))}"
         probing = self._parts.probing(self._home, self._topology, self._addresses)
         probes = await self._resources.enter_async_context(probing)
         for node in self._topology.node:

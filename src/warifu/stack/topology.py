@@ -17,7 +17,17 @@ from warifu.domain.admission.places import place_of
 from warifu.stack.errors import TopologyInvalid
 
 NodeKind = Literal[
-    "registry", "numbering", "intake", "issuance", "authority", "responder", "center", "relay", "cs", "terminal"
+    "registry",
+    "numbering",
+    "intake",
+    "issuance",
+    "authority",
+    "responder",
+    "front",
+    "center",
+    "relay",
+    "cs",
+    "terminal",
 ]
 NodeName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 PortNumber = Annotated[int, Meta(ge=0, le=65535)]
@@ -72,7 +82,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     """Code of the municipality with its check digit, for ``cs`` and ``terminal``."""
     port: PortNumber = 0
     http_port: PortNumber = 0
-    """A responder's: where relying parties ask over HTTP."""
+    """A responder's, where relying parties ask over HTTP; a front's, where registered verifiers do over HTTPS."""
     database: str = ""
     """URL of this node's own PostgreSQL; empty: the topology's."""
     reader: Literal["files", "pcsc"] = "files"
@@ -87,8 +97,13 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def has_http(self) -> bool:
-        """Whether it has an HTTP face (``adapters.net.relying``)."""
-        return self.kind == "responder"
+        """Whether it has an HTTP face (``adapters.net.relying``, ``adapters.net.checking``)."""
+        return self.kind in {"responder", "front"}
+
+    @property
+    def http_scheme(self) -> str:
+        """What its HTTP face speaks: what a responder says is signed and public; a front is told secrets."""
+        return "https" if self.kind == "front" else "http"
 
     @property
     def token_name(self) -> str:

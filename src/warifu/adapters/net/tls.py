@@ -48,6 +48,14 @@ def client_context(tls: NodeTls) -> ssl.SSLContext:
     return _context(ssl.PROTOCOL_TLS_CLIENT, tls)
 
 
+def edge_context(tls: NodeTls) -> ssl.SSLContext:
+    """For an HTTPS edge to those outside: shows our certificate, asks for none; they show a credential of their own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.certificate, tls.key)
+    return context
+
+
 def node_name(certificate: object) -> str:
     """The node's name in a peer's verified certificate (``SSLObject.getpeercert``); ``NotAllowed`` if none."""
     alternatives = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()

@@ -11,6 +11,7 @@ from warifu.contract.authority import (
     AskCertificates,
     AskJpkiCardKeys,
     AskResponderCertificate,
+    AskStatuses,
     Authorities,
     Certificates,
     IssueCertificates,
@@ -49,6 +50,7 @@ from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.lists import Lists
 from warifu.nodes.authority.signing import Signer
+from warifu.nodes.authority.statuses import StatusService
 from warifu.nodes.base import Call, KeepingNode, World, expect
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.sealed_keys import sealed_keys
@@ -104,6 +106,7 @@ class Authority(WithHsm, KeepingNode):
         self.issuer = Issuer(self, self.signer, self.pool)
         self.applets = AppletService(self, hsm, self.issuer)
         self.lists = Lists(self, self.signer, shelf)
+        self.statuses = StatusService(self)
         self.handlers |= {
             IssueCertificates.NAME: self.issue,
             AskJpkiCardKeys.NAME: self.card_keys,
@@ -114,6 +117,7 @@ class Authority(WithHsm, KeepingNode):
             AskCertificates.NAME: self.certificates,
             AskAuthorities.NAME: self.authorities,
             PublishList.NAME: self.publish,
+            AskStatuses.NAME: self.statuses.statuses,
             AskResponderCertificate.NAME: self.responder_certificate,
         }
 
