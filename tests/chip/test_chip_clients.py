@@ -243,6 +243,50 @@ def test_other_signature_modes() -> None:
     assert card.send("802A0097F6" + "00" * 246 + "00") == "6700"
 
 
+@pytest.mark.parametrize(("le", "word"), [("", "9000"), ("00", "9000"), ("FF", "6700"), ("01", "6700")])
+def test_a_signature_fits_what_was_asked_for_or_is_not_given(le: str, word: str) -> None:
+    card = card_in_use()
+    run(client.verify_pin(card.transmit, layout.JPKI, layout.AUTHENTICATION_PIN, "1234"))
+    answer = card.send(f"802A009705{b'tally'.hex()}{le}")
+    assert (answer[-4:], len(answer)) == (word, 2 * 258 if word == "9000" else 4)
+    card.select(layout.COMMON)
+    assert card.send(f"0088009905{b'tally'.hex()}{le}")[-4:] == word
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        ("802A0397" + "000005" + b"tally".hex() + "0100", "9000"),  # extended Lc and Le
+        ("802A0397" + "000005" + b"tally".hex() + "0000", "9000"),
+        ("802A0397" + "000005" + b"tally".hex() + "00FF", "6700"),
+        ("802A0397" + "000005" + b"tally".hex(), "9000"),
+        ("802A0397" + "00012C" + "55" * 300 + "0100", "9000"),  # more than a short command holds
+        ("802A0097" + "0000F5" + "55" * 245 + "0100", "9000"),
+        ("802A0097" + "0000F6" + "55" * 246 + "0100", "6700"),
+        ("00B0000000" + "0100", "9000"),
+        ("00B0000000" + "0000", "9000"),
+        ("00B0000000" + "00", "6700"),
+        ("00B00000", "6700"),
+        ("00B0000001" + "AA", "6700"),
+        ("0020009800" + "0004" + "31323334", "9000"),
+        ("0020009804" + "31323334" + "00", "9000"),
+        ("0020009805" + "31323334", "6700"),
+        ("00200098" + "11" + "31" * 17, "6700"),
+        ("10A4040C02" + "D392", "6E00"),
+        ("01A4040C0A" + "D392F000260100000001", "6E00"),
+        ("00C0000000", "6D00"),
+        ("00A404", "6700"),
+    ],
+)
+def test_lengths_short_and_extended(command: str, word: str) -> None:
+    card = card_in_use()
+    run(client.verify_pin(card.transmit, layout.JPKI, layout.AUTHENTICATION_PIN, "1234"))
+    card.send("00A4020C02000A")
+    assert card.send(command)[-4:] == word
+    card.send(SELECT_JPKI)
+    assert card.send("00200098") == "63C3"
+
+
 def test_card_proves_its_certified_key() -> None:
     async def prove(card: Card) -> None:
         key = await client.read_card_key(card.transmit, spki(rsa_key("management")))

@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from warifu.chip.contents import text_attributes
 from warifu.domain.pki.substitutes import substitute
 from warifu.kernel.calendar import age_on, card_valid_until
 from warifu.lend.errors import UnknownPersona
@@ -47,6 +48,14 @@ def test_an_expired_card_has_expired_and_the_others_have_not(seed: int) -> None:
         person = persona.cast(seed, TODAY).person
         until = card_valid_until(person.birth_date, persona.issued_on(TODAY), person.stay_until)
         assert (until < TODAY) == (name == "expired")
+
+
+@pytest.mark.parametrize("name", PERSONAS)
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_every_holders_attributes_are_short_enough_for_the_simplest_client(name: str, seed: int) -> None:
+    person = persona_named(name).cast(seed, TODAY).person
+    file = text_attributes(person.name, person.address, "19800217", "1")
+    assert file[2] == len(file) - 3
 
 
 def test_an_unknown_persona_is_refused_with_the_list_of_known_ones() -> None:

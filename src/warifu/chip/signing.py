@@ -33,12 +33,23 @@ def compute_signature(state: ChipState, command: Command) -> bytes:
         raise StatusError(apdu.WRONG_LENGTH)
     digest = hashlib.sha256(data).digest() if mode in _HASHES else data
     private = state.rsa_key(key.private_key)
+    return _fitting(command, _signature(private, mode, digest))
+
+
+def _signature(private: rsa.RSAPrivateKey, mode: int, digest: bytes) -> bytes:
     if mode in (0, 1):
         return private.sign(digest, padding.PKCS1v15(), utils.NoDigestInfo())
     prehashed = utils.Prehashed(SHA256())
     if mode in (2, 3):
         return private.sign(digest, padding.PKCS1v15(), prehashed)
     return _sign_pss(private, digest, prehashed)
+
+
+def _fitting(command: Command, answer: bytes) -> bytes:
+    """The answer. 6700 when it is longer than Le; without Le it is given all the same (inferred)."""
+    if command.expected is not None and len(answer) > command.expected:
+        raise StatusError(apdu.WRONG_LENGTH)
+    return answer
 
 
 def _sign_pss(private: rsa.RSAPrivateKey, digest: bytes, prehashed: utils.Prehashed) -> bytes:
@@ -76,13 +87,13 @@ def internal_authenticate(state: ChipState, command: Command) -> bytes:
     if not 1 <= len(command.data) <= apdu.SHORT_DATA_MAX:
         raise StatusError(apdu.WRONG_LENGTH)
     if (state.volatile.aid, fid) == (COMMON, COMMON_CARD_KEY):
-        return _sign_with_card_key(state, command.data)
+        return _fitting(command, _sign_with_card_key(state, command.data))
     key = state.applet.key(fid)
     if key is None or not key.private_key:
         raise StatusError(apdu.NO_REFERENCE)
     if key.use != "internal":
         raise StatusError(apdu.SECURITY_STATUS if key.pin else apdu.CONDITIONS)
-    return state.rsa_key(key.private_key).sign(command.data, padding.PKCS1v15(), SHA256())
+    return _fitting(command, state.rsa_key(key.private_key).sign(command.data, padding.PKCS1v15(), SHA256()))
 
 
 def _sign_with_card_key(state: ChipState, challenge: bytes) -> bytes:

@@ -10,7 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from warifu.contract.values import CertificateEvent, PinName
+from warifu.chip.contents import text_attributes
+from warifu.contract.values import CertificateEvent, Person, PinName
 from warifu.domain.pki.substitutes import substitute
 from warifu.kernel.calendar import ADULT_AGE, SIGNATURE_MIN_AGE, age_on, card_valid_until
 from warifu.kernel.errors import Fault
@@ -22,6 +23,8 @@ Suits = Callable[[SyntheticResident, int], bool]
 """Whether a resident of that age may play the persona."""
 
 _SEARCH_LIMIT: Final = 20_000
+_LONG_FORM: Final = 0x80
+"""A length byte from here on says that two more follow."""
 _EXPIRED_AFTER_DAYS: Final = 5 * 366 + 30
 """A card issued this long ago to somebody under 18, valid to the fifth birthday, has expired."""
 
@@ -47,7 +50,7 @@ class Persona(Struct, frozen=True, kw_only=True):
         day = self.issued_on(today)
         for number in islice(count(), _SEARCH_LIMIT):
             one = resident(seed, number, day, places)
-            if self.suits(one, age_on(one.person.birth_date, day)) and _lasts(one, day):
+            if self.suits(one, age_on(one.person.birth_date, day)) and _lasts(one, day) and _is_short(one.person):
                 return one
         raise Fault(f"no synthetic resident plays {self.name}")
 
@@ -55,6 +58,11 @@ class Persona(Struct, frozen=True, kw_only=True):
 def _lasts(one: SyntheticResident, day: datetime.date) -> bool:
     """Whether the card would be valid for more than a month: a period of stay may end tomorrow."""
     return card_valid_until(one.person.birth_date, day, one.person.stay_until) > day + datetime.timedelta(days=31)
+
+
+def _is_short(person: Person) -> bool:
+    """Whether the attributes' length fits one byte: some clients read no other (card.md 1.6, pyjpki)."""
+    return text_attributes(person.name, person.address, "19800217", "1")[2] < _LONG_FORM
 
 
 def _adult(one: SyntheticResident, age: int) -> bool:

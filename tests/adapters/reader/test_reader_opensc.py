@@ -124,3 +124,32 @@ def test_openssl_verifies_what_opensc_signed_with_both_keys(tmp_path: Path) -> N
             assert verdict == b"Verified OK\n"
 
     at_the_desk(tmp_path, work)
+
+
+@pytest.mark.real
+def test_pkcs11_tool_sees_two_tokens_and_signs_with_both_keys(tmp_path: Path) -> None:
+    async def work(table: Desk) -> None:
+        slots = await table.run("pkcs11-tool", "--list-token-slots")
+        assert slots.count(b"token manufacturer : JPKI") == 2
+        (tmp_path / "message").write_bytes(b"two halves of one tally")
+        for slot, number, name, ca in (
+            ("0", "01", "authentication", "auth CA"),
+            ("1", "02", "signature", "signature CA"),
+        ):
+            token = ("pkcs11-tool", "--slot-index", slot, "--login", "--pin", PINS[name])
+            listed = await table.run(*token, "--list-objects")
+            assert b"Private Key Object; RSA" in listed
+            await table.run(*token, "--read-object", "--type", "cert", "--id", number, "-o", f"{tmp_path}/leaf.der")
+            assert (tmp_path / "leaf.der").read_bytes() == certificate(name, ca)
+            (tmp_path / "public.pem").write_bytes(public_pem(certificate(name, ca)))
+            await table.run(
+                *token, "--sign", "--id", number, "--mechanism", "SHA256-RSA-PKCS",
+                "--input-file", f"{tmp_path}/message", "--output-file", f"{tmp_path}/signature",
+            )  # fmt: skip
+            verdict = await table.run(
+                "openssl", "dgst", "-sha256", "-verify", f"{tmp_path}/public.pem",
+                "-signature", f"{tmp_path}/signature", f"{tmp_path}/message",
+            )  # fmt: skip
+            assert verdict == b"Verified OK\n"
+
+    at_the_desk(tmp_path, work)
