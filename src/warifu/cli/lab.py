@@ -1,4 +1,4 @@
-"""``warifu lab search``: look for the schedule that production would find in a year. Others: ``_data``, ``_prove``."""
+"""``warifu lab search``: look for the schedule that production would find in a year. Also ``_load``, ``_prove``."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from warifu.cli import _data, _prove
+from warifu.cli import _data, _load, _prove
 from warifu.cli._prove import BadCount
 from warifu.lab.catalog import plan_for, removed, scenario_named
 from warifu.lab.page import page
@@ -52,6 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     finder.add_argument("--replay", metavar="SEED", help="run this seed (or plan) alone and tell it as a story")
     finder.add_argument("--html", type=Path, metavar="FILE", help="with --replay: the story as a page")
     finder.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
+    _load.add_to(what)
     _data.add_to(what)
     _prove.add_to(what)
     return parser
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Run what was asked for; its exit status."""
     if args.what == "data":
         return _data.run(args)
+    if args.what in _load.TESTS:
+        return _load.run(args)
     if args.what == "prove":
         return _prove.run(args)
     without = removed(args.without) if args.without else ()

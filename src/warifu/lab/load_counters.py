@@ -21,7 +21,7 @@ from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.terminal import Performed, PerformOperation
 from warifu.contract.values import OperationKind, PinName
-from warifu.kernel.errors import ConnectionExcess, TryAgain, WarifuError
+from warifu.kernel.errors import ConnectionExcess, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import new_ulid
 from warifu.lab.load_cards import Blank
 from warifu.lab.load_meter import EXCESS, Meter, MeteredTransport, Sample
@@ -32,12 +32,10 @@ from warifu.stack.config import NodeConfig
 from warifu.stack.home import Home
 from warifu.stack.links import DRIVER, destinations, tls_of
 
-OPERATION_MS: Final = 30_000
-TRIES: Final = 12
-"""How often a clerk takes an operation up again after a break, before it is left."""
 BREAK_S: Final = 0.25
 PINS: Final[dict[PinName, str]] = {"text": "1234", "juki": "1234"}
 COUNTED: Final[tuple[OperationKind, ...]] = ("setup", "delivery", "pin_reset")
+_PULLED_NOW: Final = 0.5
 _NEEDS: Final[dict[str, str]] = {"setup": "received", "delivery": "set_up", "pin_reset": "in_use"}
 _GIVES: Final[dict[str, str]] = {"setup": "set_up", "delivery": "in_use", "pin_reset": "in_use"}
 
@@ -78,6 +76,18 @@ class Clerk(Struct, frozen=True, kw_only=True):
     """Refused for want of room, a clerk comes back when told, for so long; 0: the operation is put aside."""
     card_ms: float = 0.0
     """What clerk and card take before each message but the first."""
+    tries: int = 12
+    """How often an operation is taken up again after a break, before it is left."""
+    operation_ms: int = 30_000
+    """How long one try may take."""
+
+
+class Left(Struct, frozen=True):
+    """An operation that was begun and not finished."""
+
+    card: LabCard
+    kind: OperationKind
+    operation_id: str
 
 
 class _Quiet:
@@ -98,8 +108,9 @@ class Counters:
         self.meter = meter
         self.clerk = Clerk()
         self.under_way = 0
-        self.left: list[str] = []
-        """Operations that were never finished."""
+        self.left: dict[str, Left] = {}
+        """Operations that were never finished, by their ids."""
+        self._runs: dict[str, asyncio.Task[Performed]] = {}
         self._home, self._own, self._box = home, own, box
         self._clock, self._entropy = SystemClock(), SystemEntropy()
         self._terminals: dict[str, Terminal] = {}
@@ -133,7 +144,41 @@ class Counters:
 
     async def work_on(self, card: LabCard, kind: OperationKind) -> str:
         """The same with a card at hand. A break is taken up again; a refusal for want of room, if the clerk waits."""
-        operation_id = new_ulid(self._clock.now_ms(), self._entropy.random_bytes(10))
+        return await self._worked_on(Left(card, kind, new_ulid(self._clock.now_ms(), self._entropy.random_bytes(10))))
+
+    async def finish_left(self) -> int:
+        """Take up what was left, all at once; how many are still left."""
+        async with asyncio.TaskGroup() as group:
+            for one in list(self.left.values()):
+                group.create_task(self._worked_on(one))
+        return len(self.left)
+
+    def break_off(self, dice: random.Random) -> str:
+        """One terminal's run ends here, as if its program had died; the clerk takes the operation up again."""
+        if not self._runs:
+            return ""
+        operation_id = dice.choice(list(self._runs))
+        self._runs[operation_id].cancel()
+        return operation_id
+
+    def pull(self, dice: random.Random) -> str:
+        """One card is pulled from its reader now, or loses its power as it saves."""
+        taken = sorted(self._box.taken)
+        if not taken:
+            return ""
+        card = dice.choice(taken)
+        readers = [terminal.reader for terminal in self._terminals.values()]
+        for reader in readers:
+            if isinstance(reader, MemoryReader):
+                if dice.random() < _PULLED_NOW:
+                    reader.pull(card)
+                else:
+                    reader.pull_at_save(card, 1, written=dice.random() < _PULLED_NOW)
+        return card
+
+    async def _worked_on(self, work: Left) -> str:
+        card, kind, operation_id = work.card, work.kind, work.operation_id
+        self.left.pop(operation_id, None)
         began = self.meter.now_s()
         self.under_way += 1
         outcome = "interrupted"
@@ -148,14 +193,14 @@ class Counters:
             elif outcome == EXCESS:
                 self.shelf.put(card, _NEEDS[kind])
             else:
-                self.left.append(operation_id)
+                self.left[operation_id] = work
         return outcome
 
     async def _until_done(self, card: LabCard, kind: OperationKind, operation_id: str, began: float) -> str:
         tries, code = 0, EXCESS
         while True:
             try:
-                performed = await self._perform(card, kind, operation_id)
+                performed = await self._run(card, kind, operation_id)
             except ConnectionExcess as error:
                 wait_s = error.retry_after_ms / 1000
                 if self.meter.now_s() + wait_s - began > self.clerk.patience_s:
@@ -170,9 +215,21 @@ class Counters:
                     return "ok"
                 tries += 1
                 wait_s, code = BREAK_S, performed.outcome
-            if tries > TRIES:
+            if tries > self.clerk.tries:
                 return code
             await asyncio.sleep(wait_s)
+
+    async def _run(self, card: LabCard, kind: OperationKind, operation_id: str) -> Performed:
+        """One run of a terminal over the operation. ``Unavailable`` when it was broken off."""
+        task = self._runs[operation_id] = asyncio.create_task(self._perform(card, kind, operation_id))
+        try:
+            await asyncio.wait({task})
+        finally:
+            del self._runs[operation_id]
+            task.cancel()
+        if task.cancelled():
+            raise Unavailable("the terminal went away")
+        return task.result()
 
     async def _perform(self, card: LabCard, kind: OperationKind, operation_id: str) -> Performed:
         service_class: ServiceClass = CLASS_OF.get(kind, "delivery")
@@ -190,7 +247,7 @@ class Counters:
             sender=DRIVER,
             service_class=service_class,
             ordering_key=card.blank.card_id,
-            remaining_ms=OPERATION_MS,
+            remaining_ms=self.clerk.operation_ms,
             actor="lab",
             body=encode(request),
         )

@@ -4,6 +4,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -192,7 +193,11 @@ def usage_of(pid: int, *, count_sockets: bool = False) -> Usage | None:
 
 
 def _sockets(pid: int) -> int:
-    return sum(os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:") for name in os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208, PTH115 - a link that names no path
+    count = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            count += str(entry.readlink()).startswith("socket:")
+    return count
 
 
 def family(pid: int) -> list[int]:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import msgspec
 
 from warifu.adapters.clock import SystemClock
 from warifu.adapters.reader.memory import CardBox
+from warifu.domain.residents.records import Resident
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import Refused
 from warifu.kernel.municipalities import MUNICIPALITIES
@@ -23,6 +25,8 @@ from warifu.lab.load_meter import Meter, Moment, moment
 from warifu.stack import config, control, status
 from warifu.stack.config import NodeConfig
 from warifu.stack.home import Home
+from warifu.stack.topology import built_in
+from warifu.stack.topology import load as load_topology
 from warifu.synthetic.bulk import SEEDS
 
 GENERATOR: Final = "generator"
@@ -52,19 +56,52 @@ class Stack:
         return moment(at_s, self.processes(), count_sockets=count_sockets)
 
 
+class Limited(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits to run a topology with in the place of its own."""
+
+    policy: str = "modern"
+    total: int = 400
+    """Operations that one relay admits."""
+    connections: int = 94
+    """Messages at once in one relay, under policy ``legacy``."""
+
+    def topology(self, source: str) -> str:
+        """The topology's text with these limits. ``WrongTopology`` when it has such limits of its own."""
+        if "policies" in source or "[admission]" in source:
+            raise WrongTopology("the topology sets limits of its own: take them out, this run chooses them")
+        policies = f"policies = {{ total = {self.total}, setup_and_bulk = {self.total} }}"
+        text = source.replace('kind = "relay"\n', f'kind = "relay"\n{policies}\n')
+        admission = f'\n[admission]\npolicy = "{self.policy}"\nconnections = {self.connections}\n'
+        head, mark, rest = text.partition("[[node]]")
+        return head + admission.lstrip() + "\n" + mark + rest
+
+
+def source_of(topology: str) -> str:
+    """The text of a topology, by name or path. ``TopologyInvalid`` when there is none."""
+    load_topology(topology)
+    if topology in built_in():
+        return (resources.files("warifu.stack") / "topologies" / f"{topology}.toml").read_text("utf-8")
+    return Path(topology).read_text("utf-8")
+
+
 @asynccontextmanager
-async def own_stack(topology: str, say: Say = lambda _: None) -> AsyncIterator[Stack]:
+async def own_stack(topology: str, say: Say = lambda _: None, limited: Limited | None = None) -> AsyncIterator[Stack]:
     """Start a stack in a temporary folder, and end it. It does not outlive this process.
 
     Args:
         topology: by name or path.
         say: told how far it is.
+        limited: limits to run it with.
 
     Raises:
         WarifuError: why it did not start.
     """
     with tempfile.TemporaryDirectory(prefix="warifu-lab-") as folder:
         home = Home(Path(folder) / "home")
+        if limited is not None:
+            changed = Path(folder) / "limited.toml"
+            changed.write_text(limited.topology(source_of(topology)), "utf-8")
+            topology = str(changed)
         say("starting the stack")
         process = await asyncio.to_thread(control.start, home, topology, leashed=True, progress=say)
         try:
@@ -90,8 +127,8 @@ class Prepared(msgspec.Struct, frozen=True):
     counters: Counters
     box: CardBox
     cards: tuple[LabCard, ...]
-    spare_residents: tuple[tuple[str, str], ...]
-    """Residents (id, municipality) whose cards nobody works on: for the traffic beside ours."""
+    spare: tuple[Resident, ...]
+    """Residents whose cards nobody works on: for the traffic beside ours."""
 
 
 @asynccontextmanager
@@ -117,18 +154,16 @@ async def prepared(
         places=tuple(place for place in MUNICIPALITIES if place.code in codes),
         now_ms=now_ms,
     )
-    people: list[tuple[LabCard, str]] = []
+    people: list[tuple[LabCard, Resident]] = []
     await load(stack.own.database_url, wanted, lambda batch: people.extend((
-        LabCard(Blank(one.card.card_id, one.card.write_id), one.card.municipality), one.resident.resident_id
+        LabCard(Blank(one.card.card_id, one.card.write_id), one.card.municipality), one.resident
     ) for one in batch))  # fmt: skip
     mine, rest = people[:cards], people[cards:]
     box = CardBox()
-    async with AsyncExitStack() as resources:
+    async with AsyncExitStack() as opened:
         async with CardMaker(stack.home, stack.own.topology) as maker:
             await maker.make([card.blank for card, _ in mine], box, lambda done: say(f"{done:,} of {cards:,} cards"))
         cards_made = tuple(card for card, _ in mine)
         counters = Counters(stack.home, stack.own, box, Shelf(list(cards_made)), meter)
-        await resources.enter_async_context(counters)
-        yield Prepared(
-            stack, counters, box, cards_made, tuple((resident, card.municipality) for card, resident in rest)
-        )
+        await opened.enter_async_context(counters)
+        yield Prepared(stack, counters, box, cards_made, tuple(resident for _, resident in rest))
