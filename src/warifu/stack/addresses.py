@@ -82,6 +82,16 @@ def assign(topology: Topology, home: Home) -> Addresses:
     return Addresses(ports)
 
 
+def with_one_more(addresses: Addresses, name: str, home: Home) -> Addresses:
+    """The same with a free port for a node that joins a running stack."""
+    ports = dict(addresses.ports)
+    ports[name] = _choose(ports)
+    path = home.run / "ports.json"
+    with disk_errors(path):
+        write_file(path, msgspec.json.encode(ports))
+    return Addresses(ports)
+
+
 def http_name(node: str) -> str:
     """Under which a node's HTTP face has its port."""
     return f"{node}/http"

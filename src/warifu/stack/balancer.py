@@ -11,23 +11,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 from warifu.contract.health import Health, Part
+from warifu.kernel.errors import Unavailable
 from warifu.stack.addresses import HOST, Address
 from warifu.stack.errors import BalancerInvalid, ProgramMissing, disk_errors
-from warifu.stack.home import write_file
+from warifu.stack.home import short_path, write_file
 from warifu.stack.keeper import Probe
 from warifu.stack.processes import ProcessSpec
 from warifu.stack.topology import Balancer
 
 CHECK_EVERY_MS = 500
 CHECK_WITHIN_S = 10.0
-MAX_CONNECTIONS = 2000
+MAX_CONNECTIONS = 4000
+MAX_CONNECTIONS_EACH = 1000
+"""To one node, a little less than it holds itself; those beyond wait a moment here, first come, first served."""
 ADMIN_SOCKET = "haproxy.sock"
 """In the run folder, which is HAProxy's working folder: the name stays short, whatever WARIFU_HOME is."""
 _MAX_QUESTION_BYTES = 64
+_END = "."
+"""After the name in a question; a new line could not be said through the admin socket."""
 _QUESTION_WITHIN_S = 2.0
 
+_BACKEND = "nodes"
+_ANSWER_WITHIN_S = 5.0
+_AGAIN_S = 0.1
+
 Judge = Callable[[str], bool]
-"""Whether the node of this name does its work now."""
+"""Whether the node of this name does its work now, or whether it is being drained."""
 
 
 def find_program(balancer: Balancer) -> str | None:
@@ -48,10 +57,6 @@ def configuration(listen: Address, servers: dict[str, Address], agent: Address) 
         servers: the nodes behind it, by name.
         agent: where the agent says who does its work.
     """
-    checks = (
-        f"check inter {CHECK_EVERY_MS}ms fall 2 rise 1 on-marked-down shutdown-sessions "
-        f"agent-check agent-inter {CHECK_EVERY_MS}ms agent-addr {agent.host} agent-port {agent.port}"
-    )
     lines = [
         "global",
         f"    maxconn {MAX_CONNECTIONS}",
@@ -61,6 +66,7 @@ def configuration(listen: Address, servers: dict[str, Address], agent: Address) 
         "defaults",
         "    mode tcp",
         "    timeout connect 2s",
+        "    timeout queue 5s",
         "    timeout client 10m",
         "    timeout server 10m",
         "    retries 3",
@@ -73,10 +79,84 @@ def configuration(listen: Address, servers: dict[str, Address], agent: Address) 
         "backend nodes",
         "    balance leastconn",
         "    option tcp-check",
-        f"    default-server {checks}",
-        *(f'    server {name} {address} agent-send "{name}\\n"' for name, address in servers.items()),
+        *(f"    {_server(name, address, agent)}" for name, address in servers.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _server(name: str, address: Address, agent: Address) -> str:
+    """A server's line: the same in the file and through the admin socket."""
+    return (
+        f"server {name} {address} maxconn {MAX_CONNECTIONS_EACH} "
+        f"check inter {CHECK_EVERY_MS}ms fall 2 rise 1 on-marked-down shutdown-sessions "
+        f"agent-check agent-inter {CHECK_EVERY_MS}ms agent-addr {agent.host} agent-port {agent.port} "
+        f"agent-send {name}{_END}"
+    )
+
+
+class Runtime:
+    """HAProxy's admin socket: servers come and go while connections are open.
+
+    Args:
+        run: HAProxy's working folder.
+        agent: where the agent says who does its work.
+    """
+
+    def __init__(self, run: Path, agent: Address) -> None:
+        self._run = run
+        self._agent = agent
+
+    async def add(self, name: str, address: Address) -> None:
+        """One more server; it gets connections once it is found to do its work."""
+        line = _server(name, address, self._agent).removeprefix(f"server {name} ")
+        await self._tell(f"add server {_BACKEND}/{name} {line}", "New server registered.")
+        for what in ("health", "agent", "server"):
+            await self._tell(f"enable {what} {_BACKEND}/{name}")
+
+    async def drain(self, name: str) -> None:
+        """No new connections; those that are open stay."""
+        await self._tell(f"set server {_BACKEND}/{name} state drain")
+
+    async def ready(self, name: str) -> None:
+        """In rotation again, when it does its work."""
+        await self._tell(f"set server {_BACKEND}/{name} state ready")
+
+    async def remove(self, name: str) -> None:
+        """Forget a server without connections."""
+        await self._tell(f"set server {_BACKEND}/{name} state maint")
+        await self._tell(f"shutdown sessions server {_BACKEND}/{name}")
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            # Sessions end a moment after they were told to; until then it is not deleted.
+            while "deleted" not in await self._ask(f"del server {_BACKEND}/{name}"):  # noqa: ASYNC110 - another program
+                await asyncio.sleep(_AGAIN_S)
+
+    async def connections(self, name: str) -> int:
+        """Open now."""
+        rows = (await self._ask("show stat")).splitlines()
+        places = {word: number for number, word in enumerate(rows[0].removeprefix("# ").split(","))}
+        for row in rows[1:]:
+            cells = row.split(",")
+            if cells[:2] == [_BACKEND, name]:
+                return int(cells[places["scur"]])
+        return 0
+
+    async def _tell(self, command: str, expected: str = "") -> None:
+        answer = (await self._ask(command)).strip()
+        if answer != expected:
+            raise BalancerInvalid(f"HAProxy does not take {command.partition(' 127')[0]!r}: {answer[:200]}")
+
+    async def _ask(self, command: str) -> str:
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                with short_path(self._run) as folder:
+                    reader, writer = await asyncio.open_unix_connection(f"{folder}/{ADMIN_SOCKET}")
+                try:
+                    writer.write(command.encode() + b"\n")
+                    return (await reader.read()).decode(errors="replace")
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            raise Unavailable(f"HAProxy does not answer: {type(error).__name__}") from error
 
 
 async def write_configuration(program: str, run: Path, text: str) -> Path:
@@ -100,16 +180,22 @@ def spec(program: str, run: Path) -> ProcessSpec:
     return ProcessSpec(name="haproxy", argv=(program, "-db", "-f", "haproxy.cfg"), cwd=run)
 
 
-async def serve_agent(judge: Judge) -> asyncio.Server:
-    """Answer HAProxy's questions: a node's name and a newline, answered by ``up`` or ``down``."""
+async def serve_agent(judge: Judge, draining: Judge = lambda _: False) -> asyncio.Server:
+    """Answer HAProxy's questions: a node's name and a full stop, answered by ``up``, ``drain`` or ``down``.
+
+    Args:
+        judge: whether a node does its work.
+        draining: whether it is to get no new connections, although it does.
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_QUESTION_WITHIN_S):
-                name = (await reader.readline())[:_MAX_QUESTION_BYTES].decode("ascii", "replace").strip()
-                writer.write(b"ready up\n" if judge(name) else b"down\n")
+                name = (await reader.readuntil(_END.encode())).decode("ascii", "replace").removesuffix(_END)
+                word = "drain" if draining(name) else "ready up" if judge(name) else "down"
+                writer.write(word.encode() + b"\n")
                 await writer.drain()
-        except (TimeoutError, ConnectionError, ValueError):
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # HAProxy asks again
         finally:
             writer.close()

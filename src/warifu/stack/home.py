@@ -136,6 +136,19 @@ def default_home() -> Home:
     return Home(Path(data) / "warifu")
 
 
+@contextmanager
+def short_path(folder: Path) -> Iterator[str]:
+    """A name of a folder that is short enough for a Unix socket in it (108 bytes), whatever WARIFU_HOME is."""
+    if not sys.platform.startswith("linux"):
+        yield str(folder)
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
 def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace a file so that a reader (or a crash) sees the old content or the new, never half of one."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -57,13 +57,14 @@ def tls_of(home: Home, name: str) -> NodeTls:
 
 
 def destinations(topology: Topology, book: Mapping[str, tuple[Address, ...]]) -> dict[str, Destination]:
-    """What ``NetTransport`` needs to call every node and service."""
+    """What ``NetTransport`` needs to call every node and service; the balanced service by any node of its kind."""
     found = {}
     for name, addresses in book.items():
         serving = topology.serving(name)
         found[name] = Destination(
             addresses=tuple((one.host, one.port) for one in addresses),
             accepted=frozenset(node.name for node in serving) or frozenset({name}),
+            accepted_kind=serving[0].kind if serving and name == topology.balancer.service else "",
             affinity=AFFINITY.get(serving[0].kind, "none") if serving else "none",
         )
     return found

@@ -1,7 +1,8 @@
 """The program that every node runs in: ``python -m warifu.stack.node NAME --home DIR``.
 
 SIGTERM ends it gracefully: no new connections, what is in hand is finished, then the timers end. Exit status 0 after
-that; 78 when starting it again would not help; 1 otherwise, with one line on stderr.
+that; 78 when starting it again would not help; 1 otherwise, with one line on stderr. SIGUSR1 asks every caller to
+connect anew, so that a balancer can spread them.
 """
 
 import argparse
@@ -63,6 +64,7 @@ async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, e
         with _taken(own.name, listen):
             server = await serve(handle, listen.host, listen.port, tls_of(home, own.name), log=log)
         edge = await _serve_edge(home, own, node, log)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, server.let_go)
         log.info("node.serving", port=listen.port)
         try:
             await ending.wait()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -14,7 +15,7 @@ import msgspec
 
 from warifu.adapters.store.migrate import migrate
 from warifu.contract.health import Health
-from warifu.stack import addresses, balancer, config, keys, links, postgres, status
+from warifu.stack import addresses, balancer, config, keys, links, orders, postgres, rotation, status
 from warifu.stack.errors import DiskFull, StartFailed, error_line, first_error
 from warifu.stack.home import Home, write_file
 from warifu.stack.keeper import Keeper, Probe, Report
@@ -76,6 +77,11 @@ class Supervisor:
         self._external_database: status.MemberStatus | None = None
         self._resources = contextlib.AsyncExitStack()
         self._published: bytes = b""
+        self._group: asyncio.TaskGroup | None = None
+        self._database_url = ""
+        self._program: str | None = None
+        self._agent: addresses.Address | None = None
+        self._rotation = rotation.Rotation(self, None)
 
     # ---- from outside --------------------------------------------------------------------------------------------
 
@@ -129,6 +135,7 @@ class Supervisor:
                 self._log.event("start.abandoned", error=error_line(first_error(error)))
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
         program = balancer.find_program(self._topology.balancer)
         self._addresses = addresses.assign(self._topology, self._home)
         self._report("start.certificates", "certificates")
@@ -137,7 +144,9 @@ class Supervisor:
         url = await self._start_database(group)
         self._report("start.schema", "schema")
         await self._parts.migrate(url, lambda line: self._log.event("schema.applied", text=line))
-        config.write(self._home, self._topology, self._addresses, url, balanced=program is not None)
+        self._database_url = url
+        self._program = program
+        self._write_configuration()
         await self._start_balancer(group, program)
         self._report("start.keys", "HSM keys")
         await self._parts.make_keys(self._home, self._topology)
@@ -149,6 +158,7 @@ class Supervisor:
         for node in self._topology.node:
             self._keep(group, node.kind, self._parts.program(self._home, node), probes[node.name])
         await self._all_healthy()
+        await self._resources.enter_async_context(orders.serving(self._home, self._obey))
 
     async def _start_database(self, group: asyncio.TaskGroup) -> str:
         """The URL of a database that answers."""
@@ -174,14 +184,13 @@ class Supervisor:
         if program is None:
             self._balancer = f"none: each cs balances over the nodes of {service} itself"
             return
-        agent = await balancer.serve_agent(self._does_its_work)
+        agent = await balancer.serve_agent(self.does_its_work, lambda name: name in self._rotation.draining)
         self._resources.callback(agent.close)
         host, port = agent.sockets[0].getsockname()[:2]
-        servers = {node.name: self._addresses.of(node.name) for node in self._topology.serving(service)}
+        self._agent = addresses.Address(host, port)
+        self._rotation = rotation.Rotation(self, balancer.Runtime(self._home.run, self._agent))
+        await self.settled()
         listen = self._addresses.of(addresses.BALANCER)
-        text = balancer.configuration(listen, servers, addresses.Address(host, port))
-        await balancer.write_configuration(program, self._home.run, text)
-        self._balancer = f"HAProxy on {listen} before {', '.join(servers)}"
         self._keep(group, "balancer", balancer.spec(program, self._home.run), balancer.probe(listen))
 
     def _keep(self, group: asyncio.TaskGroup, kind: str, spec: ProcessSpec, probe: Probe) -> Keeper:
@@ -216,9 +225,85 @@ class Supervisor:
                 raise DiskFull(f"no space left for {keeper.spec.name} in {self._home.root}: free some") from error
             raise
 
-    def _does_its_work(self, name: str) -> bool:
+    def _write_configuration(self) -> None:
+        """The file of every node."""
+        balanced = self._program is not None
+        config.write(self._home, self._topology, self._addresses, self._database_url, balanced=balanced)
+
+    # ---- the rotation (``rotation.Members``) ---------------------------------------------------------------------
+
+    async def _obey(self, order: orders.Order, say: orders.Say) -> orders.Done:
+        self._report(f"relay.{order.verb}", f"{order.verb} {order.name}".strip())
+        done = await self._rotation.obey(order, say)
+        self._publish()
+        self._report(f"relay.{order.verb}.done", f"{done.name}: in rotation are {', '.join(done.rotation)}")
+        return done
+
+    def serving(self) -> tuple[Node, ...]:
+        """The nodes of the balanced service."""
+        return self._topology.serving(self._topology.balancer.service)
+
+    def address(self, name: str) -> addresses.Address:
+        """Where a node listens."""
+        return self._addresses.of(name)
+
+    def does_its_work(self, name: str) -> bool:
+        """Whether the last health answer of a node was good."""
         keeper = self._keepers.get(name)
         return keeper is not None and keeper.healthy
+
+    def let_go(self, name: str) -> None:
+        """Ask the node's callers to connect anew; one that only just starts has none."""
+        keeper = self._keepers[name]
+        if keeper.healthy and keeper.child is not None:
+            keeper.child.send(signal.SIGUSR1)
+
+    async def join(self, node: Node) -> None:
+        """Start a node that is new to the stack; it is gone again when it does not come up."""
+        before = self._topology
+        self._addresses = addresses.with_one_more(self._addresses, node.name, self._home)
+        self._topology = msgspec.structs.replace(before, node=(*before.node, node))
+        try:
+            await asyncio.to_thread(self._parts.certify, self._home, self._topology)
+            self._write_configuration()
+            await self._parts.make_keys(self._home, self._topology)
+            await self._healthy(await self._keep_node(node))
+        except BaseException:
+            await self.leave(node.name)
+            raise
+
+    async def restart(self, name: str) -> None:
+        """End a node in order and start it anew."""
+        node = next(node for node in self._topology.node if node.name == name)
+        await self._keepers[name].stop()
+        await self._healthy(await self._keep_node(node))
+
+    async def leave(self, name: str) -> None:
+        """End a node in order and forget it."""
+        keeper = self._keepers.pop(name, None)
+        if keeper is not None:
+            await keeper.stop()
+        kept = tuple(node for node in self._topology.node if node.name != name)
+        self._topology = msgspec.structs.replace(self._topology, node=kept)
+        self._write_configuration()
+
+    async def settled(self) -> None:
+        """Write HAProxy's configuration with the nodes that are in rotation: it is read when HAProxy starts anew."""
+        if self._agent is None or self._program is None:
+            return
+        servers = {node.name: self._addresses.of(node.name) for node in self.serving()}
+        listen = self._addresses.of(addresses.BALANCER)
+        text = balancer.configuration(listen, servers, self._agent)
+        await balancer.write_configuration(self._program, self._home.run, text)
+        self._balancer = f"HAProxy on {listen} before {', '.join(servers)}"
+
+    async def _keep_node(self, node: Node) -> Keeper:
+        """A keeper for one node that joins a stack which runs already."""
+        if self._group is None:
+            raise StartFailed("the stack does not run")
+        alone = msgspec.structs.replace(self._topology, node=(node,))
+        probes = await self._resources.enter_async_context(self._parts.probing(self._home, alone, self._addresses))
+        return self._keep(self._group, node.kind, self._parts.program(self._home, node), probes[node.name])
 
     # ---- ending --------------------------------------------------------------------------------------------------
 

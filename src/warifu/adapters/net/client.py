@@ -15,6 +15,7 @@ from warifu.adapters.net import codec
 from warifu.adapters.net.frames import GOAWAY, PING, REPLY, REQUEST, Frame, FrameConnection, FrameError
 from warifu.adapters.net.limits import Limits
 from warifu.adapters.net.tls import DOMAIN, NodeTls, client_context, node_name
+from warifu.contract.callers import is_kind
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import DeadlinePassed, Fault, Malformed, NotAllowed, Unavailable, Unreachable, WarifuError
 
@@ -32,6 +33,8 @@ class Destination(Struct, frozen=True, kw_only=True):
     """Host and port; several share the load, and one that refuses is passed over for a while."""
     accepted: frozenset[str]
     """Names the server's certificate may carry: behind a TCP balancer those of every node it leads to."""
+    accepted_kind: str = ""
+    """Any node of this kind will do too: behind a balancer nodes come that were not there when this one began."""
     connections: int = 2
     """Kept to each address."""
     affinity: Affinity = "none"
@@ -276,7 +279,7 @@ class _Route:
             slot.connecting = loop.create_task(self._connect(slot))
 
     async def _connect(self, slot: _Slot) -> None:
-        connection = _Kept(self, self._limits, self._destination.accepted)
+        connection = _Kept(self, self._limits, self._destination)
         try:
             async with asyncio.timeout(self._limits.connect_ms / 1000):
                 await self._open(connection, slot.place.address)
@@ -307,13 +310,13 @@ class _Route:
 class _Kept(FrameConnection):
     """The client's end of a connection."""
 
-    def __init__(self, route: _Route, limits: Limits, accepted: frozenset[str]) -> None:
+    def __init__(self, route: _Route, limits: Limits, destination: Destination) -> None:
         super().__init__(limits)
         self.peer = ""
         self.greeted: asyncio.Future[None] = self._loop.create_future()
         self.gone = False
         self._route = route
-        self._accepted = accepted
+        self._destination = destination
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._forsaken: set[int] = set()
         self._last_id = 0
@@ -359,7 +362,8 @@ class _Kept(FrameConnection):
         except NotAllowed as error:
             self.abort(str(error))
             return
-        if self.peer not in self._accepted:
+        known = self._destination
+        if self.peer not in known.accepted and not is_kind(self.peer, known.accepted_kind):
             self.abort(f"the server is {self.peer}")
 
     def on_frame(self, frame: Frame) -> None:

@@ -71,12 +71,16 @@ class NetServer:
         """Requests being handled now."""
         return len(self._handling)
 
+    def let_go(self) -> None:
+        """Ask every client to finish what is in flight and to connect anew: elsewhere, if a balancer says so."""
+        for connection in self._connections:
+            connection.send(GOAWAY, 0)
+
     async def stop(self, grace_s: float = 10.0) -> None:
         """Take no new connections, ask clients to go, finish what is in flight; after the grace, end it."""
         if self._listener is not None:
             self._listener.close()
-        for connection in self._connections:
-            connection.send(GOAWAY, 0)
+        self.let_go()
         try:
             async with asyncio.timeout(grace_s):
                 await self._drained()

@@ -1,0 +1,154 @@
+"""Which relays are in rotation: add, drain and replace them while counters are open (F13, F14).
+
+Nothing that is under way is lost: a node that leaves gets no new connections, its callers are asked to connect anew and
+finish what they have in flight, and only then it ends. What breaks all the same is sent again by the CS, under its key.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from warifu.kernel.errors import NotAllowed, NotFound
+from warifu.stack.addresses import Address
+from warifu.stack.balancer import Runtime
+from warifu.stack.orders import Done, Order, Say
+from warifu.stack.topology import Node
+
+EMPTY_WITHIN_S: Final = 15.0
+"""How long callers may take to leave; the longest message has ended by then, or is sent again."""
+BACK_WITHIN_S: Final = 2.5
+"""Without a balancer each caller looks for itself whether a node is back, at least so often (``net.limits``)."""
+_LOOK_EVERY_S: Final = 0.05
+
+
+class Members(Protocol):
+    """What the supervisor does for the rotation."""
+
+    def serving(self) -> tuple[Node, ...]:
+        """The nodes of the balanced service, whether or not they do their work."""
+
+    def does_its_work(self, name: str) -> bool:
+        """Whether this node does."""
+
+    def address(self, name: str) -> Address:
+        """Where it listens."""
+
+    def let_go(self, name: str) -> None:
+        """Ask the node's callers to connect anew."""
+
+    async def join(self, node: Node) -> None:
+        """Start a node that is new to the stack; returns when it does its work."""
+
+    async def restart(self, name: str) -> None:
+        """End a node in order and start it anew; returns when it does its work."""
+
+    async def leave(self, name: str) -> None:
+        """End a node in order and forget it."""
+
+    async def settled(self) -> None:
+        """Write down who is in rotation, for a balancer that starts anew."""
+
+
+class Rotation:
+    """Carries out orders, one after another.
+
+    Args:
+        members: the supervisor.
+        runtime: HAProxy's admin socket; None without a balancer.
+    """
+
+    def __init__(self, members: Members, runtime: Runtime | None) -> None:
+        self._members = members
+        self._runtime = runtime
+        self._one_at_a_time = asyncio.Lock()
+        self.draining: set[str] = set()
+        """For the agent: HAProxy is told again with each of its questions."""
+
+    async def obey(self, order: Order, say: Say) -> Done:
+        """Carry an order out.
+
+        Raises:
+            NotFound: no such relay.
+            NotAllowed: no other relay does its work, or there is no balancer that could lead to a new one.
+        """
+        verbs: dict[str, Callable[[str, Say], Awaitable[Done]]]
+        verbs = {"add": self._add, "drain": self._drain, "replace": self._replace}
+        began = time.monotonic()
+        async with self._one_at_a_time:
+            done = await verbs[order.verb](order.name, say)
+        return msgspec.structs.replace(done, rotation=self._names(), seconds=round(time.monotonic() - began, 3))
+
+    async def _add(self, name: str, say: Say) -> Done:
+        if self._runtime is None:
+            raise NotAllowed("no balancer runs: a new relay would be reached by nobody; set balancer.kind to 'haproxy'")
+        model = self._members.serving()[0]
+        name = name or _free_name(model.kind, self._names())
+        if name.partition("-")[0] != model.kind or name in self._names():
+            raise NotAllowed(f"{name!r}: a new node is called {model.kind}-… and no other is")
+        node = msgspec.structs.replace(model, name=name, service=model.service_name, port=0)
+        say(f"starting {name}")
+        await self._members.join(node)
+        await self._runtime.add(name, self._members.address(name))
+        await self._members.settled()
+        say("spreading connections")
+        self._spread(name)
+        return Done(name, (), "until the next `warifu up`: the topology file does not know it")
+
+    async def _drain(self, name: str, say: Say) -> Done:
+        self._require(name)
+        await self._empty(name, say)
+        say(f"ending {name}")
+        await self._members.leave(name)
+        if self._runtime is not None:
+            await self._runtime.remove(name)
+        self.draining.discard(name)
+        await self._members.settled()
+        return Done(name, (), "until the next `warifu up`: the topology file still has it")
+
+    async def _replace(self, name: str, say: Say) -> Done:
+        self._require(name)
+        await self._empty(name, say)
+        say(f"ending {name} and starting it anew")
+        await self._members.restart(name)
+        self.draining.discard(name)
+        if self._runtime is None:
+            say("waiting until callers have come back")
+            await asyncio.sleep(BACK_WITHIN_S)
+        else:
+            await self._runtime.ready(name)
+            self._spread(name)
+        return Done(name, ())
+
+    def _require(self, name: str) -> None:
+        if name not in self._names():
+            raise NotFound(f"{name!r} is not in rotation: {', '.join(self._names())} are")
+        if not any(self._members.does_its_work(other) for other in self._names() if other != name):
+            raise NotAllowed(f"no relay but {name} does its work: add one first")
+
+    async def _empty(self, name: str, say: Say) -> None:
+        """Until nobody is connected to it, or in time; without a balancer its end asks callers to go."""
+        if self._runtime is None:
+            return
+        say(f"draining {name}")
+        self.draining.add(name)
+        await self._runtime.drain(name)
+        self._members.let_go(name)
+        deadline = time.monotonic() + EMPTY_WITHIN_S
+        while await self._runtime.connections(name) and time.monotonic() < deadline:  # noqa: ASYNC110 - another program
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _spread(self, newcomer: str) -> None:
+        """Connections stay where they are until they are made anew: callers of the others are asked to."""
+        for other in self._names():
+            if other != newcomer:
+                self._members.let_go(other)
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(node.name for node in self._members.serving())
+
+
+def _free_name(kind: str, taken: tuple[str, ...]) -> str:
+    return next(f"{kind}-{number}" for number in range(1, len(taken) + 2) if f"{kind}-{number}" not in taken)
