@@ -139,6 +139,8 @@ class Authorities(Answer, frozen=True, kw_only=True):
     """CA certificates of one kind, newest generation last (DER)."""
 
     certificates: tuple[bytes, ...]
+    generations: tuple[int, ...] = ()
+    """Their numbers, in the same order."""
 
 
 class AskAuthorities(Request, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from warifu.contract.authority import PublishList, RevocationList
+from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import CaGeneration, ListRevision, PublishedList, Revocation
 from warifu.domain.pki.lint_lists import lint_entries, lint_list
 from warifu.domain.pki.names import point_of
@@ -29,6 +30,7 @@ REVISIONS: Final = 5_000
 """More than there are municipalities."""
 _DIGEST_INFO: Final = bytes.fromhex("3031300d060960864801650304020105000420")
 """DER of DigestInfo for SHA-256 (RFC 8017 section 9.2), before the digest."""
+_NUMBER_DIGITS: Final = 12
 
 
 class Lists:
@@ -50,7 +52,7 @@ class Lists:
         """
         if request.municipality:
             point_of(request.municipality)
-        generation = await self._generation(request)
+        generation = await generation_of(self.signer, request.ca, request.generation)
         key = (request.ca, generation.generation, request.municipality)
         async with self._building.setdefault(key, asyncio.Lock()):
             published = await self._newest(call, request, generation)
@@ -60,14 +62,6 @@ class Lists:
             if not der:
                 raise Stale("the list was replaced meanwhile")
         return RevocationList(number=published.number, generation=published.generation, der=der)
-
-    async def _generation(self, request: PublishList) -> CaGeneration:
-        if not request.generation:
-            return await self.signer.newest(request.ca)
-        for each in await self.signer.generations(request.ca):
-            if each.generation == request.generation:
-                return each
-        raise NotFound(f"generation {request.generation} of the {request.ca} authority")
 
     async def _newest(self, call: Call, request: PublishList, generation: CaGeneration) -> PublishedList:
         key = (request.ca, generation.generation, request.municipality)
@@ -158,7 +152,14 @@ class Lists:
                 await self.shelf.remove(name)
 
 
-_NUMBER_DIGITS: Final = 12
+async def generation_of(signer: Signer, ca: CertificateKind, number: int) -> CaGeneration:
+    """A generation of a CA's key by its number; 0 is the newest. ``NotFound`` when there is none."""
+    if not number:
+        return await signer.newest(ca)
+    for each in await signer.generations(ca):
+        if each.generation == number:
+            return each
+    raise NotFound(f"generation {number} of the {ca} authority")
 
 
 def _name(request: PublishList, generation: CaGeneration, number: int, token: bytes) -> str:

@@ -48,7 +48,7 @@ from warifu.kernel.errors import NotAllowed, Stale
 from warifu.nodes.authority.applet import CARD_MASTER, AppletService
 from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
-from warifu.nodes.authority.lists import Lists
+from warifu.nodes.authority.lists import Lists, generation_of
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.authority.statuses import StatusService
 from warifu.nodes.base import Call, KeepingNode, World, expect
@@ -210,7 +210,10 @@ class Authority(WithHsm, KeepingNode):
         """The trust anchors of one CA."""
         request = expect(call.request, AskAuthorities)
         generations = await self.signer.generations(request.ca)
-        return Authorities(certificates=tuple(each.der for each in generations))
+        return Authorities(
+            certificates=tuple(each.der for each in generations),
+            generations=tuple(each.generation for each in generations),
+        )
 
     async def publish(self, call: Call) -> RevocationList:
         """A current list."""
@@ -222,7 +225,7 @@ class Authority(WithHsm, KeepingNode):
         earlier = await self.answered(call, ResponderCertificate)
         if earlier is not None:
             return earlier
-        generation = await self.signer.newest(request.ca)
+        generation = await generation_of(self.signer, request.ca, request.generation)
         now_ms = call.now_ms // 1000 * 1000
         content = ResponderContent(
             serial=await self.signer.next_serial(request.ca),
