@@ -19,6 +19,7 @@ Rate = Callable[[float], Awaitable[float]]
 PARTS: Final[tuple[tuple[str, str], ...]] = (
     ("warifu.lab.bench_pki_keys", "bench_key_pairs"),
     ("warifu.lab.bench_pki_status", "bench_lists"),
+    ("warifu.lab.bench_pki_status", "bench_ocsp"),
 )
 """Module and function."""
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -36,8 +37,9 @@ from warifu.adapters.shelf import MemoryShelf
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.pki import ocsp
 from warifu.domain.pki.profile import FIRST_SERIAL, Profile
+from warifu.domain.pki.profile import Authority as Issuer
 from warifu.kernel.errors import Fault, Unavailable
-from warifu.lab.bench_pki import interleaved
+from warifu.lab.bench_pki import Rate, interleaved
 from warifu.lab.database import scratch_database
 from warifu.lab.pki_rig import CORES, DeviceKind, Quiet, authority_rig, device
 from warifu.nodes.authority import node as authority
@@ -46,6 +48,10 @@ from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.responder import Responder
 from warifu.ports.hsm import Sign
 
+_LIMITS: Final[dict[DeviceKind, str]] = {
+    "software": "by the library",
+    "softhsm": "by worker processes of the device asked back to back",
+}
 CERTIFICATES: Final = 10_000
 PLACES: Final = 50
 WARM_S: Final = 1.0
@@ -88,9 +94,7 @@ async def serve(url: str, folder: Path, kind: DeviceKind, name: str) -> None:
     async with AsyncExitStack() as stack:
         rig = await stack.enter_async_context(authority_rig(url, config, workers=1))
         transport = LocalTransport({"authority": lambda envelope, _peer: rig.handle(envelope)}, name, Quiet())
-        register = await stack.enter_async_context(
-            open_postgres(url, authority.Authority.KIND, authority.RECORDS)
-        )
+        register = await stack.enter_async_context(open_postgres(url, authority.Authority.KIND, authority.RECORDS))
         world = World(name=name, transport=transport, clock=SystemClock(), entropy=SystemEntropy(), log=Quiet())
         pool = HsmPool(ProcessHsmFactory(config), f"{name}/hsm", CORES)
         node = Responder(world, register, pool, Profile(), MemoryShelf())
@@ -106,7 +110,7 @@ async def serve(url: str, folder: Path, kind: DeviceKind, name: str) -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-def _plain(issuer: ocsp.Authority) -> bytes:
+def _plain(issuer: Issuer) -> bytes:
     return ocsp.request([ocsp.cert_id(issuer, _FIRST)])
 
 
@@ -204,12 +208,15 @@ async def signing_alone(slice_s: float) -> float:
 
 
 @asynccontextmanager
-async def device_alone(folder: Path, kind: DeviceKind) -> AsyncIterator[HsmPool]:
-    """As many workers of the device as there are cores, asked back to back."""
+async def _limit(folder: Path, kind: DeviceKind) -> AsyncIterator[Rate]:
+    """Signing alone: by the library, or by as many workers of the device as there are cores, asked back to back."""
+    if kind == "software":
+        yield signing_alone
+        return
     pool = HsmPool(ProcessHsmFactory(device(folder, kind)), "raw/hsm", CORES)
     running = asyncio.create_task(pool.run())
     try:
-        yield pool
+        yield lambda slice_s: _signed(pool, "jpki-ca-signature-1", slice_s)
     finally:
         running.cancel()
 
@@ -234,21 +241,10 @@ async def nginx(folder: Path, body: bytes) -> AsyncIterator[str]:
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise Unavailable("nginx is missing: apt-get install nginx-light")
-    folder.mkdir()
-    folder.chmod(0o755)
-    (folder / "answer.der").write_bytes(body)
-    path = folder / "socket.port"
     port = _free_port()
-    temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    (folder / "nginx.conf").write_text(
-        f"{'user root;' if os.geteuid() == 0 else ''} worker_processes {CORES}; pid {folder}/pid; error_log stderr crit;"
-        f"daemon off; events {{ worker_connections 1024; }} http {{ access_log off; {temporary} sendfile on;"
-        f"open_file_cache max=10; keepalive_requests 100000000; default_type application/ocsp-response;"
-        f"server {{ listen 127.0.0.1:{port}; location / {{ root {folder}; try_files /answer.der =404; }} }} }}"
-    )
-    del path
+    config = await asyncio.to_thread(_configured, folder, body, port)
     process = await asyncio.create_subprocess_exec(
-        program, "-p", str(folder), "-c", str(folder / "nginx.conf"), stderr=asyncio.subprocess.DEVNULL
+        *(program, "-p", str(folder), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
     )
     try:
         await _listens(port)
@@ -258,9 +254,28 @@ async def nginx(folder: Path, body: bytes) -> AsyncIterator[str]:
         await process.wait()
 
 
-def _free_port() -> int:
-    import socket
+def _configured(folder: Path, body: bytes, port: int) -> Path:
+    """The file and a configuration that serves it at every path."""
+    folder.parent.chmod(0o755)
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "answer.der").write_bytes(body)
+    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    lines = (
+        "user root;" if os.geteuid() == 0 else "",
+        f"worker_processes {CORES}; pid {folder}/pid; error_log stderr crit; daemon off;",
+        "events { worker_connections 1024; }",
+        "http { access_log off; sendfile on; open_file_cache max=10; keepalive_requests 100000000;",
+        *(f"{name}_temp_path {folder}/{name};" for name in names),
+        "default_type application/ocsp-response;",
+        f"server {{ listen 127.0.0.1:{port}; location / {{ root {folder}; try_files /answer.der =404; }} }} }}",
+    )
+    config = folder / "nginx.conf"
+    config.write_text("\n".join(lines))
+    return config
 
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -303,16 +318,11 @@ async def just_in_time(seconds: float, kind: DeviceKind, count: int = CORES) -> 
             urls = [f"http://127.0.0.1:{each['port']}" for each in told]
             script = _script(folder, bytes.fromhex(told[0]["template"]))
             await _rate(urls, WARM_S, script)
-            async with AsyncExitStack() as stack:
-                raw = signing_alone
-                if kind != "software":
-                    pool = await stack.enter_async_context(device_alone(folder / "device", kind))
-                    raw = lambda slice_s: _signed(pool, "jpki-ca-signature-1", slice_s)  # noqa: E731
+            async with _limit(folder / "device", kind) as raw:
                 return await interleaved(
                     f"pki.ocsp.just_in_time.{kind}",
                     "OCSP answers/s over HTTP, each with a nonce, looked up in PostgreSQL and signed",
-                    "RSA-2048 signatures alone on all cores"
-                    + ("" if kind == "software" else f", {kind} worker processes asked back to back"),
+                    "RSA-2048 signatures alone on all cores, " + _LIMITS[kind],
                     ours=lambda slice_s: _rate(urls, slice_s, script),
                     raw=raw,
                     seconds=seconds,
@@ -323,7 +333,6 @@ async def cached(seconds: float, count: int = CORES) -> dict[str, Any]:
     """Answers to one request without a nonce, each looked up anew in PostgreSQL, beside nginx and the same bytes."""
     with tempfile.TemporaryDirectory(prefix="warifu-bench-") as name, scratch_database() as url:
         folder = Path(name)
-        folder.chmod(0o755)
         async with responders(url, folder / "device", "software", count) as told:
             await _fill(url)
             path = quote(base64.b64encode(bytes.fromhex(told[0]["plain"])).decode(), safe="")

@@ -1,9 +1,11 @@
-"""The parts of ``warifu bench pki`` about status: revocation lists (``bench_pki_lists``)."""
+"""The parts of ``warifu bench pki`` about status: revocation lists (``bench_pki_lists``), OCSP (``bench_pki_ocsp``)."""
 
 from typing import Any, Final
 
+from warifu.kernel.errors import TryAgain
 from warifu.lab.bench_pki import RATIOS
 from warifu.lab.bench_pki_lists import ENTRIES, child
+from warifu.lab.bench_pki_ocsp import cached, just_in_time
 from warifu.lab.database import scratch_database
 from warifu.lab.pki_rig import DeviceKind
 
@@ -16,4 +18,19 @@ async def bench_lists(_seconds: float) -> list[dict[str, Any]]:
     for kind in DEVICES:
         with scratch_database() as url:
             rows += await child(url, kind, ENTRIES, RATIOS)
+    return rows
+
+
+async def bench_ocsp(seconds: float) -> list[dict[str, Any]]:
+    """Just in time, for each kind of device; and answers given again beside nginx."""
+    rows: list[dict[str, Any]] = []
+    for kind in DEVICES:
+        try:
+            rows.append(await just_in_time(seconds, kind))
+        except TryAgain as error:
+            rows.append({"name": f"pki.ocsp.just_in_time.{kind}", "skipped": str(error)})
+    try:
+        rows.append(await cached(seconds))
+    except TryAgain as error:
+        rows.append({"name": "pki.ocsp.cached", "skipped": str(error)})
     return rows
