@@ -7,6 +7,7 @@ from typing import Final
 
 _COUNTER = frozenset({"relay"})
 _DRIVER = frozenset({"driver"})
+_PORTAL = frozenset({"driver", "portal"})
 _FACTORY = frozenset({"issuance"})
 
 CALLERS: Final[dict[str, frozenset[str]]] = {
@@ -18,10 +19,11 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "intake.notify": frozenset({"numbering"}),
     "intake.notification": _DRIVER,
     "intake.new_form": _DRIVER,
-    "intake.apply": _DRIVER,
-    "intake.check": _DRIVER,
-    "intake.accept": _DRIVER,
-    "intake.follow": _DRIVER,
+    "intake.apply": _PORTAL,
+    "intake.check": _PORTAL,
+    "intake.accept": _PORTAL,
+    "intake.follow": _PORTAL,
+    "intake.report_loss": _PORTAL,
     "intake.photo": frozenset({"center", "issuance"}),
     "center.order": frozenset({"intake"}),
     "center.live_card": frozenset({"intake", "driver"}),
@@ -38,7 +40,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "center.close": _COUNTER,
     "center.abandon": _COUNTER,
     "center.card": frozenset({"relay", "driver"}),
-    "center.suspend": _DRIVER,
+    "center.suspend": frozenset({"driver", "intake"}),
     "center.abolish": _DRIVER,
     "center.signing_key": frozenset({"driver", "terminal"}),
     "center.resident_changed": frozenset({"registry"}),
@@ -68,7 +70,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "terminal.perform": _DRIVER,
     "terminal.change_pin": _DRIVER,
     "terminal.abandon": _DRIVER,
-    "node.health": frozenset({"supervisor", "driver", "relay", "terminal"}),
+    "node.health": frozenset({"supervisor", "driver", "relay", "terminal", "portal"}),
 }
 """Every message has its row (a test holds the table to the contract)."""
 

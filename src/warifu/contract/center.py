@@ -406,6 +406,10 @@ class LiveCard(Answer, frozen=True, kw_only=True):
     """The resident's card that is not abolished, if there is one."""
 
     card_id: str
+    application_id: str = ""
+    """On which it was ordered."""
+    state: str = ""
+    """A ``CardState``; empty without a card."""
 
 
 class AskLiveCard(Request, frozen=True, kw_only=True):

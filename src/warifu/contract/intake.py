@@ -1,11 +1,12 @@
 """Application intake (交付申請受付) and notification cards (通知カード)."""
 
+import datetime
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from warifu.contract.message import Answer, Request
-from warifu.contract.values import ApplicationId, Municipality, Purpose, ResidentId
+from warifu.contract.values import ApplicationId, CardState, Municipality, Purpose, ResidentId
 
 ReissueReason = Literal["lost", "damaged", "expired", "returned", "other"]
 """Why another card is asked for (個人番号カードの再交付の事由)."""
@@ -46,6 +47,8 @@ class Followed(Answer, frozen=True, kw_only=True):
     state: ApplicationState
     findings: tuple[str, ...] = ()
     """Codes of what is wrong with it, for a rejected one."""
+    card_state: str = ""
+    """A ``CardState``, once the card is ordered and as long as it lives; told by ``intake.follow`` alone."""
 
 
 class Apply(Request, frozen=True, kw_only=True):
@@ -102,6 +105,23 @@ class FollowApplication(Request, frozen=True, kw_only=True):
     CHANGES: ClassVar[bool] = False
 
     application_id: ApplicationId
+
+
+class LossReported(Answer, frozen=True, kw_only=True):
+    """The card serves nobody from now on."""
+
+    card_state: CardState
+
+
+class ReportLoss(Request, frozen=True, kw_only=True):
+    """The holder reports a loss on the portal (一時停止): the card is suspended at once, its certificates are held."""
+
+    NAME: ClassVar[str] = "intake.report_loss"
+    ANSWER: ClassVar[type[Answer]] = LossReported
+
+    application_id: ApplicationId
+    """On the form, the delivery notice and the receipt."""
+    birth_date: datetime.date
 
 
 class ApplicationPhoto(Answer, frozen=True, kw_only=True):

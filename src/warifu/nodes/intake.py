@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from warifu.contract.center import AskLiveCard, LiveCard
+from warifu.contract.center import AskLiveCard, CardView, LiveCard, SuspendCard
 from warifu.contract.intake import (
     AcceptApplication,
     ApplicationPhoto,
@@ -13,22 +13,24 @@ from warifu.contract.intake import (
     CheckApplication,
     FollowApplication,
     Followed,
+    LossReported,
     NewForm,
     Notification,
     Notify,
+    ReportLoss,
 )
 from warifu.contract.message import Done
 from warifu.contract.registry import AskIdentity, Identity
-from warifu.domain.applications import rules
-from warifu.domain.applications.records import Application, NotificationCard, StoredPhoto
+from warifu.domain.applications import loss, rules
+from warifu.domain.applications.records import Application, LossTries, NotificationCard, StoredPhoto
 from warifu.domain.decision import Decision
 from warifu.kernel.check_digits import application_id_from
 from warifu.kernel.errors import NotFound
 from warifu.nodes.base import Call, KeepingNode, World, expect
 from warifu.ports.artwork import Artwork
-from warifu.ports.store import Get, Snapshot, Store
+from warifu.ports.store import Change, Get, Snapshot, Store
 
-RECORDS = (NotificationCard, Application, StoredPhoto)
+RECORDS = (NotificationCard, Application, StoredPhoto, LossTries)
 
 
 class Intake(KeepingNode):
@@ -47,6 +49,7 @@ class Intake(KeepingNode):
             CheckApplication.NAME: self.check,
             AcceptApplication.NAME: self.accept,
             FollowApplication.NAME: self.follow,
+            ReportLoss.NAME: self.report_loss,
             AskPhoto.NAME: self.photo,
         }
 
@@ -75,7 +78,7 @@ class Intake(KeepingNode):
         earlier = await self.answered(call, NewForm)
         if earlier is not None:
             return earlier
-        live = await self.ask(call, "center", AskLiveCard(resident_id=request.resident_id), LiveCard, "live_card")
+        live = await self._live_card(call, request.resident_id)
         key = (request.resident_id,)
         notified = (await self.store.read(Get(NotificationCard, key))).one(0, NotificationCard)
         if notified is None:
@@ -133,7 +136,7 @@ class Intake(KeepingNode):
             return ("resident.unknown",)
         if not identity.registered:
             return ("resident.left_register",)
-        live = await self.ask(call, "center", AskLiveCard(resident_id=application.resident_id), LiveCard, "live_card")
+        live = await self._live_card(call, application.resident_id)
         return ("card.already_held",) if live.card_id else ()
 
     async def accept(self, call: Call) -> Followed:
@@ -148,8 +151,37 @@ class Intake(KeepingNode):
     async def follow(self, call: Call) -> Followed:
         """Where an application stands."""
         request = expect(call.request, FollowApplication)
-        snapshot = await self.store.read(Get(Application, (request.application_id,)))
-        return rules.follow(snapshot.one(0, Application), request.application_id)
+        found = (await self.store.read(Get(Application, (request.application_id,)))).one(0, Application)
+        followed = rules.follow(found, request.application_id)
+        if found is None or found.state != "accepted":
+            return followed
+        live = await self._live_card(call, found.resident_id)
+        return rules.with_card(followed, live)
+
+    async def report_loss(self, call: Call) -> LossReported:
+        """The holder lost the card: it is suspended before the answer goes out."""
+        request = expect(call.request, ReportLoss)
+        earlier = await self.answered(call, LossReported)
+        if earlier is not None:
+            return earlier
+        key = (request.application_id,)
+        snapshot = await self.store.read(Get(Application, key), Get(LossTries, key))
+        tries = snapshot.one(1, LossTries)
+        application = loss.may_try(snapshot.one(0, Application), tries, call.now_ms)
+        ask = AskIdentity(resident_id=application.resident_id, purpose="loss.report")
+        identity = await self.ask(call, "registry", ask, Identity, "identity")
+        if identity.person.birth_date != request.birth_date:
+            # Counted before it is answered: who asks many at once meets the record's version.
+            await self.store.commit(
+                Change(now_ms=call.now_ms, writes=(loss.failed(request.application_id, tries, call.now_ms),))
+            )
+            raise loss.HolderUnknown("no such holder")
+        card_id = loss.card_to_suspend(await self._live_card(call, application.resident_id))
+        view = await self.ask(call, "center", SuspendCard(card_id=card_id), CardView, "suspend")
+        return await self.remember(call, LossReported(card_state=view.state), LossReported)
+
+    async def _live_card(self, call: Call, resident_id: str) -> LiveCard:
+        return await self.ask(call, "center", AskLiveCard(resident_id=resident_id), LiveCard, "live_card")
 
     async def photo(self, call: Call) -> ApplicationPhoto:
         """The photo, for the card factory; the look is audited first."""

@@ -48,3 +48,15 @@ class StoredPhoto(Record, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without the photo."""
         return f"StoredPhoto({self.application_id})"
+
+
+class LossTries(Record, frozen=True, kw_only=True):
+    """Reports of a loss that named another birth date than the holder's: so many, and no more are heard for a day."""
+
+    TABLE: ClassVar[str] = "loss_tries"
+    KEY: ClassVar[tuple[str, ...]] = ("application_id",)
+
+    application_id: str
+    failures: int
+    since_ms: int
+    """When the first of them came."""

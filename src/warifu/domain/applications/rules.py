@@ -4,7 +4,7 @@ import hashlib
 
 import msgspec
 
-from warifu.contract.center import OrderCard
+from warifu.contract.center import LiveCard, OrderCard
 from warifu.contract.intake import Apply, AskNewForm, Followed, NewForm, Notify
 from warifu.contract.message import Done
 from warifu.domain.applications.records import Application, NotificationCard, StoredPhoto
@@ -141,6 +141,12 @@ def follow(found: Application | None, application_id: str) -> Followed:
     if found is None:
         raise NotFound(f"application {application_id}")
     return _followed(found)
+
+
+def with_card(followed: Followed, live: LiveCard) -> Followed:
+    """With the state of the card that was ordered on this very application, as long as it lives."""
+    mine = live.application_id == followed.application_id
+    return msgspec.structs.replace(followed, card_state=live.state if mine else "")
 
 
 def _in_state(found: Application | None, application_id: str, *states: str) -> Application:

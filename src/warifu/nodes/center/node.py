@@ -336,7 +336,9 @@ class Center(WithHsm, KeepingNode):
         request = expect(call.request, AskLiveCard)
         snapshot = await self.store.read(Find(Card, {"live_resident_id": request.resident_id}))
         found = snapshot.one(0, Card)
-        return LiveCard(card_id=found.card_id if found else "")
+        if found is None:
+            return LiveCard(card_id="")
+        return LiveCard(card_id=found.card_id, application_id=found.application_id, state=found.state)
 
     async def suspend(self, call: Call) -> CardView:
         """A loss is reported."""
