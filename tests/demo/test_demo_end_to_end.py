@@ -3,7 +3,9 @@
 One stack for the module. The reader's service runs in namespaces of its own, so that nothing of the machine is touched.
 """
 
+import asyncio
 import base64
+import hashlib
 import json
 import os
 import ssl
@@ -18,12 +20,18 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from warifu.adapters.reader.files import read_image
+from warifu.adapters.reader.files import FileReader, read_image
+from warifu.chip import apdu, client, layout, tlv
 from warifu.demo.people import PLACES
 from warifu.demo.tally import STEPS
 from warifu.domain.cards.chip_names import PIN_PLACES
+from warifu.nodes.center.scripts import ROOT_KEY
+from warifu.stack import keys
+from warifu.stack.home import Home
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 
@@ -288,6 +296,72 @@ def test_openssl_verifies_what_opensc_signed(house: House, tmp_path: Path) -> No
         pem.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         verified = openssl("dgst", "-sha256", "-verify", pem, "-signature", tmp_path / kind, message)
         assert verified.out == b"Verified OK\n"
+
+
+CHALLENGE = b"who are you, card?"
+
+
+def objects(raw: bytes) -> dict[int, tlv.Tlv]:
+    return {item.tag: item for item in tlv.parse(next(tlv.parse(raw)).value)}
+
+
+def key_in(raw: bytes) -> rsa.RSAPublicKey:
+    found = tlv.fields(raw)
+    return rsa.RSAPublicNumbers(int.from_bytes(found[0x90], "big"), int.from_bytes(found[0x91], "big")).public_key()
+
+
+def verify(key: rsa.RSAPublicKey, signature: bytes, signed: bytes) -> None:
+    key.verify(signature, signed, padding.PKCS1v15(), SHA256())
+
+
+async def read_applets(house: House, card_id: str) -> dict[tuple[bytes, int], bytes]:
+    """Text 3, 4, 7 and face 1, 2, 4, 5 as a client gets them, and what each default key made of the challenge (0)."""
+    image = read_image(house.root / "cards", card_id)
+    card = await FileReader(house.root / "cards").connect(card_id)
+    found: dict[tuple[bytes, int], bytes] = {}
+    try:
+        for aid, ref, fids in (
+            (layout.TEXT, layout.TEXT_PIN, (3, 4, 7)),
+            (layout.FACE, layout.FACE_BIRTH, (1,)),
+            (layout.FACE, layout.FACE_NUMBER_A, (2, 4, 5)),
+        ):
+            applet = image.applet(aid)
+            pin = applet.pin(ref) if applet is not None else None
+            assert pin is not None
+            await client.verify_pin(card.transmit, aid, ref, pin.value.decode())
+            found |= {(aid, fid): await client.read_ef(card.transmit, None, fid) for fid in fids}
+            found[aid, 0] = await client.call(card.transmit, apdu.build(0x80, 0x2A, 0x03, 0x00, CHALLENGE, 256))
+    finally:
+        await card.close()
+    return found
+
+
+def test_text_and_face_applet_hold_before_a_client_that_checks_every_signature(house: House) -> None:
+    """From the key above card management's, which the stack made, down to the keys inside the chip."""
+    files = asyncio.run(read_applets(house, grown_up(house)))
+    root = load_der_public_key(keys.public_key(Home(house.root), "center", ROOT_KEY))
+    assert isinstance(root, rsa.RSAPublicKey)
+    certificate = tlv.fields(tlv.fields(files[layout.TEXT, 4])[0x7F21])
+    verify(root, certificate[0x5F37], certificate[0x5F4E])
+    management = key_in(certificate[0x5F4E][32:])
+    assert files[layout.FACE, 4] == files[layout.TEXT, 4]
+    for file, signature, signed in (
+        (files[layout.TEXT, 3], 0xDF33, (0xDF31, 0xDF32)),
+        (files[layout.TEXT, 7], 0xDF52, (0xDF51,)),
+        (files[layout.FACE, 1], 0xDF13, (0xDF11, 0xDF12)),
+        (files[layout.FACE, 5], 0xDF43, (0xDF41, 0xDF42)),
+    ):
+        parts = objects(file)
+        verify(management, parts[signature].value, b"".join(parts[tag].raw for tag in signed))
+    face = objects(files[layout.FACE, 2])
+    groups = ((0xDF22, 0xDF23, 0xDF24), (0xDF25, 0xDF26), (0xDF27,))
+    digests = b"".join(hashlib.sha256(b"".join(face[tag].raw for tag in tags)).digest() for tags in groups)
+    signed_face = management.recover_data_from_signature(face[0xDF28].value, padding.PKCS1v15(), None)
+    assert signed_face == bytes.fromhex("3071300D060960864801650304020105000460") + digests
+    verify(key_in(objects(files[layout.TEXT, 7])[0xDF51].value), files[layout.TEXT, 0], CHALLENGE)
+    verify(key_in(face[0xDF24].value), files[layout.FACE, 0], CHALLENGE)
+    assert objects(files[layout.FACE, 1])[0xDF12].value == face[0xDF24].value
+    assert objects(files[layout.FACE, 5])[0xDF42].value == face[0xDF24].value
 
 
 # ---- verifiers ---------------------------------------------------------------------------------------------------
