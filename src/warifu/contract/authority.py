@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from warifu.contract.message import Answer, Request
 from warifu.contract.values import (
+    BatchId,
     CardId,
     CertificateEvent,
     CertificateKind,
@@ -46,6 +47,52 @@ class IssueCertificates(Request, frozen=True, kw_only=True):
     kinds: tuple[CertificateKind, ...]
     resident_version: int = 0
     """Of the registry's record that ``person`` is; 0 when not told. Older than what JPKI was told: ask anew."""
+
+
+class BatchOrder(Struct, frozen=True, kw_only=True):
+    """The certificates of one card, as ``IssueCertificates`` has them."""
+
+    card_id: CardId
+    resident_id: ResidentId
+    person: Person
+    municipality: Municipality
+    card_expires_on: datetime.date
+    kinds: tuple[CertificateKind, ...] = ("authentication", "signature")
+    resident_version: int = 0
+
+    def __repr__(self) -> str:
+        """Without personal data."""
+        return f"BatchOrder({self.card_id})"
+
+
+class RefusedOrder(Struct, frozen=True, kw_only=True):
+    """A card of a batch that got no certificates, and why (an error's code)."""
+
+    card_id: CardId
+    code: str
+
+
+class BatchIssued(Answer, frozen=True, kw_only=True):
+    """What a part of a batch came to. Cards that had certificates already count as neither."""
+
+    issued: int
+    """Certificates."""
+    refused: tuple[RefusedOrder, ...]
+
+
+class IssueBatch(Request, frozen=True, kw_only=True):
+    """One part of a bulk issue, for cards that are yet to be made. The same part again changes nothing.
+
+    Every card and every resident at most once in a part. ``authority.issue`` finds what was issued here.
+    """
+
+    NAME: ClassVar[str] = "authority.issue_batch"
+    ANSWER: ClassVar[type[Answer]] = BatchIssued
+
+    batch_id: BatchId
+    position: Annotated[int, Meta(ge=0, le=1_000_000_000)]
+    """Of the part in the batch."""
+    orders: Annotated[tuple[BatchOrder, ...], Meta(min_length=1, max_length=128)]
 
 
 class JpkiCardKeys(Answer, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ PARTS: Final[tuple[tuple[str, str], ...]] = (
     ("warifu.lab.bench_pki_keys", "bench_key_pairs"),
     ("warifu.lab.bench_pki_status", "bench_lists"),
     ("warifu.lab.bench_pki_status", "bench_ocsp"),
+    ("warifu.lab.bench_pki_issue", "bench_issue"),
 )
 """Module and function."""
 

@@ -16,6 +16,8 @@ card-master = AES-128 from which SCP03 static keys are derived."""
 
 
 SEALED_KEYS_INFO: Final = b"warifu card keys "
+SIGN_MANY_LIMIT: Final = 64
+"""Texts of one ``SignMany``: a slow device must have answered well before a worker counts as stalled."""
 
 
 class CreateKey(Struct, frozen=True, tag=True):
@@ -36,6 +38,13 @@ class Sign(Struct, frozen=True, tag=True):
 
     label: str
     data: bytes
+
+
+class SignMany(Struct, frozen=True, tag=True):
+    """As ``Sign``, for many texts in one frame. Answers ``ManyBytes``: a signature (256) each, in their order."""
+
+    label: str
+    data: tuple[bytes, ...]
 
 
 class SignDigestInfo(Struct, frozen=True, tag=True):
@@ -128,6 +137,7 @@ HsmCommand = (
     CreateKey
     | PublicKey
     | Sign
+    | SignMany
     | SignDigestInfo
     | Mac
     | Wrap
@@ -155,6 +165,16 @@ class Bytes(Struct, frozen=True, tag=True):
         return f"Bytes(<{len(self.data)}>)"
 
 
+class ManyBytes(Struct, frozen=True, tag=True):
+    """Several results in bytes."""
+
+    data: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        """Without the content."""
+        return f"ManyBytes(<{len(self.data)}>)"
+
+
 class ChannelKeys(Struct, frozen=True, tag=True):
     """S-ENC, S-MAC, S-RMAC (each 16 bytes) of one channel and the static DEK: they live in memory for one channel."""
 
@@ -174,7 +194,7 @@ class Rejected(Struct, frozen=True, tag=True):
     code: str
 
 
-HsmReply = Done | Bytes | ChannelKeys | Rejected
+HsmReply = Done | Bytes | ManyBytes | ChannelKeys | Rejected
 
 
 class HsmWorker(Protocol):

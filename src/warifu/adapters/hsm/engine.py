@@ -50,6 +50,7 @@ class Engine(Generic[Key]):
             hsm.CreateKey: self._create_key,
             hsm.PublicKey: self._public_key,
             hsm.Sign: self._sign,
+            hsm.SignMany: self._sign_many,
             hsm.SignDigestInfo: self._sign_digest_info,
             hsm.Mac: self._mac,
             hsm.Wrap: self._wrap,
@@ -86,6 +87,12 @@ class Engine(Generic[Key]):
 
     def _sign(self, command: hsm.Sign) -> hsm.HsmReply:
         return hsm.Bytes(self._device.sign(self._device.find(command.label, "sign"), command.data))
+
+    def _sign_many(self, command: hsm.SignMany) -> hsm.HsmReply:
+        if not 0 < len(command.data) <= hsm.SIGN_MANY_LIMIT:
+            raise rejected("too many texts, or none")
+        key = self._device.find(command.label, "sign")
+        return hsm.ManyBytes(tuple([self._device.sign(key, data) for data in command.data]))
 
     def _sign_digest_info(self, command: hsm.SignDigestInfo) -> hsm.HsmReply:
         if not 0 < len(command.data) <= DIGEST_INFO_LIMIT:

@@ -11,7 +11,7 @@ from warifu.adapters.store.shape import Table, check_record, check_texts, own_ta
 from warifu.kernel.errors import Fault
 from warifu.ports.store import Change, Check, Delete, Insert, JournalEntry, RequestKey, Update, Write
 
-MAX_WRITES: Final = 500
+MAX_WRITES: Final = 1_000
 """Writes of one change; likewise journal entries, audit entries and messages."""
 MAX_VALUES: Final = 30_000
 """Column values of one change (PostgreSQL's statement takes 32,767 parameters)."""

@@ -29,6 +29,7 @@ from warifu.adapters.store.statements import (
     change_shape,
     change_values,
     join_values,
+    parts_of,
     read_shape,
     read_values,
     request_values,
@@ -144,8 +145,8 @@ class PostgresStore:
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""
-        plan = plan_of(self._tables, change)
-        await self._row(self._statements.change(change_shape(change, plan)), *change_values(change, plan))
+        parts = parts_of(plan_of(self._tables, change))
+        await self._row(self._statements.change(change_shape(change, parts)), *change_values(change, parts))
 
     async def pending(self, limit: int, skip: Collection[str] = ()) -> tuple[Pending, ...]:
         """See ``Store.pending``.

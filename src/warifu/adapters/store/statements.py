@@ -6,7 +6,7 @@ a handful of them and each is prepared once per connection.
 # ruff: noqa: S608 - names come from checked declarations (shape.py); every value is a parameter
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -16,6 +16,9 @@ from warifu.adapters.store.ddl import COLLATION, SQL_TYPES
 from warifu.adapters.store.shape import Table
 from warifu.ports.store import Change, Check, Delete, Find, Get, Insert, Join, RequestKey, Update
 
+Guarded = Update | Delete | Check
+MANY: Final = 8
+"""From so many alike writes on they go as arrays: hundreds of rows are one short statement, prepared once."""
 _SqlColumns = tuple[tuple[str, str], ...]
 _JOURNAL: Final = (("stream", "text"), ("event", "text"), ("operation_id", "text"), ("detail", "jsonb"))
 _AUDIT: Final = tuple((name, "text") for name in ("actor", "action", "subject", "operation_id", "purpose"))
@@ -47,12 +50,24 @@ class ReadShape(Struct, frozen=True):
     after: bool
 
 
+class Parts(Struct, frozen=True):
+    """A plan's writes, those of many rows apart: they go as one array a column, whatever their number."""
+
+    guarded: tuple[tuple[Table, Guarded], ...]
+    many: tuple[tuple[Table, type[Any], tuple[Guarded, ...]], ...]
+    """Table, kind, and the writes."""
+    inserts: tuple[tuple[Table, tuple[Insert, ...]], ...]
+
+
 class ChangeShape(Struct, frozen=True):
     """All that a change's SQL depends on."""
 
     guarded: tuple[tuple[str, type[Any]], ...]
     """Kind of write (its class's name) and record."""
+    many: tuple[tuple[str, type[Any]], ...]
+    """The same, for those that go as arrays."""
     inserts: tuple[tuple[type[Any], int], ...]
+    """Record and how many; 0: as arrays."""
     journal: int
     audit: int
     outbox: int
@@ -172,6 +187,10 @@ class Statements:
             part, guard = self._guarded(kind, self._by_record[record], places, f"g{len(guards)}")
             parts.extend([part] if part else [])
             guards.append(guard)
+        for kind, record in shape.many:
+            part, guard = self._many(kind, self._by_record[record], places, f"m{len(guards)}")
+            parts.extend([part] if part else [])
+            guards.append(guard)
         parts.extend(self._additions(shape, places))
         condition = " AND ".join(guards) or "true"
         # ModifyTable parts that nobody reads run to their end after the main query, which has looked at the guards
@@ -192,6 +211,25 @@ class Statements:
         update = f"UPDATE {self._in(table.name)} AS t SET {', '.join((*sets, 'version = t.version + 1'))} WHERE {where}"
         return self._modifying(name, f"{update} RETURNING 1")
 
+    def _many(self, kind: str, table: Table, places: _Places, name: str) -> tuple[str, str]:
+        """As ``_guarded``, for rows given as arrays, a column each: the guard counts those that were found."""
+        columns = _values_of(table) if kind == Update.__name__ else table.key
+        arrays = [places.take(f"{_plain_type(table, column)}[]") for column in columns]
+        arrays.append(places.take("bigint[]"))
+        names = ", ".join(f'"{column}"' for column in (*columns, "version"))
+        rows = f"unnest({', '.join(arrays)}) AS v({names})"
+        where = " AND ".join(f't."{column}" = v."{column}"' for column in (*table.key, "version"))
+        wanted, here = f"cardinality({arrays[-1]})", self._in(table.name)
+        if kind == Check.__name__:
+            found = f"SELECT 1 FROM {rows} JOIN {here} AS t ON {where} FOR SHARE OF t"
+            return "", f"(SELECT count(*) FROM ({found}) AS {name}) = {wanted}"
+        if kind == Delete.__name__:
+            change = f"DELETE FROM {here} AS t USING {rows} WHERE {where}"
+        else:
+            sets = ", ".join(f'"{column}" = v."{column}"' for column in columns if column not in table.key)
+            change = f"UPDATE {here} AS t SET {sets}, version = t.version + 1 FROM {rows} WHERE {where}"
+        return f"{name} AS ({change} RETURNING 1)\n", f"(SELECT count(*) FROM {name}) = {wanted}"
+
     def _key_and_version(self, table: Table, values: dict[str, str], places: _Places) -> str:
         keys = [(name, values.get(name) or places.take(SQL_TYPES[table.columns[name].kind])) for name in table.key]
         return " AND ".join(f't."{name}" = {place}' for name, place in (*keys, ("version", places.take("bigint"))))
@@ -204,7 +242,10 @@ class Statements:
         for record, count in shape.inserts:
             table = self._by_record[record]
             columns = tuple((name, SQL_TYPES[table.columns[name].kind]) for name in _values_of(table))
-            yield self._insert(table.name, columns, ("version", "1"), count, places)
+            if count:
+                yield self._insert(table.name, columns, ("version", "1"), count, places)
+            else:
+                yield self._insert_many(table, places)
         instant = ("at_ms", "$1::bigint")
         rest = (
             ("journal", _JOURNAL, shape.journal),
@@ -215,6 +256,13 @@ class Statements:
         for name, own, count in rest:
             if count:
                 yield self._insert(name, own, instant, count, places)
+
+    def _insert_many(self, table: Table, places: _Places) -> str:
+        columns = _values_of(table)
+        names = ", ".join(f'"{column}"' for column in columns)
+        arrays = ", ".join(places.take(f"{_plain_type(table, column)}[]") for column in columns)
+        rows = f"SELECT v.*, 1 FROM unnest({arrays}) AS v({names})"
+        return f'"new {table.name}" AS (INSERT INTO {self._in(table.name)} ({names}, version) {rows})\n'
 
     def _insert(self, table: str, columns: _SqlColumns, fixed: tuple[str, str], count: int, places: _Places) -> str:
         """``count`` rows of ``columns``, and one more column that is the same in all."""
@@ -235,11 +283,33 @@ def _values_of(table: Table) -> tuple[str, ...]:
     return tuple(name for name in table.names if name != "version")
 
 
-def change_shape(change: Change, plan: Plan) -> ChangeShape:
+def _plain_type(table: Table, column: str) -> str:
+    return SQL_TYPES[table.columns[column].kind].removesuffix(COLLATION)
+
+
+def parts_of(plan: Plan) -> Parts:
+    """A plan's writes, the many apart. Tables with tuple columns never go as arrays: PostgreSQL would flatten them."""
+    by_kind: dict[tuple[str, type[Any]], tuple[Table, list[Guarded]]] = {}
+    for table, write in plan.guarded:
+        by_kind.setdefault((table.name, type(write)), (table, []))[1].append(write)
+    few: list[tuple[Table, Guarded]] = []
+    many: list[tuple[Table, type[Any], tuple[Guarded, ...]]] = []
+    for (_, kind), (table, writes) in by_kind.items():
+        if len(writes) < MANY or table.tuples:
+            few.extend((table, write) for write in writes)
+        else:
+            many.append((table, kind, tuple(writes)))
+    return Parts(tuple(few), tuple(many), plan.inserts)
+
+
+def change_shape(change: Change, parts: Parts) -> ChangeShape:
     """The shape of a checked change."""
     return ChangeShape(
-        guarded=tuple((type(write).__name__, table.record) for table, write in plan.guarded),
-        inserts=tuple((table.record, len(inserts)) for table, inserts in plan.inserts),
+        guarded=tuple((type(write).__name__, table.record) for table, write in parts.guarded),
+        many=tuple((kind.__name__, table.record) for table, kind, _ in parts.many),
+        inserts=tuple(
+            (table.record, 0 if _as_arrays(table, inserts) else len(inserts)) for table, inserts in parts.inserts
+        ),
         journal=len(change.journal),
         audit=len(change.audit),
         outbox=len(change.outbox),
@@ -247,23 +317,43 @@ def change_shape(change: Change, plan: Plan) -> ChangeShape:
     )
 
 
-def change_values(change: Change, plan: Plan) -> list[Any]:
+def _as_arrays(table: Table, inserts: tuple[Insert, ...]) -> bool:
+    return len(inserts) >= MANY and not table.tuples
+
+
+def change_values(change: Change, parts: Parts) -> list[Any]:
     """The parameters of a change, in the order of its SQL."""
     values: list[Any] = [change.now_ms]
-    for table, write in plan.guarded:
+    for table, write in parts.guarded:
         values.extend(_guarded_values(table, write))
-    for table, inserts in plan.inserts:
-        for insert in inserts:
-            values.extend(_insert_values(table, insert))
-    for entry in change.journal:
-        values.extend((entry.stream, entry.event, entry.operation_id, detail_of(entry)))
-    for audited in change.audit:
-        values.extend(getattr(audited, name) for name, _ in _AUDIT)
-    for message in change.outbox:
-        values.extend(getattr(message, name) for name, _ in _OUTBOX)
-    if change.request is not None:
-        values.extend((*request_values(change.request), change.request.digest, change.answer))
+    for table, kind, writes in parts.many:
+        columns = _values_of(table) if kind is Update else table.key
+        values.extend(_arrays((*columns, "version"), writes))
+    for table, inserts in parts.inserts:
+        if _as_arrays(table, inserts):
+            values.extend(_arrays(_values_of(table), inserts))
+        else:
+            for insert in inserts:
+                values.extend(_insert_values(table, insert))
+    values.extend(_additional_values(change))
     return values
+
+
+def _arrays(columns: tuple[str, ...], writes: Sequence[Guarded | Insert]) -> Iterator[list[Any]]:
+    records = [write.record for write in writes]
+    for column in columns:
+        yield [getattr(record, column) for record in records]
+
+
+def _additional_values(change: Change) -> Iterator[Any]:
+    for entry in change.journal:
+        yield from (entry.stream, entry.event, entry.operation_id, detail_of(entry))
+    for audited in change.audit:
+        yield from (getattr(audited, name) for name, _ in _AUDIT)
+    for message in change.outbox:
+        yield from (getattr(message, name) for name, _ in _OUTBOX)
+    if change.request is not None:
+        yield from (*request_values(change.request), change.request.digest, change.answer)
 
 
 def _insert_values(table: Table, insert: Insert) -> Iterator[Any]:

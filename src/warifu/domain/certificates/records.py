@@ -34,9 +34,55 @@ class StoredKeyPair(Record, frozen=True, kw_only=True):
     wrapped: bytes | None
     """PKCS#8 under an HSM key, context = key pair id; None once destroyed."""
     state: str
-    """free, reserved or destroyed."""
+    """free, reserved or destroyed; or stocked: part of a ``KeyBlock``, or given out with one."""
     reserved_for: str | None = None
     """``<ca>:<serial>``: unique, so that no two certificates share a key pair and none uses two."""
+    changed_ms: int
+
+
+class KeyBlock(Record, frozen=True, kw_only=True):
+    """Key pairs of the stock that are given out together, for certificates issued in bulk; gone once given out."""
+
+    TABLE: ClassVar[str] = "key_block"
+    KEY: ClassVar[tuple[str, ...]] = ("block_id",)
+
+    block_id: str
+    pairs: bytes
+    """MessagePack: (key pair id, public key) of each. The wrapped private keys are in ``key_pair`` alone."""
+
+
+class KeyUse(Record, frozen=True, kw_only=True):
+    """The consumption log: which key pair was used for which certificate. Lines are added, never changed.
+
+    Both sides are unique, so the database itself refuses a second use. ``warifu pki check`` holds it to the register.
+    """
+
+    TABLE: ClassVar[str] = "key_use"
+    KEY: ClassVar[tuple[str, ...]] = ("key_pair_id",)
+    UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = (("ca", "serial"),)
+
+    key_pair_id: str
+    ca: str
+    serial: int
+    used_ms: int
+
+
+class IssueBlock(Record, frozen=True, kw_only=True):
+    """A part of a bulk issue: what one request ordered, and how far it is."""
+
+    TABLE: ClassVar[str] = "issue_block"
+    KEY: ClassVar[tuple[str, ...]] = ("batch_id", "position")
+
+    batch_id: str
+    position: int
+    digest: bytes
+    """SHA-256 of the orders: the same place never stands for others."""
+    state: str
+    """intent: certificates are recorded, to be signed; issued."""
+    serials: bytes
+    """MessagePack: (authority, serial) of each certificate."""
+    refused: bytes
+    """MessagePack: (card id, error code) of each order that got none."""
     changed_ms: int
 
 

@@ -194,6 +194,7 @@ def checked_common_name(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)
 def point_of(code: str) -> Point:
     """The distribution point of a municipality, by its six-digit code.
 

@@ -55,7 +55,10 @@ def substitute(text: str, similar: Mapping[str, str] = SIMILAR, unknown: str = G
         similar: the substitute for a character that cannot be written.
         unknown: the substitute for one without a similar character.
     """
-    pairs = [_one(unit, similar, unknown) for unit in _units(full_width(text))]
+    wide = full_width(text)
+    if all(map(is_representable, wide)):  # as nearly everybody's
+        return Substituted(wide, "0" * len(wide))
+    pairs = [_one(unit, similar, unknown) for unit in _units(wide)]
     return Substituted("".join(pair[0] for pair in pairs), "".join(pair[1] for pair in pairs))
 
 

@@ -172,7 +172,7 @@ class Issuer:
         reserved = msgspec.structs.replace(
             pair, state="reserved", reserved_for=f"{kind}:{serial}", changed_ms=call.now_ms
         )
-        return certificate, (Insert(certificate), Update(reserved))
+        return certificate, (Insert(certificate), Update(reserved), self.pool.used(pair.key_pair_id, kind, serial))
 
     async def _commit(
         self, call: Call, guards: tuple[Write, ...], certificate: Certificate, writes: tuple[Write, ...]
@@ -219,9 +219,9 @@ class Issuer:
         return msgspec.structs.replace(issued, version=certificate.version + 1)
 
     async def _generation(self, certificate: Certificate) -> CaGeneration:
-        kind: CertificateKind = "signature" if certificate.ca == "signature" else "authentication"
-        generations = await self.signer.generations(kind)
-        return next(each for each in generations if each.generation == certificate.generation)
+        return await self.signer.generation(
+            "signature" if certificate.ca == "signature" else "authentication", certificate.generation
+        )
 
     @staticmethod
     def _entry(call: Call, certificate: Certificate, event: str) -> JournalEntry:

@@ -13,7 +13,9 @@ from warifu.contract.authority import (
     AskResponderCertificate,
     AskStatuses,
     Authorities,
+    BatchIssued,
     Certificates,
+    IssueBatch,
     IssueCertificates,
     JpkiCardKeys,
     JpkiScript,
@@ -33,6 +35,9 @@ from warifu.domain.certificates.records import (
     AppletWrite,
     CaGeneration,
     Certificate,
+    IssueBlock,
+    KeyBlock,
+    KeyUse,
     KnownResident,
     ListRevision,
     PublishedList,
@@ -46,6 +51,7 @@ from warifu.domain.pki.lint import lint_certificate
 from warifu.domain.pki.profile import Profile, ResponderContent, responder_tbs
 from warifu.kernel.errors import NotAllowed, Stale
 from warifu.nodes.authority.applet import CARD_MASTER, AppletService
+from warifu.nodes.authority.bulk import BulkIssuer
 from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.lists import Lists, generation_of
@@ -62,6 +68,9 @@ from warifu.ports.store import Find, Get, Snapshot, Store
 RECORDS = (
     CaGeneration,
     StoredKeyPair,
+    KeyBlock,
+    KeyUse,
+    IssueBlock,
     Certificate,
     Revocation,
     ListRevision,
@@ -104,11 +113,13 @@ class Authority(WithHsm, KeepingNode):
         self.signer = Signer(store, hsm, world.clock, profile)
         self.pool = KeyPool(world, store, hsm, crypto, key_pairs)
         self.issuer = Issuer(self, self.signer, self.pool)
+        self.bulk = BulkIssuer(self, self.signer, self.pool)
         self.applets = AppletService(self, hsm, self.issuer)
         self.lists = Lists(self, self.signer, shelf)
         self.statuses = StatusService(self)
         self.handlers |= {
             IssueCertificates.NAME: self.issue,
+            IssueBatch.NAME: self.issue_batch,
             AskJpkiCardKeys.NAME: self.card_keys,
             OpenApplet.NAME: self.open_applet,
             WriteSettled.NAME: self.settled,
@@ -138,6 +149,10 @@ class Authority(WithHsm, KeepingNode):
         )
         issued = await self.issuer.issue(call, order)
         return await self.remember(call, rules.views(issued), Certificates)
+
+    async def issue_batch(self, call: Call) -> BatchIssued:
+        """Issue one part of a batch."""
+        return await self.bulk.issue(call, expect(call.request, IssueBatch))
 
     async def card_keys(self, call: Call) -> JpkiCardKeys:
         """JPKI's static keys of one card, sealed to the factory's HSM."""

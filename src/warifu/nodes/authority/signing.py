@@ -1,6 +1,7 @@
 """The authorities' own keys: one label a generation, in the HSM; certificates found by key, never by name."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, get_args
 
 from warifu.contract.values import CertificateKind
@@ -42,6 +43,13 @@ class Signer:
         """The generation that signs."""
         return (await self.generations(kind))[-1]
 
+    async def generation(self, kind: CertificateKind, number: int) -> CaGeneration:
+        """A generation by its number. ``Fault`` when there is none."""
+        for each in await self.generations(kind):
+            if each.generation == number:
+                return each
+        raise Fault(f"no generation {number} of the {kind} authority")
+
     def authority(self, generation: CaGeneration) -> profile.Authority:
         """A generation as the profile's functions want it."""
         kind: CertificateKind = "signature" if generation.ca == "signature" else "authentication"
@@ -50,6 +58,16 @@ class Signer:
     async def next_serial(self, kind: CertificateKind) -> int:
         """A serial number that this CA never gave and never gives again: one counter for all it signs."""
         return FIRST_SERIAL - 1 + await self.store.reserve(f"serial:{kind}", 1)
+
+    async def next_serials(self, kind: CertificateKind, count: int) -> range:
+        """So many of them at once."""
+        first = FIRST_SERIAL - 1 + await self.store.reserve(f"serial:{kind}", count)
+        return range(first, first + count)
+
+    async def sign_many(self, generation: CaGeneration, texts: Sequence[bytes], deadline_ms: int) -> list[bytes]:
+        """Each of what was signed, with its signature."""
+        signatures = await self.hsm.signatures(generation.key_label, texts, deadline_ms)
+        return [assemble(tbs, signature) for tbs, signature in zip(texts, signatures, strict=True)]
 
     async def sign(self, generation: CaGeneration, tbs: bytes, deadline_ms: int) -> bytes:
         """What was signed, with its signature."""

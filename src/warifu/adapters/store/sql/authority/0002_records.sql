@@ -1,0 +1,28 @@
+-- Derived from the records of authority: python -m warifu.adapters.store.schema write
+
+CREATE TABLE "key_block" (
+  "version" bigint NOT NULL,
+  "block_id" text COLLATE "C" NOT NULL,
+  "pairs" bytea NOT NULL,
+  PRIMARY KEY ("block_id")
+);
+CREATE TABLE "key_use" (
+  "version" bigint NOT NULL,
+  "key_pair_id" text COLLATE "C" NOT NULL,
+  "ca" text COLLATE "C" NOT NULL,
+  "serial" bigint NOT NULL,
+  "used_ms" bigint NOT NULL,
+  PRIMARY KEY ("key_pair_id")
+);
+ALTER TABLE "key_use" ADD CONSTRAINT "key_use_once_ca_serial" UNIQUE ("ca", "serial") DEFERRABLE INITIALLY IMMEDIATE;
+CREATE TABLE "issue_block" (
+  "version" bigint NOT NULL,
+  "batch_id" text COLLATE "C" NOT NULL,
+  "position" bigint NOT NULL,
+  "digest" bytea NOT NULL,
+  "state" text COLLATE "C" NOT NULL,
+  "serials" bytea NOT NULL,
+  "refused" bytea NOT NULL,
+  "changed_ms" bigint NOT NULL,
+  PRIMARY KEY ("batch_id", "position")
+);
