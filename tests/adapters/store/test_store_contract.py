@@ -340,6 +340,7 @@ async def test_unique_values_may_change_hands_within_one_change(store: AnyStore,
         change(journal=(JournalEntry("s", "e", "o", {"nul": "\0"}),)),
         change(audit=(AuditEntry("a\0", "b", "c", "d", "e"),)),
         change(*(Insert(Note(note_id=str(n))) for n in range(501))),
+        change(*(Insert(Tally(half="a", number=n, owner=f"o{n}")) for n in range(1001))),
     ],
 )
 async def test_a_change_that_no_store_could_keep_is_a_fault(store: AnyStore, wrong: Change) -> None:
@@ -350,6 +351,23 @@ async def test_a_change_that_no_store_could_keep_is_a_fault(store: AnyStore, wro
 
 async def test_an_empty_change_is_no_error(store: AnyStore) -> None:
     await store.commit(change())
+
+
+async def test_many_rows_of_one_table_are_written_and_guarded_as_one(store: AnyStore) -> None:
+    tallies = [Tally(half="a", number=n, owner=f"o{n}") for n in range(250)]
+    await store.commit(change(*(Insert(each) for each in tallies)))
+    stored = [msgspec.structs.replace(each, version=1) for each in tallies]
+    await store.commit(change(*(Check(each) for each in stored[:100]), *(Delete(each) for each in stored[100:])))
+    moved = [msgspec.structs.replace(each, owner=f"p{each.number}") for each in stored[:100]]
+    await store.commit(change(*(Update(each) for each in moved)))
+    one_wrong = [*(msgspec.structs.replace(each, version=2) for each in moved[1:]), moved[0]]
+    for kind in (Update, Check, Delete):
+        with pytest.raises(Stale):
+            await store.commit(change(*(kind(each) for each in one_wrong)))
+    with pytest.raises(Stale):
+        await store.commit(change(*(Insert(each) for each in tallies[90:150])))
+    found = (await store.read(Find(Tally, {}, limit=1000))).all(0, Tally)
+    assert [(each.number, each.owner, each.version) for each in found] == [(n, f"p{n}", 2) for n in range(100)]
 
 
 async def test_the_largest_change_fits(store: AnyStore) -> None:

@@ -11,6 +11,8 @@ from warifu.adapters.store.shape import Table, check_record, check_texts, own_ta
 from warifu.kernel.errors import Fault
 from warifu.ports.store import Change, Check, Delete, Insert, JournalEntry, RequestKey, Update, Write
 
+MAX_SINGLE_WRITES: Final = 500
+"""Writes of one change to tables with tuple columns: PostgreSQL takes those row by row."""
 MAX_WRITES: Final = 1_000
 """Writes of one change; likewise journal entries, audit entries and messages."""
 MAX_VALUES: Final = 30_000
@@ -38,6 +40,8 @@ def plan_of(tables: dict[str, Table], change: Change) -> Plan:
     _check_size(change)
     _check_texts(change)
     placed = sorted((_placed(tables, write) for write in change.writes), key=lambda entry: entry[:2])
+    if sum(bool(tables[name].tuples) for name, _, _ in placed) > MAX_SINGLE_WRITES:
+        raise Fault(f"more than {MAX_SINGLE_WRITES} writes to tables with tuple columns in one change")
     for earlier, later in itertools.pairwise(placed):
         if earlier[:2] == later[:2]:
             raise Fault(f"{later[0]}: two writes of one record")
