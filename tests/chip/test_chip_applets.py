@@ -1,7 +1,22 @@
 """The free area takes applets; JICSAP's administration commands; files and profiles of a card."""
 
 import pytest
-from chip_kit import NUMBER_A, NUMBER_B, PINS, WRITE_ID, Card, SeededEntropy, card_in_use, rsa_key, run, spki
+from chip_kit import (
+    NUMBER_A,
+    NUMBER_B,
+    PINS,
+    WRITE_ID,
+    Card,
+    SeededEntropy,
+    card_in_use,
+    certificate,
+    pkcs8,
+    rsa_key,
+    run,
+    spki,
+)
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from warifu.chip import client, issuer, layout, loading, personalise, tlv
 from warifu.chip.card import Chip
@@ -88,12 +103,51 @@ def test_an_applet_with_a_domain_of_its_own_is_written_by_its_owner_only() -> No
     assert run(client.run_script(card.transmit, channel.script([again, *theirs]))).status == 0x6982
 
 
-def library_channel(card: Card) -> issuer.HostChannel:
-    card.select(LIBRARY)
+CIVIL_SERVANT = bytes.fromhex("D39200010001200001")
+
+
+def test_a_civil_servants_identity_card_signs_with_a_key_its_owner_put_there() -> None:
+    """A second owner's applet: certificate, PIN, a signature key and one that proves the card without a PIN."""
+    card = card_in_use()
+    applet = Applet(
+        CIVIL_SERVANT,
+        b"",
+        efs=(Ef(0x0001, Access(free=True)),),
+        pins=(Pin(0x0011, "four_digits", 3, "reference_data"),),
+        keys=(Key(0x0017, 0x11), Key(0x0019, use="internal")),
+    )
+    card.write(isd=[issuer.install_applet(applet, LIBRARY_KEYS)])
+    own = [
+        *issuer.put_ef(CIVIL_SERVANT, 1, certificate("authentication", "auth CA"), domain=CIVIL_SERVANT),
+        issuer.put_key(CIVIL_SERVANT, 0x17, pkcs8(rsa_key("authentication")), domain=CIVIL_SERVANT),
+        issuer.put_key(CIVIL_SERVANT, 0x19, pkcs8(rsa_key("below")), domain=CIVIL_SERVANT),
+        issuer.open_pin_window(CIVIL_SERVANT, 0x11, domain=CIVIL_SERVANT),
+    ]
+    start = issuer.begin(CIVIL_SERVANT, NEXT_ID, domain=CIVIL_SERVANT)
+    assert run(client.run_script(card.transmit, library_channel(card, CIVIL_SERVANT).script([start, *own]))).ok
+    digest = issuer.running_digest(issuer.start_digest(NEXT_ID), own)
+    end = [issuer.begin(layout.ISD, NEXT_ID), issuer.commit(NEXT_ID, "state", digest)]
+    assert card.script(layout.ISD, end).ok
+    key = run(client.read_card_key(card.transmit, spki(rsa_key("management"))))
+    window = client.PinWindow(CIVIL_SERVANT, 0x11, NEXT_ID)
+    run(client.set_pin(card.transmit, key, window, "7777", SeededEntropy()))
+    card.chip.reset()
+    card.select(CIVIL_SERVANT)
+    assert card.send("802A039705" + b"tally".hex() + "00") == "6982"
+    assert len(card.send("0088009905" + b"tally".hex() + "00")) == 2 * 258
+    run(client.verify_pin(card.transmit, CIVIL_SERVANT, 0x11, "7777"))
+    signature = bytes.fromhex(card.send("802A039705" + b"tally".hex() + "00"))[:-2]
+    rsa_key("authentication").public_key().verify(signature, b"tally", padding.PKCS1v15(), SHA256())
+    card.select(layout.JPKI)
+    assert card.send("802A039705" + b"tally".hex() + "00") == "6982"
+
+
+def library_channel(card: Card, aid: bytes = LIBRARY) -> issuer.HostChannel:
+    card.select(aid)
     response = card.chip.transmit(issuer.initialize_update(b"hostchal"))
     challenge = issuer.parse_initialize_update(response).card_challenge
     keys = issuer.session_keys(LIBRARY_KEYS, b"hostchal", challenge)
-    return issuer.HostChannel(LIBRARY, keys, b"hostchal", response)
+    return issuer.HostChannel(aid, keys, b"hostchal", response)
 
 
 def begin_library() -> issuer.IssuerCommand:
