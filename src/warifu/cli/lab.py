@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from warifu.cli import _data, _load, _prove
 from warifu.cli._prove import BadCount
 from warifu.lab.catalog import plan_for, removed, scenario_named
+from warifu.lab.exhaust import Exhausted, exhaust, variants
 from warifu.lab.page import page
 from warifu.lab.plan import Plan, parse_plan
 from warifu.lab.run import Outcome
@@ -24,6 +25,7 @@ EPILOG = """\
 examples:
   warifu lab search --seeds 1000
   warifu lab search --seconds 60 --without idempotency
+  warifu lab search --systematic
   warifu lab search --replay counter:17 --without F6 --html story.html
 
 Exit status 3 when a property failed.
@@ -51,6 +53,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     finder.add_argument("--scenario", default="", metavar="NAME", help="one of them alone; by default all in turn")
     finder.add_argument("--replay", metavar="SEED", help="run this seed (or plan) alone and tell it as a story")
     finder.add_argument("--html", type=Path, metavar="FILE", help="with --replay: the story as a page")
+    finder.add_argument(
+        "--systematic",
+        nargs="?",
+        const="",
+        metavar="CORE",
+        help="instead of seeds: every order of the small cores (or of one) near first in, first out",
+    )
+    finder.add_argument("--deviations", type=int, default=2, metavar="N", help="with --systematic: 2 by default")
     finder.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
     _load.add_to(what)
     _data.add_to(what)
@@ -67,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "prove":
         return _prove.run(args)
     without = removed(args.without) if args.without else ()
+    if args.systematic is not None:
+        return _systematic(args)
     if args.scenario:
         scenario_named(args.scenario)
     if args.replay is not None:
@@ -96,6 +108,40 @@ def _search(args: argparse.Namespace, without: tuple[str, ...]) -> int:
     if report.found:
         return PROPERTY_FAILED
     return INTERRUPTED if report.interrupted else 0
+
+
+_WORDS = ("no", "one", "two", "three", "four")
+
+
+def _systematic(args: argparse.Namespace) -> int:
+    if not 0 <= args.deviations < len(_WORDS):
+        raise BadCount(f"--deviations is from 0 to {len(_WORDS) - 1}")
+    with _progress() as progress:
+        task = progress.add_task("every order", total=variants(args.systematic), steps="")
+        found = exhaust(args.systematic, args.deviations, lambda done: progress.update(task, completed=done))
+    if args.json is not None:
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_exhausted(found))) + b"\n")
+    say = Console(highlight=False, soft_wrap=True).print
+    for core in found.cores:
+        say(f"{core.name:<8} {core.schedules:>8,} schedules  {core.text}", markup=False)
+        for plan, text in core.failures:
+            say(f"FAILED {text}\nsee it: warifu lab search --replay {plan}", markup=False)
+    within = f"{_WORDS[args.deviations]} deviation{'' if args.deviations == 1 else 's'}"
+    if found.failures:
+        say(f"{found.schedules:,} schedules in {found.seconds:.1f} s; a schedule within {within} fails")
+        return PROPERTY_FAILED
+    say(f"{found.schedules:,} schedules in {found.seconds:.1f} s: no schedule within {within} fails")
+    return 0
+
+
+def _exhausted(found: Exhausted) -> dict[str, object]:
+    return {
+        "deviations": found.deviations,
+        "schedules": found.schedules,
+        "seconds": round(found.seconds, 3),
+        "cores": [msgspec.structs.asdict(core) for core in found.cores],
+        "failures": [{"seed": plan, "property": text.partition(":")[0], "text": text} for plan, text in found.failures],
+    }
 
 
 def _smallest(report: Report, without: tuple[str, ...]) -> Outcome | None:

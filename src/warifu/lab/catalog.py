@@ -2,6 +2,7 @@
 
 from warifu.kernel.errors import NotFound
 from warifu.lab.chain import Chain
+from warifu.lab.cores import CORES
 from warifu.lab.counter import Counter
 from warifu.lab.days import Days
 from warifu.lab.factory import Factory
@@ -25,10 +26,11 @@ class UnknownName(NotFound):
 
 
 def scenario_named(name: str) -> Scenario:
-    """The scenario of this name. ``UnknownName`` if there is none."""
-    if name not in SCENARIOS:
-        raise UnknownName(f"no scenario {name[:40]!r}; there are: {', '.join(SCENARIOS)}")
-    return SCENARIOS[name]
+    """The scenario (or core) of this name. ``UnknownName`` if there is none."""
+    found = SCENARIOS.get(name) or CORES.get(name)
+    if found is None:
+        raise UnknownName(f"no scenario {name[:40]!r}; there are: {', '.join((*SCENARIOS, *CORES))}")
+    return found
 
 
 def removed(name: str) -> tuple[str, ...]:

@@ -27,7 +27,15 @@ LOSS: Final = "loss"
 ERRANDS: Final[dict[str, tuple[tuple[Errand, ...], ...]]] = {
     "received": (("setup",), ("setup", "delivery"), ("abolition",)),
     "set_up": (("delivery",), ("delivery", "pin_reset"), ("abolition",)),
-    "in_use": (("update",), ("pin_reset",), ("certificate_renewal",), (LOSS, "resumption"), ("abolition",)),
+    "in_use": (
+        ("update",),
+        ("pin_reset",),
+        ("certificate_renewal",),
+        (LOSS, "resumption"),
+        ("abolition",),
+        (LOSS,),
+        (LOSS, "abolition"),
+    ),
     "moved": (("continuation",), ("continuation", "abolition")),
 }
 """What the holder of a card in this state may come for, in turn."""

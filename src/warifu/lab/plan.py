@@ -59,6 +59,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         quiet: numbers of single faults (counted as they strike) that shall not strike.
         tight: everything takes as little time as it can, so that all that can meet at one instant does.
         without: safeguards removed, by name.
+        order: first in, first out but for these decisions (number, position taken); None: an order by the seed.
     """
 
     scenario: str
@@ -68,6 +69,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     quiet: tuple[int, ...] = ()
     tight: bool = False
     without: tuple[str, ...] = ()
+    order: tuple[tuple[int, int], ...] | None = None
 
     def text(self) -> str:
         """Short form, without what was removed (that is said apart)."""
@@ -76,6 +78,8 @@ class Plan(Struct, frozen=True, kw_only=True):
         parts += [f"faults={'+'.join(self.faults)}"] if self.faults is not None else []
         parts += [f"quiet={'+'.join(map(str, self.quiet))}"] if self.quiet else []
         parts += ["tight=1"] if self.tight else []
+        if self.order is not None:
+            parts.append("order=" + "+".join(f"{decision}.{taken}" for decision, taken in self.order))
         return "/".join(parts)
 
 
@@ -103,9 +107,16 @@ def _with(plan: Plan, part: str) -> Plan:
             return msgspec.structs.replace(plan, faults=pieces)
         case "quiet":
             return msgspec.structs.replace(plan, quiet=tuple(map(_number, pieces)))
+        case "order":
+            return msgspec.structs.replace(plan, order=tuple(map(_decision, pieces)))
         case "tight":
             return msgspec.structs.replace(plan, tight=bool(_number(value)))
     raise Malformed(f"not part of a plan: {part[:60]}")
+
+
+def _decision(text: str) -> tuple[int, int]:
+    decision, _, taken = text.partition(".")
+    return _number(decision), _number(taken)
 
 
 def _number(text: str) -> int:

@@ -13,7 +13,7 @@ from warifu.kernel.errors import WarifuError
 from warifu.lab.checking import check
 from warifu.lab.history import Event
 from warifu.lab.loop import SimulatedLoop
-from warifu.lab.order import Order, drawn
+from warifu.lab.order import Deviating, Order, drawn
 from warifu.lab.plan import Plan
 from warifu.lab.scenario import Scenario, Trial
 from warifu.lab.seal import sealed
@@ -26,6 +26,7 @@ HEAL_MS = 120_000
 LOOK_MS = 50
 WAITING_SHOWN = 1_000
 PREPARED = "the main job is done where nothing goes wrong"
+UNEXPECTED = "no error but those of the tree"
 CONVERGES = "everything converges after the storm"
 
 
@@ -64,7 +65,7 @@ def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps
     unprepared = _prepared(scenario)
     if unprepared is not None:
         return Outcome(plan, unprepared, "", 0, 0, 0, {}, 0, (), (), 0)
-    chosen = order or drawn(Random(f"{plan.seed}/order"))  # noqa: S311 - repeatable on purpose
+    chosen = order or _order(plan)
     loop = SimulatedLoop(chosen, max_steps)
     failure: Failure | None = None
     with _uncollected(), sealed(), small_limits(plan.seed, tight=plan.tight):
@@ -75,10 +76,25 @@ def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps
             failure = Failure(error.name, str(error))
         except WarifuError as error:
             failure = Failure(error.code, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever else node code raises is what was looked for
+            failure = Failure(UNEXPECTED, f"{UNEXPECTED}: {_innermost(error)}")
         finally:
             trace_hash = loop.trace_hash()
             loop.close()
     return _outcome(world, failure, trace_hash)
+
+
+def _innermost(error: BaseException) -> str:
+    """The error itself, out of the groups that task groups put around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+def _order(plan: Plan) -> Order:
+    if plan.order is not None:
+        return Deviating(dict(plan.order))
+    return drawn(Random(f"{plan.seed}/order"))  # noqa: S311 - repeatable on purpose
 
 
 def _prepared(scenario: Scenario) -> Failure | None:
@@ -87,6 +103,8 @@ def _prepared(scenario: Scenario) -> Failure | None:
         scenario.prepare()
     except WarifuError as error:
         return Failure(PREPARED, f"{PREPARED}: {error.code} {error}")
+    except Exception as error:  # noqa: BLE001 - as above
+        return Failure(PREPARED, f"{PREPARED}: {_innermost(error)}")
     return None
 
 
