@@ -202,7 +202,7 @@ class Sequence:
 
     def get_data(self) -> None:
         """GET DATA and GET CHALLENGE."""
-        tag = self.random.choice((*layout.DATA_OBJECTS, 0x5F51, 0xDF60, self.random.randrange(0x10000)))
+        tag = self.random.choice((*layout.DATA_OBJECTS, 0x5F51, 0xDF60, 0xDF61, self.random.randrange(0x10000)))
         expected = self.random.choice((8, 256, 65536))
         if self.random.random() < 0.2:  # noqa: PLR2004
             self.send(apdu.build(0x00, 0x84, 0x00, 0x00, b"", expected))

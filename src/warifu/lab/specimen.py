@@ -125,8 +125,7 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
 def specimen(variant: int = 0) -> Specimen:
     """The card of this number: other variants differ in PINs and contents, not in what they look like."""
     keys = [private_key(number) for number in range(len(_KEY_NAMES))]
-    chip_keys = personalise.ChipKeys(*keys[2:])
-    saved = [personalise.with_chip_keys(blank(variant), chip_keys)]
+    saved = [blank(variant)]
     chip = Chip(saved[0], saved.append, CountedEntropy(f"specimen {variant}"))
     write(chip, b"specimen write 1", jpki=_jpki_part(variant, keys), isd=_isd_part(variant))
     pins = _pins(variant)
@@ -145,11 +144,13 @@ def specimen(variant: int = 0) -> Specimen:
 
 @cache
 def blank(variant: int = 0) -> bytes:
-    """The same card before anything was written onto it."""
+    """The same card before anything was written onto it: only its own keys are there."""
     key = personalise.new_card_key(CountedEntropy(f"card key {variant}"))
-    return personalise.manufacture(
+    bare = personalise.manufacture(
         CARD_ID, isd_keys=static_keys(layout.ISD), jpki_keys=static_keys(layout.JPKI), card_key=key
     )
+    chip_keys = personalise.ChipKeys(*(private_key(number) for number in range(2, len(_KEY_NAMES))))
+    return personalise.with_chip_keys(bare, chip_keys)
 
 
 def _pins(variant: int) -> PinValues:
