@@ -121,11 +121,14 @@ def signature_parts(
         2: "00000",
         6: "0" * 18,
     }
-    names = [x509.OtherName(ObjectIdentifier(f"2.999.8.5.5.{number}"), utf8(text)) for number, text in values.items()]
+    names = [
+        x509.OtherName(ObjectIdentifier(f"1.3.6.1.4.1.32473.8.5.5.{number}"), utf8(text))
+        for number, text in values.items()
+    ]
     extensions = [
         usage("digital_signature", "content_commitment"),
         (x509.SubjectAlternativeName(names), False),
-        *subscriber_tail(by, "2.999.8.5.1.1.20", content.subscriber.point, content.public_key),
+        *subscriber_tail(by, "1.3.6.1.4.1.32473.8.5.1.1.20", content.subscriber.point, content.public_key),
     ]
     subject = name((C, "JP"), (L, "Tokyo-to"), (L, "Kiyose-shi"), (CN, "2025102711000013221003A"))
     return subject, extensions
@@ -134,7 +137,7 @@ def signature_parts(
 def authentication_parts(
     by: Authority, content: AuthenticationContent
 ) -> tuple[x509.Name, list[tuple[x509.ExtensionType, bool]]]:
-    tail = subscriber_tail(by, "2.999.8.5.1.3.30", content.point, content.public_key)
+    tail = subscriber_tail(by, "1.3.6.1.4.1.32473.8.5.1.3.30", content.point, content.public_key)
     return name((C, "JP"), (CN, content.common_name)), [usage("digital_signature"), *tail]
 
 

@@ -85,7 +85,7 @@ def test_openssl_prints_every_field(tmp_path: Path) -> None:
     for wanted in (
         "Subject: C=JP, L=Tokyo-to, L=Kiyose-shi, CN=2025102711000013221003A",
         "Not After : Feb 17 14:59:59 2030 GMT",
-        "othername: 2.999.8.5.5.1::黒桐　幹也",
+        "othername: 1.3.6.1.4.1.32473.8.5.5.1::黒桐　幹也",
         "X509v3 Certificate Policies: critical",
         "CPS: http://warifu.example/cps.html",
         "OU = CRL Distribution Points, OU = Tokyo-to, CN = Kiyose-shi CRLDP",

@@ -65,9 +65,9 @@ class Naming(Struct, frozen=True, kw_only=True):
         return self.signature_policy if kind == "signature" else self.authentication_policy
 
 
-# 2.999 is the arc ISO and ITU-T reserve for examples (X.660). A UUID arc below 2.25 would be ours alone, but its
-# 128-bit component breaks parsers that keep arcs in 32 or 64 bits, and uniqueness is not the aim: nobody may ever come
-# to trust these policies, which an example arc says by itself.
+# 32473 is the enterprise number that IANA keeps for documentation (RFC 5612): nobody may ever come to trust policies
+# below it, which says by itself what they are. ITU-T's example arc 2.999 would say the same, but not every parser reads
+# it (pkilint's takes 2.999 for out of range), and the 128-bit arcs of UUIDs (2.25) break those that keep 32 or 64 bits.
 WARIFU_TEST = Naming(
     organization="Warifu Test",
     signature_unit="Warifu Test for digital signature",
@@ -77,9 +77,9 @@ WARIFU_TEST = Naming(
     native_signature_unit="割符試験認証サービス署名用",
     native_authentication_unit="割符試験認証サービス利用者証明用",
     native_operator_unit="合成データ専用（実在の認証局ではありません）",
-    signature_policy="2.999.8.5.1.1.20",
-    authentication_policy="2.999.8.5.1.3.30",
-    attribute_arc="2.999.8.5.5",
+    signature_policy="1.3.6.1.4.1.32473.8.5.1.1.20",
+    authentication_policy="1.3.6.1.4.1.32473.8.5.1.3.30",
+    attribute_arc="1.3.6.1.4.1.32473.8.5.5",
     cps_uri="http://warifu.example/cps.html",
 )
 
