@@ -43,7 +43,7 @@ from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import new_ulid, ulid_bytes
 from warifu.lab.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.nodes import center, front, intake, issuance, numbering, registry
-from warifu.nodes.authority import applet, key_pool
+from warifu.nodes.authority import applet, key_pool, searching
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node, World
 from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
@@ -76,7 +76,7 @@ MOVED = msgspec.structs.replace(PERSON, address="東京都清瀬市中里５－�
 KEYS: dict[str, dict[str, Purpose]] = {
     "numbering": {numbering.WRAP_KEY: "wrap", numbering.INDEX_KEY: "mac"},
     "center": {CARD_MASTER: "card-master", SIGNING_KEY: "sign", ROOT_KEY: "sign", CODE_KEY: "mac"},
-    "authority": {applet.CARD_MASTER: "card-master", key_pool.WRAP_KEY: "wrap"},
+    "authority": {applet.CARD_MASTER: "card-master", key_pool.WRAP_KEY: "wrap", searching.NAMES_KEY: "mac"},
     "issuance": {FACTORY_KEY: "agree"},
     "relay": {MESSAGE_KEY: "agree"},
     "responder": {},

@@ -11,11 +11,13 @@ from warifu.contract.values import (
     CardId,
     CertificateEvent,
     CertificateKind,
+    CertificateState,
     CertificateView,
     Challenge,
     Digest,
     Municipality,
     Person,
+    Purpose,
     ResidentId,
     WrappedKeys,
     WriteId,
@@ -307,3 +309,44 @@ class AskListPart(Request, frozen=True, kw_only=True):
     offset: Annotated[int, Meta(ge=0)] = 0
     digest: bytes = b""
     """Of the list that an offset continues."""
+
+
+class FoundCertificate(Struct, frozen=True, kw_only=True):
+    """A certificate that a search found."""
+
+    kind: CertificateKind
+    serial: int
+    state: CertificateState
+    card_id: CardId
+    resident_id: ResidentId
+    municipality: Municipality
+    not_after: datetime.date
+    reason: str = ""
+
+
+class FoundCertificates(Answer, frozen=True, kw_only=True):
+    """A page, by kind and serial number."""
+
+    certificates: tuple[FoundCertificate, ...]
+    next_kind: CertificateKind | Literal[""] = ""
+    """Where the next page starts after; empty: this was the last."""
+    next_serial: int = 0
+
+
+class SearchCertificates(Request, frozen=True, kw_only=True):
+    """Search by resident, card, serial number (with its kind), name, municipality, or name and municipality."""
+
+    NAME: ClassVar[str] = "authority.search"
+    ANSWER: ClassVar[type[Answer]] = FoundCertificates
+    CHANGES: ClassVar[bool] = False
+
+    purpose: Purpose
+    resident_id: Annotated[str, Meta(pattern=r"^([0-9A-HJKMNP-TV-Z]{26})?$")] = ""
+    card_id: Annotated[str, Meta(pattern=r"^([0-9A-Z]{15})?$")] = ""
+    kind: CertificateKind | None = None
+    serial: int = 0
+    name: Annotated[str, Meta(max_length=100)] = ""
+    municipality: Annotated[str, Meta(pattern=r"^([0-9]{6})?$")] = ""
+    limit: Annotated[int, Meta(ge=1, le=100)] = 100
+    after_kind: CertificateKind | Literal[""] = ""
+    after_serial: int = 0

@@ -58,6 +58,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "responder.ocsp": _DRIVER,
     "responder.list_part": frozenset({"front"}),
     "authority.statuses": frozenset({"front"}),
+    "authority.search": frozenset({"center", "driver"}),
     "front.register_verifier": _DRIVER,
     "front.approve_verifier": _DRIVER,
     "front.suspend_verifier": _DRIVER,

@@ -28,6 +28,11 @@ BENCHES: Final[dict[str, Bench]] = {
     "chain": Bench("the whole chain on topology quarter beside bare hops", "warifu.lab.bench_chain", "bench_chain"),
     "chip": Bench("the chip's commands and signatures, in memory and over vpcd", "warifu.lab.bench_chip", "bench_chip"),
     "pki": Bench("key pairs, certificates, lists and answers of JPKI", "warifu.lab.bench_pki", "bench_pki"),
+    "search": Bench(
+        "search of JPKI's register beside a look by primary key (WARIFU_BENCH_ROWS, 1,000,000 by default)",
+        "warifu.lab.bench_search",
+        "bench_search",
+    ),
     "net": Bench("frames between nodes, through one hop and three", "warifu.lab.bench_net", "bench_net"),
 }
 

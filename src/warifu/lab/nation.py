@@ -39,7 +39,7 @@ from warifu.lab.sabotage_nodes import center_class, pool_class
 from warifu.lab.seal import sealed
 from warifu.lab.world import Ports, World
 from warifu.nodes import center, intake, issuance, numbering, registry
-from warifu.nodes.authority import applet, key_pool
+from warifu.nodes.authority import applet, key_pool, searching
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node
 from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
@@ -78,7 +78,7 @@ RECORDS: Final[dict[str, tuple[type[Record], ...]]] = {
 KEYS: Final[dict[str, tuple[tuple[str, Purpose], ...]]] = {
     "numbering": ((numbering.WRAP_KEY, "wrap"), (numbering.INDEX_KEY, "mac")),
     "center": ((CARD_MASTER, "card-master"), (SIGNING_KEY, "sign"), (ROOT_KEY, "sign"), (CODE_KEY, "mac")),
-    "authority": ((applet.CARD_MASTER, "card-master"), (key_pool.WRAP_KEY, "wrap")),
+    "authority": ((applet.CARD_MASTER, "card-master"), (key_pool.WRAP_KEY, "wrap"), (searching.NAMES_KEY, "mac")),
     "issuance": ((FACTORY_KEY, "agree"),),
     "relay": ((MESSAGE_KEY, "agree"),),
 }

@@ -19,15 +19,20 @@ from warifu.adapters.store.postgres import PostgresLimits, PostgresStore, open_p
 from warifu.contract.envelope import Envelope, Reply
 from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Unavailable
-from warifu.nodes.authority import applet, key_pool
+from warifu.nodes.authority import applet, key_pool, searching
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import World
 from warifu.nodes.hsm_pool import HsmPool
-from warifu.ports.hsm import CreateKey
+from warifu.ports.hsm import CreateKey, Purpose
 from warifu.ports.shelf import Shelf
 
 DeviceKind = Literal["software", "softhsm"]
 CORES: Final = os.cpu_count() or 1
+_KEYS: Final[tuple[tuple[str, Purpose], ...]] = (
+    (applet.CARD_MASTER, "card-master"),
+    (key_pool.WRAP_KEY, "wrap"),
+    (searching.NAMES_KEY, "mac"),
+)
 _CREATE_MS: Final = 30_000
 
 
@@ -89,8 +94,8 @@ async def authority_rig(
         )
         running = asyncio.create_task(node.run() if timers else pool.run())
         resources.push_async_callback(_ended, running)
-        for label, purpose in ((applet.CARD_MASTER, "card-master"), (key_pool.WRAP_KEY, "wrap")):
-            await pool.call(CreateKey(label, "card-master" if purpose == "card-master" else "wrap"), _CREATE_MS)
+        for label, purpose in _KEYS:
+            await pool.call(CreateKey(label, purpose), _CREATE_MS)
         yield node
 
 

@@ -17,6 +17,7 @@ from warifu.adapters.hsm.process import ProcessHsmFactory
 from warifu.kernel.errors import Unavailable
 from warifu.nodes.authority.applet import CARD_MASTER as JPKI_CARD_MASTER
 from warifu.nodes.authority.key_pool import WRAP_KEY as KEY_PAIRS_KEY
+from warifu.nodes.authority.searching import NAMES_KEY
 from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
 from warifu.nodes.numbering import INDEX_KEY, WRAP_KEY
 from warifu.nodes.relay import MESSAGE_KEY
@@ -42,7 +43,7 @@ KEYS: Final[dict[str, tuple[tuple[str, Purpose], ...]]] = {
     "front": (_AUDIT,),
     "center": ((SIGNING_KEY, "sign"), (ROOT_KEY, "sign"), (CARD_MASTER, "card-master"), (CODE_KEY, "mac"), _AUDIT),
     "issuance": ((FACTORY_KEY, "agree"), _AUDIT),
-    "authority": ((JPKI_CARD_MASTER, "card-master"), (KEY_PAIRS_KEY, "wrap"), _AUDIT),
+    "authority": ((JPKI_CARD_MASTER, "card-master"), (KEY_PAIRS_KEY, "wrap"), (NAMES_KEY, "mac"), _AUDIT),
     "relay": ((MESSAGE_KEY, "agree"),),
 }
 """By kind of node: label and purpose of the keys its device holds from the first start on.

@@ -92,7 +92,13 @@ class Certificate(Record, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "certificate"
     KEY: ClassVar[tuple[str, ...]] = ("ca", "serial")
     UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = (("key_pair_id",), ("card_id", "ca", "write_id"))
-    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("card_id",), ("resident_id",))
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("card_id",),
+        ("resident_id",),
+        ("municipality",),
+        ("name_digest",),
+        ("municipality", "name_digest"),
+    )
 
     ca: str
     serial: int
@@ -115,6 +121,8 @@ class Certificate(Record, frozen=True, kw_only=True):
     der: bytes = b""
     reason: str = ""
     revoked_ms: int | None = None
+    name_digest: bytes = b""
+    """Of the holder's name, keyed (``searching``); empty in rows from before there was a search by name."""
     changed_ms: int
 
     def __repr__(self) -> str:

@@ -37,6 +37,7 @@ from warifu.domain.pki.template import Template, template_of
 from warifu.kernel.calendar import JST, SIGNATURE_MIN_AGE, age_on, jst_date
 from warifu.kernel.errors import Fault, KeyReused, Malformed, Refused, Stale, TryAgain
 from warifu.nodes.authority.key_pool import KeyPool, Pair
+from warifu.nodes.authority.searching import NameIndex
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode
 from warifu.ports.store import Change, Check, Find, Get, Insert, JournalEntry, Record, Snapshot, Update, Write
@@ -89,10 +90,11 @@ class Begun(Struct, frozen=True):
 class BulkIssuer:
     """Issues for batches."""
 
-    def __init__(self, node: KeepingNode, signer: Signer, pool: KeyPool) -> None:
+    def __init__(self, node: KeepingNode, signer: Signer, pool: KeyPool, names: NameIndex) -> None:
         self.node = node
         self.signer = signer
         self.pool = pool
+        self.names = names
         self._reserving = asyncio.Lock()
 
     async def issue(self, call: Call, request: IssueBatch) -> BatchIssued:
@@ -171,11 +173,12 @@ class BulkIssuer:
 
     async def _certificates(self, call: Call, prepared: Sequence[Prepared], pairs: Sequence[Pair]) -> list[Certificate]:
         free, made = iter(pairs), list[Certificate]()
+        await self.names.load(self.node.remaining_ms(call))
         for kind in KINDS:
             of_kind = [each for each in prepared if kind in each.kinds]
             if not of_kind:
                 continue
-            writer = _Writer(call, self.signer, await self.signer.newest(kind))
+            writer = _Writer(call, self.signer, await self.signer.newest(kind), self.names)
             serials = await self.signer.next_serials(kind, len(of_kind))
             stamps = self.node.world.entropy.random_bytes(_STAMP_BYTES * len(of_kind)).hex().upper()
             for number, (each, serial) in enumerate(zip(of_kind, serials, strict=True)):
@@ -230,7 +233,8 @@ class BulkIssuer:
 class _Writer:
     """Writes and checks the certificates of one authority's generation."""
 
-    def __init__(self, call: Call, signer: Signer, generation: CaGeneration) -> None:
+    def __init__(self, call: Call, signer: Signer, generation: CaGeneration, names: NameIndex) -> None:
+        self._names = names
         self._now_ms = call.now_ms
         self._issued = datetime.datetime.fromtimestamp(call.now_ms / 1000, JST).strftime("%Y%m%d%H%M%S")
         self._generation = generation.generation
@@ -261,6 +265,7 @@ class _Writer:
             resident_version=order.resident_version,
             not_after=_last_day(wanted.prepared.validity.not_after_ms),
             tbs=tbs,
+            name_digest=self._names.digest(order.person.name),
             changed_ms=self._now_ms,
         )
 

@@ -29,6 +29,7 @@ from warifu.domain.pki.profile import (
 from warifu.kernel.calendar import JST, SIGNATURE_MIN_AGE, age_on, jst_date
 from warifu.kernel.errors import Stale
 from warifu.nodes.authority.key_pool import KeyPool
+from warifu.nodes.authority.searching import NameIndex
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode
 from warifu.ports.store import Change, Check, Find, Get, Insert, JournalEntry, Update, Write
@@ -78,10 +79,11 @@ class New(Struct, frozen=True):
 class Issuer:
     """Issues for the reception."""
 
-    def __init__(self, node: KeepingNode, signer: Signer, pool: KeyPool) -> None:
+    def __init__(self, node: KeepingNode, signer: Signer, pool: KeyPool, names: NameIndex) -> None:
         self.node = node
         self.signer = signer
         self.pool = pool
+        self.names = names
 
     async def issue(self, call: Call, order: Order) -> tuple[Certificate, ...]:
         """Issue what the order asks and the holder's age allows; what was issued for it already is found again.
@@ -146,6 +148,7 @@ class Issuer:
         self, call: Call, order: Order, kind: CertificateKind, of_card: Sequence[Certificate]
     ) -> tuple[Certificate, tuple[Write, ...]]:
         """A certificate to be signed, and what records it."""
+        await self.names.load(self.node.remaining_ms(call))
         generation = await self.signer.newest(kind)
         pair = await self.pool.choose()
         serial = await self.signer.next_serial(kind)
@@ -167,6 +170,7 @@ class Issuer:
             resident_version=order.resident_version,
             not_after=jst_date(content.validity.not_after_ms),
             tbs=tbs,
+            name_digest=self.names.digest(order.person.name),
             changed_ms=call.now_ms,
         )
         reserved = msgspec.structs.replace(

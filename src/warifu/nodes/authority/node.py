@@ -24,6 +24,7 @@ from warifu.contract.authority import (
     ResponderCertificate,
     RevocationList,
     RevokeCertificates,
+    SearchCertificates,
     WriteSettled,
 )
 from warifu.contract.callers import is_kind
@@ -55,6 +56,7 @@ from warifu.nodes.authority.bulk import BulkIssuer
 from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.lists import Lists, generation_of
+from warifu.nodes.authority.searching import NameIndex, SearchService
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.authority.statuses import StatusService
 from warifu.nodes.base import Call, KeepingNode, World, expect
@@ -112,11 +114,13 @@ class Authority(WithHsm, KeepingNode):
         self.hsm = hsm
         self.signer = Signer(store, hsm, world.clock, profile)
         self.pool = KeyPool(world, store, hsm, crypto, key_pairs)
-        self.issuer = Issuer(self, self.signer, self.pool)
-        self.bulk = BulkIssuer(self, self.signer, self.pool)
+        names = NameIndex(hsm)
+        self.issuer = Issuer(self, self.signer, self.pool, names)
+        self.bulk = BulkIssuer(self, self.signer, self.pool, names)
         self.applets = AppletService(self, hsm, self.issuer)
         self.lists = Lists(self, self.signer, shelf)
         self.statuses = StatusService(self)
+        self.searches = SearchService(self, names)
         self.handlers |= {
             IssueCertificates.NAME: self.issue,
             IssueBatch.NAME: self.issue_batch,
@@ -129,6 +133,7 @@ class Authority(WithHsm, KeepingNode):
             AskAuthorities.NAME: self.authorities,
             PublishList.NAME: self.publish,
             AskStatuses.NAME: self.statuses.statuses,
+            SearchCertificates.NAME: self.searches.search,
             AskResponderCertificate.NAME: self.responder_certificate,
         }
 

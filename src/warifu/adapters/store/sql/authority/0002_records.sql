@@ -1,5 +1,6 @@
 -- Derived from the records of authority: python -m warifu.adapters.store.schema write
 
+ALTER TABLE "certificate" ADD COLUMN "name_digest" bytea NOT NULL DEFAULT '\x';
 CREATE TABLE "key_block" (
   "version" bigint NOT NULL,
   "block_id" text COLLATE "C" NOT NULL,
@@ -26,3 +27,6 @@ CREATE TABLE "issue_block" (
   "changed_ms" bigint NOT NULL,
   PRIMARY KEY ("batch_id", "position")
 );
+CREATE INDEX "certificate_by_municipality" ON "certificate" ("municipality", "ca", "serial");
+CREATE INDEX "certificate_by_name_digest" ON "certificate" ("name_digest", "ca", "serial");
+CREATE INDEX "certificate_by_municipality_name_digest" ON "certificate" ("municipality", "name_digest", "ca", "serial");
