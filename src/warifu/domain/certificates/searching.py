@@ -1,6 +1,6 @@
 """Searching the register of certificates: by what, and how a name is made comparable.
 
-A name never stands in the register's own columns. What is searched is a keyed digest of it (its key comes from JPKI's HSM):
+A name never stands in a column of its own. What is searched is a keyed digest of it (the key comes from JPKI's HSM):
 whoever has the database alone can neither read nor try names. Two spellings that people hold for one name are one.
 """
 
