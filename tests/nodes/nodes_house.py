@@ -20,6 +20,7 @@ from cryptography.x509 import ocsp
 from nodes_parts import EngineFactory, ListLog, LoopClock, MemoryDevice, MemoryReader
 
 from warifu.adapters.artwork import PillowArtwork
+from warifu.adapters.backlog import MemoryBacklog
 from warifu.adapters.net.handling import Handler, Peer
 from warifu.adapters.net.local import LocalTransport
 from warifu.adapters.shelf import MemoryShelf
@@ -178,7 +179,7 @@ class House:
             self.add(Relay(self.world(name), self.pool("relay", name), Limits()))
         self.handlers["relay"] = self._either_relay
         for place in (HERE, THERE):
-            self.add(CommunicationServer(self.world(f"cs-{place}"), self.crypto, place))
+            self.add(CommunicationServer(self.world(f"cs-{place}"), self.crypto, place, MemoryBacklog()))
             management = self.devices["center"].device.public_key(SIGNING_KEY)
             self.add(Terminal(self.world(f"terminal-{place}"), self.reader, f"cs-{place}", management))
 

@@ -16,7 +16,7 @@ from warifu.nodes.legacy import BLOCK_MS, LegacyCs, LegacyRelay
 
 def legacy_path() -> Path:
     path = Path()
-    path.cs = LegacyCs(path.world(f"cs-{HERE}"), path.crypto, HERE)
+    path.cs = LegacyCs(path.world(f"cs-{HERE}"), path.crypto, HERE, path.backlog)
     pool = HsmPool(path.device, "relay-1/hsm", 1)
     path.relays = {"relay-1": LegacyRelay(path.world("relay-1"), pool, Limits(), connections=1)}
     return path

@@ -9,9 +9,10 @@ import pytest
 from nodes_house import House
 from nodes_parts import EngineFactory, ListLog, LoopClock, MemoryDevice, run
 
+from warifu.adapters.backlog import MemoryBacklog
 from warifu.adapters.net.handling import Peer
 from warifu.adapters.net.local import LocalTransport
-from warifu.contract.center import AskCard, CardsReceived, CardView, OpenOperation, OrderCard
+from warifu.contract.center import AskCard, CardsReceived, CardView, ConfirmWrite, OpenOperation, OrderCard
 from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import error_body, open_reply
@@ -57,7 +58,8 @@ class Path:
         self.center: Center = answer_ok
         self.limits = limits or Limits()
         self.crypto = FixtureCrypto(self.entropy, self.deal)
-        self.cs = CommunicationServer(self.world(f"cs-{HERE}"), self.crypto, HERE)
+        self.backlog = MemoryBacklog()
+        self.cs = CommunicationServer(self.world(f"cs-{HERE}"), self.crypto, HERE, self.backlog)
         self.relays = {name: self.relay(name) for name in ("relay-1", "relay-2")}
         self.turn = 0
 
@@ -80,7 +82,7 @@ class Path:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Path"]:
         async with asyncio.TaskGroup() as group:
-            timers = [group.create_task(relay.run()) for relay in self.relays.values()]
+            timers = [group.create_task(node.run()) for node in (self.cs, *self.relays.values())]
             try:
                 yield self
             finally:
@@ -537,3 +539,84 @@ def test_one_identifier_ties_the_logs_together() -> None:
             assert all(len(str(fields)) < 400 for _, fields in told)
 
     run(story())
+
+
+# ---- the CS's own outbox -----------------------------------------------------------------------------------------
+
+CONFIRM = ConfirmWrite(card_id=CARD, write_id="0" * 26, chip=None)
+
+
+def test_what_has_an_effect_is_recorded_until_it_is_answered() -> None:
+    async def recorded(path: Path) -> None:
+        gate = path.center = Gate("effect")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(path.cs.handle(path.envelope(OPENING, step="effect")))
+            await gate.reached.wait()
+            ((_, entry),) = path.backlog.unsettled()
+            assert decode(Envelope, entry).step == "effect"
+            await path.cs.handle(path.envelope(step="look", key=OTHER_CARD))
+            assert len(path.backlog.unsettled()) == 1
+            gate.opened.set()
+        assert path.backlog.unsettled() == ()
+
+    with_path(recorded)
+
+
+def test_after_a_kill_what_was_under_way_is_delivered_before_what_comes_later() -> None:
+    async def main() -> None:
+        before = Path()
+        lost = before.envelope(OPENING, step="lost")
+        await before.backlog.keep(encode(msgspec.structs.replace(lost, municipality=HERE, actor="clerk")))
+        after = Path()
+        after.backlog = before.backlog
+        after.cs = CommunicationServer(after.world(f"cs-{HERE}"), after.crypto, HERE, after.backlog)
+        async with after.running():
+            await after.cs.handle(after.envelope(step="later"))
+            assert [envelope.step for envelope in after.seen] == ["lost", "later"]
+            assert after.backlog.unsettled() == ()
+            assert (await after.cs.health()).parts["backlog"].ok
+
+    run(main())
+
+
+def test_what_a_chip_did_reaches_the_centre_after_the_caller_has_gone() -> None:
+    async def away(path: Path) -> None:
+        path.center = failing(*[Unavailable("away")] * 5)
+        with pytest.raises((Unavailable, DeadlinePassed)):
+            await path.cs.handle(short(path.envelope(CONFIRM, step="fact")))
+        assert len(path.backlog.unsettled()) == 1
+        part = (await path.cs.health()).parts["backlog"]
+        assert (part.ok, part.warning) == (False, True)
+        reply = await path.cs.handle(path.envelope(step="later"))
+        assert reply == OK
+        assert [envelope.step for envelope in path.seen][-2:] == ["fact", "later"]
+        assert path.backlog.unsettled() == ()
+
+    with_path(away)
+
+
+def test_what_a_caller_was_told_is_unknown_is_the_callers_to_take_up_again() -> None:
+    async def told(path: Path) -> None:
+        path.center = failing(*[Unavailable("away")] * 50)
+        with pytest.raises((Unavailable, DeadlinePassed)):
+            await path.cs.handle(short(path.envelope(OPENING, step="open")))
+        assert path.backlog.unsettled() == ()
+
+    with_path(told)
+
+
+def test_one_cards_leftovers_hold_up_no_other_card() -> None:
+    async def others(path: Path) -> None:
+        async def center(envelope: Envelope) -> Reply:
+            return Reply(error=error_body(Unavailable("just this"))) if envelope.ordering_key == CARD else OK
+
+        path.center = center
+        with pytest.raises((Unavailable, DeadlinePassed)):
+            await path.cs.handle(short(path.envelope(CONFIRM, step="fact")))
+        assert await path.cs.handle(path.envelope(step="other", key=OTHER_CARD)) == OK
+        with pytest.raises(DeadlinePassed):
+            await path.cs.handle(short(path.envelope(step="same")))
+        path.center = answer_ok
+        assert await path.cs.handle(path.envelope(step="after")) == OK
+
+    with_path(others)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import ClassVar, Final
 
+from warifu.adapters.backlog import MemoryBacklog
 from warifu.contract.center import AbandonOperation, AskCard, CardsReceived, CardView, Confirmed, ConfirmWrite, Received
 from warifu.contract.envelope import Envelope, ServiceClass
 from warifu.contract.health import AskHealth
@@ -218,9 +219,50 @@ class RelayPart:
             self._world.violated("what is held is given back", f"{machine.name} counts {dict(relay.leases.held)}")
 
 
-def build_cs(place: str, without: tuple[str, ...], ports: Ports) -> CommunicationServer:
-    """The CS of a place."""
-    return cs_class(without)(ports.world, ports.crypto, place)
+class CsPart:
+    """Builds CSs; what each has recorded outlives its crashes."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._backlogs: dict[str, MemoryBacklog] = {}
+
+    def build(self, place: str, ports: Ports) -> CommunicationServer:
+        """The CS of a place."""
+        backlog = self._backlogs.setdefault(ports.machine.name, MemoryBacklog())
+        slow = _SlowBacklog(self._world, backlog)
+        return cs_class(self._world.plan.without)(ports.world, ports.crypto, place, slow)
+
+    @property
+    def empty(self) -> bool:
+        """Whether every CS has brought to an end what it took on."""
+        return not any(backlog.unsettled() for backlog in self._backlogs.values())
+
+
+class _SlowBacklog:
+    """Takes its time to record: the CS may die before or after."""
+
+    def __init__(self, world: World, inner: MemoryBacklog) -> None:
+        self._world = world
+        self._inner = inner
+
+    async def keep(self, entry: bytes) -> int:
+        """See ``ports.backlog``."""
+        await asyncio.sleep(self._world.delay_ms(0, 1) / 1000)
+        number = await self._inner.keep(entry)
+        try:
+            await asyncio.sleep(self._world.delay_ms(0, 1) / 1000)
+        except asyncio.CancelledError:
+            self._inner.settle(number)  # as the file does: who is not told its number cannot settle it
+            raise
+        return number
+
+    def settle(self, number: int) -> None:
+        """See ``ports.backlog``."""
+        self._inner.settle(number)
+
+    def unsettled(self) -> tuple[tuple[int, bytes], ...]:
+        """See ``ports.backlog``."""
+        return self._inner.unsettled()
 
 
 def check_cs(world: World, machine: Machine) -> None:
@@ -264,8 +306,9 @@ class ChainTrial:
         self._relays = RelayPart(world, self._hsm, LIMITS)
         for name in RELAYS:
             world.add(name, "relay", self._relays.build)
+        self._cs = CsPart(world)
         for place in PLACES:
-            world.add(f"cs-{place}", f"cs-{place}", partial(build_cs, place, world.plan.without))
+            world.add(f"cs-{place}", f"cs-{place}", partial(self._cs.build, place))
         self._balancer = HealthBalancer(world, "relay")
         self._drivers = [
             (place, Driver(world, f"terminal-{place}-{number + 1}", PATIENCE_MS[world.pick(len(PATIENCE_MS))]))
@@ -356,8 +399,8 @@ class ChainTrial:
         self._watch()
 
     def settled(self) -> bool:
-        """Everything is well: every relay is back in rotation."""
-        return all(name in self._balancer.rotation for name in RELAYS)
+        """Everything is well: every relay is back in rotation, and the CSs have nothing left over."""
+        return self._cs.empty and all(name in self._balancer.rotation for name in RELAYS)
 
     async def conclude(self) -> None:
         """Every node says that it is well."""

@@ -24,29 +24,47 @@ def _died(event: Event) -> bool:
 
 
 class CsOrder:
-    """In a CS the messages of one card go one after another, in the order in which they came; others pass."""
+    """In a CS the messages of one card go one after another, in the order in which they came; others pass.
+
+    What a CS did not bring to an end (it died, or whoever asked had no more time) it may send later: before any message
+    of the card that came after it, and never behind one.
+    """
 
     name = "order per card in the CS"
 
     def __init__(self) -> None:
         self._lanes: defaultdict[tuple[str, str], list[tuple[tuple[str, str], str]]] = defaultdict(list)
+        self._left: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
 
     def see(self, event: Event) -> str | None:
         """Only the oldest message of a card may leave."""
         if _died(event):
             for place in [place for place in self._lanes if place[0] == event.node]:
-                del self._lanes[place]
+                self._left[place] += [request for request, _ in self._lanes.pop(place)]
         if not _is_cs(event) or not event.ordering_key:
             return None
-        lane = self._lanes[event.node, event.ordering_key]
+        place = (event.node, event.ordering_key)
+        lane = self._lanes[place]
         if event.kind == "begin":
             lane.append((event.request, event.detail))
         elif event.kind == "reply" and (event.request, event.detail) in lane:
             lane.remove((event.request, event.detail))
-        elif event.kind == "send" and event.name == FORWARD and (not lane or lane[0][0] != event.request):
-            first = lane[0][0][1] if lane else "it came"
-            return f"{event.node} sent {event.step} of {event.ordering_key} before {first}"
+            if event.outcome != "ok":
+                self._left[place].append(event.request)
+        elif event.kind == "send" and event.name == FORWARD:
+            return self._sent(event, lane, self._left[place])
         return None
+
+    @staticmethod
+    def _sent(event: Event, lane: list[tuple[tuple[str, str], str]], left: list[tuple[str, str]]) -> str | None:
+        if event.request in left:
+            del left[: left.index(event.request)]  # what it overtook may not be sent any more
+            return None
+        if lane and lane[0][0] == event.request:
+            left.clear()
+            return None
+        first = lane[0][0][1] if lane else "it came"
+        return f"{event.node} sent {event.step} of {event.ordering_key} before {first}"
 
     def end(self) -> str | None:
         """Nothing waits."""
@@ -133,7 +151,11 @@ class OnlyCsRetries:
 
 
 class RetryBudget:
-    """A CS retries from its budget: so many tokens at its start, a tenth more for each answer."""
+    """A CS retries from its budget: so many tokens at its start, a tenth more for each answer.
+
+    What nobody waits for any more (left over after a kill, or when the caller's time was up) is delivered at a pace of
+    its own and is no retry.
+    """
 
     name = "retries stay within their budget"
 
@@ -141,22 +163,31 @@ class RetryBudget:
         self._tokens: defaultdict[str, float] = defaultdict(lambda: FULL)
         self._first: Counter[tuple[str, str, str]] = Counter()
         """Sendings that are no retries: one for each time the message came."""
+        self._awaited: Counter[tuple[str, str, str]] = Counter()
+        self._left: set[tuple[str, str, str]] = set()
 
     def see(self, event: Event) -> str | None:
         """Count what a CS sends again."""
         if _died(event):
             self._tokens.pop(event.node, None)
+            for message in [message for message in self._awaited if message[0] == event.node]:
+                self._left.add(message)
+                del self._awaited[message]
         if not _is_cs(event) or event.name == KEY or event.step == "health":
             return None
         message = (event.node, *event.request)
         if event.kind == "begin":
             self._first[message] += 1
+            self._awaited[message] += 1
         elif event.kind == "reply":
+            self._awaited[message] -= 1
+            if event.outcome != "ok" and event.name == "center.confirm":
+                self._left.add(message)
             # Without the budget's cap: a retry is paid for before its wait and seen after it.
             self._tokens[event.node] += EARNED_BY_SUCCESS
         elif event.kind == "send" and self._first[message]:
             self._first[message] -= 1
-        elif event.kind == "send":
+        elif event.kind == "send" and self._awaited[message] > 0 and message not in self._left:
             self._tokens[event.node] -= 1
             if self._tokens[event.node] < -ROUNDING:
                 return f"{event.node} retries without budget"

@@ -163,8 +163,8 @@ class CounterTrial:
     # -- looking
 
     def settled(self) -> bool:
-        """The outboxes are empty."""
-        return self._world.stores.waiting() == 0
+        """The outboxes are empty, those of the CSs too."""
+        return self._world.stores.waiting() == 0 and self.nation.cs.empty
 
     async def conclude(self) -> None:
         """Chip, record, register and audit are whole; every node says that it is well."""

@@ -28,7 +28,7 @@ from warifu.kernel.errors import Fault, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.lab.balancer import HealthBalancer
 from warifu.lab.cards import CardBox, Drawings
-from warifu.lab.chain import PLACES, RELAYS, RelayPart, build_cs
+from warifu.lab.chain import PLACES, RELAYS, CsPart, RelayPart
 from warifu.lab.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.driver import Driver
 from warifu.lab.keys import EPOCH_MS, SeededEntropy
@@ -123,6 +123,7 @@ class Nation:
             for kind, state in morning.stores.items():
                 self.stores[kind]._state = pickle.loads(state)  # noqa: S301, SLF001 - our own, of this process
         self._factories = {kind: SimulatedFactory(world, made) for kind, made in self.devices.items()}
+        self.cs = CsPart(world)
         self.relays = RelayPart(world, self.devices["relay"], LIMITS)
         self._build(with_factory=with_factory or morning is None)
         self.balancer = HealthBalancer(world, "relay", HEALTH_MS)
@@ -136,7 +137,7 @@ class Nation:
         return made
 
     def _build(self, *, with_factory: bool) -> None:
-        world, drawings, without = self.world, Drawings(), self.world.plan.without
+        world, drawings = self.world, Drawings()
         world.add("registry-1", "registry", lambda ports: registry.Registry(ports.world, ports.store))
         world.add("intake-1", "intake", lambda ports: intake.Intake(ports.world, ports.store, drawings))
         world.add(
@@ -150,7 +151,7 @@ class Nation:
         for name in RELAYS:
             world.add(name, "relay", self.relays.build)
         for place in PLACES:
-            world.add(f"cs-{place}", f"cs-{place}", partial(build_cs, place, without))
+            world.add(f"cs-{place}", f"cs-{place}", partial(self.cs.build, place))
         for name, place in TERMINALS.items():
             world.add(name, f"terminal-{place}", partial(self._terminal, place))
         if with_factory:

@@ -3,7 +3,9 @@
 * Order: first in, first out per resident's card, in lanes; others pass (F4: no lane ever stops another, and nothing
   here ever blocks itself).
 * Retries happen here and nowhere else, from a budget, with jitter, within the time the caller left.
-* Every message is encrypted for the relays' HSMs under a session of this CS; every *sending* has a counter of its own.
+* What has an effect is recorded before it is sent (``ports.backlog``): after a kill it is delivered, in its card's
+  order; and what a chip has done is told to the centre even if that was away too long for the caller.
+* Every message is encrypted for the relays' HSMs under a session of this CS; every sending has a counter of its own.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
-from warifu.contract.codec import decode, encode
+from warifu.contract.codec import REQUESTS, decode, encode
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import open_reply
 from warifu.contract.health import AskHealth, Health
@@ -38,6 +40,8 @@ from warifu.kernel.errors import (
 from warifu.kernel.ids import new_ulid
 from warifu.nodes.base import PATH_MS, Node, Probe, World
 from warifu.nodes.hsm_pool import HsmRejected, NoSuchKey, UnknownSession
+from warifu.nodes.leftovers import Leftover, Leftovers
+from warifu.ports.backlog import Backlog
 from warifu.ports.crypto import Crypto
 
 RELAY: Final = "relay"
@@ -45,6 +49,10 @@ COUNTER: Final = frozenset(
     {"center.receive", "center.open", "center.write", "center.confirm", "center.close", "center.abandon", "center.card"}
 )
 """What a terminal may send to the centre."""
+EFFECTS: Final = frozenset(name for name in COUNTER if REQUESTS[name].CHANGES)
+"""Of these, what has an effect."""
+FACTS: Final = frozenset({"center.confirm"})
+"""Says what a chip has done: to be told to the centre whatever becomes of who asked."""
 ENDING: Final = frozenset({"center.close", "center.abandon"})
 MAX_WAITING: Final = 512
 """Messages in this CS at once, unless it is told otherwise; one more is refused with when to come back."""
@@ -75,10 +83,14 @@ class CommunicationServer(Node):
     """The CS of one municipality."""
 
     KIND: ClassVar[str] = "cs"
+    WARNINGS = frozenset({"backlog"})
+    """What waits for the centre is shown; that it waits is not the CS's own trouble."""
 
-    def __init__(self, world: World, crypto: Crypto, municipality: str) -> None:
+    def __init__(self, world: World, crypto: Crypto, municipality: str, backlog: Backlog) -> None:
         super().__init__(world)
         self.crypto = crypto
+        self.backlog = backlog
+        self.leftovers = Leftovers(backlog, world.log)
         self.municipality = municipality
         self.budget = RetryBudget()
         self.max_waiting = MAX_WAITING
@@ -104,7 +116,8 @@ class CommunicationServer(Node):
         code = DeadlinePassed.code
         try:
             async with asyncio.timeout_at(deadline), self.lane(envelope.ordering_key):
-                reply = await self._carry(self._stamped(envelope), deadline)
+                await self.leftovers.gone(envelope.ordering_key)
+                reply = await self._recorded(self._stamped(envelope), deadline)
                 code = reply.error.code if reply.error else "ok"
                 return reply
         except TimeoutError:
@@ -150,6 +163,44 @@ class CommunicationServer(Node):
                 del self._lanes[key]
             else:
                 self._lanes[key] = (lock, users - 1)
+
+    async def _recorded(self, envelope: Envelope, deadline: float) -> Reply:
+        """Record what has an effect before it is sent, and settle it when whoever asked is told how it ended."""
+        if envelope.name not in EFFECTS:
+            return await self._carry(envelope, deadline)
+        number = await self.backlog.keep(encode(envelope))
+        known = False
+        try:
+            reply = await self._carry(envelope, deadline)
+        except WarifuError as error:
+            known = not isinstance(error, TryAgain) or isinstance(error, ConnectionExcess)
+            raise
+        else:
+            known = True
+            return reply
+        finally:
+            self._ended(number, envelope, known=known or envelope.name not in FACTS)
+
+    def _ended(self, number: int, envelope: Envelope, *, known: bool) -> None:
+        """Settled: or left over, when nobody knows whether the centre was told what a chip has done."""
+        if known:
+            self.backlog.settle(number)
+        else:
+            self.leftovers.add(Leftover(number, envelope))
+
+    async def run(self) -> None:
+        """Deliver what was left over, beside the node's other timers."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            group.create_task(self.leftovers.deliver(self._deliver))
+
+    async def _deliver(self, envelope: Envelope) -> Reply:
+        """One try for a leftover; ``TryAgain`` when it is not over."""
+        reply = await self._send(envelope, _now() + envelope.remaining_ms / 1000)
+        if reply.error is not None and reply.error.kind == "try_again":
+            raise _as_error(reply)
+        self._remember(envelope, reply)
+        return reply
 
     async def _carry(self, envelope: Envelope, deadline: float) -> Reply:
         attempt = 0
@@ -263,7 +314,11 @@ class CommunicationServer(Node):
 
     def parts(self) -> dict[str, Probe]:
         """The path: a relay whose HSM opens this CS's messages."""
-        return super().parts() | {"path": self._probe_path}
+        return super().parts() | {"path": self._probe_path, "backlog": self._probe_backlog}
+
+    async def _probe_backlog(self) -> None:
+        if self.leftovers:
+            raise Unavailable(f"{len(self.leftovers)} messages wait to be told to the centre")
 
     async def _probe_path(self) -> None:
         """One sealed message, which the relay answers itself."""

@@ -18,6 +18,7 @@ from warifu.nodes.base import World
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.relay import Passage, Relay
+from warifu.ports.backlog import Backlog
 from warifu.ports.crypto import Crypto
 
 CONNECTIONS: Final = 94
@@ -51,8 +52,8 @@ class LegacyRelay(Relay):
 class LegacyCs(CommunicationServer):
     """Excess, or a time-out in a search, discards every message, and the CS shuts itself for a minute."""
 
-    def __init__(self, world: World, crypto: Crypto, municipality: str) -> None:
-        super().__init__(world, crypto, municipality)
+    def __init__(self, world: World, crypto: Crypto, municipality: str, backlog: Backlog) -> None:
+        super().__init__(world, crypto, municipality, backlog)
         self._blocked_until = 0.0
         self._inside: dict[asyncio.Task[object], None] = {}
 

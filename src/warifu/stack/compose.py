@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from warifu.adapters.artwork import PillowArtwork
+from warifu.adapters.backlog import FileBacklog
 from warifu.adapters.clock import SystemClock
 from warifu.adapters.crypto import SystemCrypto
 from warifu.adapters.entropy import SystemEntropy
@@ -141,7 +142,9 @@ async def _relay(context: Context) -> Node:
 async def _cs(context: Context) -> Node:
     legacy = context.config.topology.admission.policy == "legacy"
     kind = LegacyCs if legacy else CommunicationServer
-    server = kind(context.world, context.crypto, context.config.node.municipality)
+    backlog = FileBacklog(context.home.backlogs / f"{context.config.name}.log")
+    context.resources.callback(backlog.close)
+    server = kind(context.world, context.crypto, context.config.node.municipality, backlog)
     server.max_waiting = context.config.node.policies.waiting
     return server
 

@@ -1,0 +1,178 @@
+"""Two backlogs (``ports.backlog``): a file that is only appended to, and its memory twin.
+
+A record is 4 bytes length (big-endian), 4 bytes CRC-32, and a MessagePack array: ``[number, entry]``, or ``[number]``
+when it is settled. A record that a crash left half written ends the file: nothing of it was promised. Entries that come
+while the disk is at work share its next sync.
+"""
+
+import asyncio
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+import msgspec
+
+from warifu.kernel.errors import Unavailable
+
+MOST: Final = 10_000
+"""Unsettled entries; with more of them the centre is away, and nothing new is taken on."""
+COMPACT_BYTES: Final = 1 << 22
+_HEAD: Final = Struct(">II")
+_decoder: Final = msgspec.msgpack.Decoder(list[int | bytes])
+
+
+class FileBacklog:
+    """In a file of its own. Close it with ``close``.
+
+    Args:
+        path: made with mode 0600 if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries: dict[int, bytes] = {}
+        self._last = 0
+        self._bytes = 0
+        self._buffer: list[bytes] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._syncing: asyncio.Task[None] | None = None
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="backlog")
+        self._read()
+        self._descriptor = self._rewrite()
+
+    async def keep(self, entry: bytes) -> int:
+        """See ``ports.backlog``."""
+        if len(self._entries) >= MOST:
+            raise Unavailable(f"{MOST} messages wait for the centre already")
+        self._last += 1
+        number = self._last
+        self._entries[number] = entry
+        self._buffer.append(_record([number, entry]))
+        synced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(synced)
+        if self._syncing is None:
+            self._syncing = asyncio.get_running_loop().create_task(self._sync())
+        try:
+            await synced
+        except BaseException:
+            self.settle(number)
+            raise
+        return number
+
+    def settle(self, number: int) -> None:
+        """See ``ports.backlog``. Written with the next entry that is kept."""
+        if self._entries.pop(number, None) is not None:
+            self._buffer.append(_record([number]))
+
+    def unsettled(self) -> tuple[tuple[int, bytes], ...]:
+        """See ``ports.backlog``."""
+        return tuple(self._entries.items())
+
+    def close(self) -> None:
+        """Write what is settled, and end."""
+        self._disk.shutdown()
+        _append(self._descriptor, b"".join(self._buffer))
+        os.close(self._descriptor)
+
+    async def _sync(self) -> None:
+        """Until nobody waits: everything that came meanwhile in one go."""
+        while self._waiting:
+            data, self._buffer = b"".join(self._buffer), []
+            waiting, self._waiting = self._waiting, []
+            error = await self._written(data)
+            for synced in waiting:
+                if synced.done():
+                    continue
+                if error is None:
+                    synced.set_result(None)
+                else:
+                    synced.set_exception(Unavailable(f"the CS cannot record what it takes on: {error}"))
+        self._syncing = None
+        if self._bytes > COMPACT_BYTES and not self._entries:
+            os.ftruncate(self._descriptor, 0)
+            self._bytes = 0
+            self._buffer.clear()
+
+    async def _written(self, data: bytes) -> str | None:
+        self._bytes += len(data)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._disk, _append_and_sync, self._descriptor, data)
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        return None
+
+    def _read(self) -> None:
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        at = 0
+        while at + _HEAD.size <= len(data):
+            length, check = _HEAD.unpack_from(data, at)
+            body = data[at + _HEAD.size : at + _HEAD.size + length]
+            if len(body) < length or zlib.crc32(body) != check:
+                return
+            self._take(_decoder.decode(body))
+            at += _HEAD.size + length
+
+    def _take(self, fields: list[int | bytes]) -> None:
+        number, *entry = fields
+        if not isinstance(number, int):
+            return
+        self._last = max(self._last, number)
+        if entry and isinstance(entry[0], bytes):
+            self._entries[number] = entry[0]
+        else:
+            self._entries.pop(number, None)
+
+    def _rewrite(self) -> int:
+        """The file with what is unsettled and nothing else."""
+        draft = self._path.with_suffix(".new")
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        content = b"".join(_record([number, entry]) for number, entry in self._entries.items())
+        _append_and_sync(descriptor, content)
+        draft.replace(self._path)
+        self._bytes = len(content)
+        return descriptor
+
+
+class MemoryBacklog:
+    """The twin: what is kept lives as long as this object."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, bytes] = {}
+        self._last = 0
+
+    async def keep(self, entry: bytes) -> int:
+        """See ``ports.backlog``."""
+        if len(self._entries) >= MOST:
+            raise Unavailable(f"{MOST} messages wait for the centre already")
+        self._last += 1
+        self._entries[self._last] = entry
+        return self._last
+
+    def settle(self, number: int) -> None:
+        """See ``ports.backlog``."""
+        self._entries.pop(number, None)
+
+    def unsettled(self) -> tuple[tuple[int, bytes], ...]:
+        """See ``ports.backlog``."""
+        return tuple(self._entries.items())
+
+
+def _record(fields: list[int | bytes]) -> bytes:
+    body = msgspec.msgpack.encode(fields)
+    return _HEAD.pack(len(body), zlib.crc32(body)) + body
+
+
+def _append(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _append_and_sync(descriptor: int, data: bytes) -> None:
+    _append(descriptor, data)
+    os.fdatasync(descriptor)
