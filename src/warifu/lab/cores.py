@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Final
 
+from warifu.adapters.backlog import MemoryBacklog
 from warifu.adapters.store.memory import MemoryStore
 from warifu.contract.center import AskCard
 from warifu.contract.codec import encode
@@ -75,7 +76,7 @@ class _Carrying(CommunicationServer):
 async def lanes(world: World) -> None:
     """Three messages of one card and one of another; one's time runs out in its turn, one's asker goes away."""
     crypto = FixtureCrypto(SeededEntropy(0, "cs"), Deal())
-    server = _Carrying(injected(world, f"cs-{PLACE}"), crypto, PLACE)
+    server = _Carrying(injected(world, f"cs-{PLACE}"), crypto, PLACE, MemoryBacklog())
     server.world_of_lab, server.under_way, server.begun = world, {}, {}
 
     async def one(step: str, card: int, remaining_ms: int, start_ms: int) -> str:
