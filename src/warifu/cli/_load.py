@@ -44,6 +44,12 @@ class Test(NamedTuple):
 
 TESTS: Final[dict[str, Test]] = {
     "load": Test("a usual day and the peak day of 2016, at several times its rate", 3.0, "warifu.lab.load"),
+    "limit": Test(
+        "more and more until it refuses; deaths at the limit; overload, beside 2016's rules", 6.0, "warifu.lab.limit"
+    ),
+    "endurance": Test(
+        "the same load for long: nothing may grow; one leg with 512 MB a process", 5.0, "warifu.lab.endurance"
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from warifu.adapters.entropy import SystemEntropy
 from warifu.adapters.net.client import NetTransport
 from warifu.adapters.net.tls import issue_node_certificate
 from warifu.adapters.reader.memory import CardBox, MemoryReader
+from warifu.contract.center import OpenOperation
 from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.terminal import Performed, PerformOperation
@@ -110,6 +111,8 @@ class Counters:
         self.under_way = 0
         self.left: dict[str, Left] = {}
         """Operations that were never finished, by their ids."""
+        self.opened: set[str] = set()
+        """Operations under way that the centre has opened."""
         self._runs: dict[str, asyncio.Task[Performed]] = {}
         self._home, self._own, self._box = home, own, box
         self._clock, self._entropy = SystemClock(), SystemEntropy()
@@ -190,10 +193,11 @@ class Counters:
             self.meter.operations.append(Sample(began, took_ms, kind, outcome, card.municipality))
             if outcome == "ok":
                 self.shelf.put(card, _GIVES[kind])
-            elif outcome == EXCESS:
+            elif outcome == EXCESS and operation_id not in self.opened:
                 self.shelf.put(card, _NEEDS[kind])
             else:
                 self.left[operation_id] = work
+            self.opened.discard(operation_id)
         return outcome
 
     async def _until_done(self, card: LabCard, kind: OperationKind, operation_id: str, began: float) -> str:
@@ -265,6 +269,9 @@ class _Slowed:
     async def call(self, destination: str, envelope: Envelope) -> Reply:
         """See ``Transport``."""
         card_ms = self._counters.clerk.card_ms
-        if card_ms and envelope.name != "center.open":
+        if card_ms and envelope.name != OpenOperation.NAME:
             await asyncio.sleep(card_ms / 1000)
-        return await self._inner.call(destination, envelope)
+        reply = await self._inner.call(destination, envelope)
+        if envelope.name == OpenOperation.NAME and reply.error is None:
+            self._counters.opened.add(envelope.operation_id)
+        return reply
