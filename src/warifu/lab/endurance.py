@@ -216,15 +216,18 @@ def _slopes(drive: Drive, legs: Sequence[Leg]) -> dict[str, dict[str, float]]:
 
 
 def _sections(drive: Drive, legs: Sequence[Leg]) -> list[Section]:
-    marks = [Mark(leg.began_s, leg.name) for leg in legs]
-    interval = max(1.0, (legs[-1].ended_s - legs[0].began_s) / 120)
-    messages = seconds(drive.meter.messages, interval)
-    sockets = [(moment.at_s, float(sum(u.connections for u in moment.by_name.values()))) for moment in drive.moments]
+    start, end = legs[0].began_s, legs[-1].ended_s
+    marks = [Mark(leg.began_s - start, leg.name) for leg in legs]
+    messages = seconds(drive.meter.messages, max(1.0, (end - start) / 120), since_s=start, until_s=end)
+    sockets = [
+        (moment.at_s - start, float(sum(u.connections for u in moment.by_name.values()))) for moment in drive.moments
+    ]
     rows = [
         (leg.name, str(number), f"{quarter.p99_ms:.0f}", f"{sum(quarter.memory_mb.values()):.0f}",
          f"{sum(quarter.connections.values()):.0f}", f"{quarter.record_bytes}", f"{quarter.name_length}")
         for leg in legs for number, quarter in enumerate(leg.quarters, 1)
     ]  # fmt: skip
+    memory = {kind: [(at - start, mb) for at, mb in line] for kind, line in _memory(drive.moments).items()}
     slopes = _slopes(drive, legs)
     kinds = sorted(set().union(*slopes.values()))
     growth = [(kind, *(f"{slopes[leg.name].get(kind, 0.0):+.1f}" for leg in legs)) for kind in kinds]
@@ -236,7 +239,7 @@ def _sections(drive: Drive, legs: Sequence[Leg]) -> list[Section]:
             "The largest process of each kind; growth in MB an hour at the pace of each leg's second half. A short run "
             "tells little here: warm-up is in it.",
             (("process", *(leg.name for leg in legs)), *growth),
-            (line_chart("Memory メモリ", _memory(drive.moments), "seconds", "MB", marks=marks),),
+            (line_chart("Memory メモリ", memory, "seconds", "MB", marks=marks),),
         ),
         Section(
             "Time and connections", "応答時間と接続数",

@@ -38,10 +38,14 @@ from warifu.lab.load_result import (
     within,
 )
 from warifu.lab.load_stack import Limited, own_stack, prepared
+from warifu.lab.load_town import AT_ONCE, set_up_ahead
+from warifu.stack.topology import load as load_topology
 
 MINUTES: Final = 6.0
-CARD_MS: Final = 250.0
-"""What clerk and card take before each message: an operation holds its place for about a second."""
+CARD_MS: Final = 1_500.0
+"""What clerk and card take before each message but the first, in the overload: a set-up takes 3 s, a delivery 6 s."""
+HOLD_S: Final = (2 + 4) / 2 * CARD_MS / 1000
+"""Mean time that an operation of the mix holds its place."""
 FIRST_RATE: Final = 8.0
 GROWTH: Final = 1.3
 STEPS_MAX: Final = 14
@@ -56,6 +60,8 @@ UNLIMITED: Final = 10_000
 MIX: Final = {"setup": 0.5, "delivery": 0.5}
 SPARE_ROOM: Final = 1.1
 """Places beyond what C needs on average: arrivals come in bunches."""
+DEVIATIONS: Final = 4.0
+"""For the same reason: connections beyond the average, in standard deviations."""
 
 
 class Step(Struct, frozen=True):
@@ -67,8 +73,6 @@ class Step(Struct, frozen=True):
     p99_ms: float
     used: dict[str, float]
     """Processors, by kind of process."""
-    hold_s: float
-    """Mean time an operation takes, and so holds its place."""
     messages_at_once: float
 
     @property
@@ -85,8 +89,8 @@ class Ramp(Struct, frozen=True):
     """Operations a second, completed in time."""
     half: float
     """C: the rate at which the stack uses half of all processors."""
-    hold_s: float
     messages_at_once: float
+    """There."""
 
 
 class Overload(Struct, frozen=True):
@@ -149,11 +153,12 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
     step_s = max(4.0, minutes * 60 * RAMP_SHARE / 10)
     kill_s = max(8.0, minutes * 60 * KILL_SHARE / 2)
     limited = Limited(total=UNLIMITED)
-    cards = int(FIRST_RATE * sum(GROWTH**n for n in range(10)) * step_s * 0.4 + 50 * kill_s)
+    cards = int(FIRST_RATE * sum(GROWTH**n for n in range(10)) * step_s * 0.6 + 60 * kill_s)
     async with own_stack(topology, say, limited) as stack, prepared(stack, cards, meter, say) as ready:
-        ready.counters.clerk = Clerk(card_ms=CARD_MS, patience_s=60.0)
+        ready.counters.clerk = Clerk(patience_s=60.0)
         drive = Drive(ready, meter, look_every_s=0.5)
-        await drive.run([Phase("warm-up", step_s, mix(FIRST_RATE))], say)
+        say("set-ups made ahead")
+        await set_up_ahead(ready.counters, cards // 3)
         ramp = await _ramp(drive, step_s, say)
         marks = []
         rate = ramp.half
@@ -174,13 +179,13 @@ async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None]) -> Ramp
     for _ in range(STEPS_MAX):
         await drive.run([Phase(f"ramp {rate:.0f}/s", step_s, mix(rate))], say)
         steps.append(_step(drive, drive.spans[-1]))
-        if steps[-1].p99_ms > P99_MS or steps[-1].completed < IN_TIME * steps[-1].offered or drive.spans[-1].short:
+        if steps[-1].p99_ms > P99_MS or steps[-1].completed < IN_TIME * steps[-1].offered:
             break
         rate *= GROWTH
     good = [step for step in steps if step.p99_ms <= P99_MS] or steps[:1]
     half = _half(steps, (os.cpu_count() or 1) * HALF)
     near = min(steps, key=lambda step: abs(step.completed - half))
-    return Ramp(tuple(steps), max(step.completed for step in good), half, near.hold_s, near.messages_at_once)
+    return Ramp(tuple(steps), max(step.completed for step in good), half, near.messages_at_once)
 
 
 def _step(drive: Drive, span: Span) -> Step:
@@ -188,14 +193,12 @@ def _step(drive: Drive, span: Span) -> Step:
     mine = [sample for sample in drive.meter.operations if span.began_s <= sample.began_s < span.ended_s]
     messages = [sample for sample in drive.meter.messages if span.began_s <= sample.began_s < span.ended_s]
     took = latency(messages)
-    done = [sample.took_ms for sample in mine if sample.outcome == "ok"]
     return Step(
         offered=span.offered / lasted,
-        completed=len(done) / lasted,
+        completed=completed(mine) / lasted,
         p50_ms=took.p50,
         p99_ms=took.p99,
         used=processors(drive.moments, (span.began_s, span.ended_s)),
-        hold_s=sum(done) / max(len(done), 1) / 1000,
         messages_at_once=sum(sample.took_ms for sample in messages) / 1000 / lasted,
     )
 
@@ -222,12 +225,13 @@ def _judge_kills(verdict: Verdict, kills: Kills) -> None:
 
 async def _overload(topology: str, minutes: float, ramp: Ramp, policy: str, say: Callable[[str], None]) -> Overload:
     """Through the overload with one policy, its limit set so that it carries C."""
-    relays = 2
-    places = max(2, math.ceil(ramp.half * ramp.hold_s * SPARE_ROOM / relays))
-    connections = max(2, math.ceil(ramp.messages_at_once * 2 / relays))
+    relays = sum(node.kind == "relay" for node in load_topology(topology).node)
+    places = max(2, math.ceil(ramp.half * HOLD_S * SPARE_ROOM / relays))
+    at_once = ramp.messages_at_once / relays
+    connections = max(2, math.ceil(at_once + DEVIATIONS * math.sqrt(at_once)))
     meter = Meter()
     over_s = max(20.0, minutes * 60 * OVERLOAD_SHARE * 0.6)
-    quiet_s = max(10.0, minutes * 60 * OVERLOAD_SHARE * 0.2)
+    quiet_s = max(12.0, minutes * 60 * OVERLOAD_SHARE * 0.2)
     c = ramp.half
     plan = [
         Phase("0.8 C", quiet_s, mix(0.8 * c)),
@@ -237,22 +241,16 @@ async def _overload(topology: str, minutes: float, ramp: Ramp, policy: str, say:
     cards = int(c * (2 * over_s + 1.6 * quiet_s + 20) * 1.1) + 100
     limited = Limited(policy=policy, total=places, connections=connections)
     async with own_stack(topology, say, limited) as stack, prepared(stack, cards, meter, say) as ready:
-        ready.counters.clerk = Clerk(card_ms=CARD_MS, tries=1)
         drive = Drive(ready, meter, look_every_s=0.5)
         stock = min(cards // 3, int(HALF * c * (over_s + 2 * quiet_s)))
-        await _stock(drive, stock, c, say)
+        say(f"{policy}: set-ups made ahead")
+        ready.counters.clerk = Clerk(patience_s=60.0)
+        await set_up_ahead(ready.counters, stock, at_once=max(1, connections // 2) if policy == "legacy" else AT_ONCE)
+        meter.operations.clear()
+        meter.messages.clear()
+        ready.counters.clerk = Clerk(card_ms=CARD_MS, tries=1)
         await drive.run(plan, lambda text: say(f"{policy}: {text}"))
         return Overload(policy, drive, await judge(drive, say), places if policy == "modern" else connections)
-
-
-async def _stock(drive: Drive, cards: int, c: float, say: Callable[[str], None]) -> None:
-    """Cards that are set up, for the deliveries to come; below the limit."""
-    clerk, drive.ready.counters.clerk = drive.ready.counters.clerk, Clerk(tries=12, patience_s=60.0)
-    await drive.run([Phase("set-ups made ahead", cards / max(0.8 * c, 1.0), {"setup": 0.8 * c})], say)
-    drive.ready.counters.clerk = clerk
-    drive.spans.clear()
-    drive.meter.operations.clear()
-    drive.meter.messages.clear()
 
 
 def _judge_overload(verdict: Verdict, run: Overload, c: float) -> None:
@@ -355,7 +353,7 @@ def _ramp_section(ramp: Ramp) -> Section:
     rate = "operations offered a second"
     return Section(
         "Where each node slows", "各ノードの限界",
-        f"At most {ramp.most:.1f} operations a second were done in time. At C = {ramp.half:.1f} half the processors were used.",
+        f"At most {ramp.most:.1f} operations a second were done in time. At C = {ramp.half:.1f} half the CPU was used.",
         (
             ("offered/s", "completed/s", "p50 ms", "p99 ms", "processors", "first", "second"),
             *(_ramp_row(step) for step in ramp.steps),
@@ -377,17 +375,18 @@ def _ramp_row(step: Step) -> tuple[str, ...]:
 
 
 def _kill_section(kills: Kills) -> Section:
-    first = kills.marks[0].at - WITHIN_S
-    operations = [one for one in seconds(kills.drive.meter.operations) if one.at_s >= first]
-    messages = [one for one in seconds(kills.drive.meter.messages) if one.at_s >= first]
+    start = kills.marks[0].at - WITHIN_S
+    operations = seconds(kills.drive.meter.operations, since_s=start)
+    messages = seconds(kills.drive.meter.messages, since_s=start)
+    marks = [Mark(mark.at - start, mark.text) for mark in kills.marks]
     return Section(
         "A machine dies at the limit", "限界時の装置停止",
         "The other relay and the other centre go on; what was under way is taken up again under its own identifier.",
         charts=(
             line_chart("Operations completed 完了", {"completed": [(one.at_s, one.done) for one in operations]},
-                       "seconds", "per second", marks=kills.marks),
+                       "seconds", "per second", marks=marks),
             line_chart("p99 of messages 応答時間", {"p99": [(one.at_s, one.p99_ms) for one in messages]},
-                       "seconds", "ms", marks=kills.marks),
+                       "seconds", "ms", marks=marks),
         ),
     )  # fmt: skip
 
@@ -409,11 +408,10 @@ def _overload_charts(modern: Overload, legacy: Overload, c: float) -> tuple[str,
     marks: tuple[Mark, ...] = ()
     for run in (modern, legacy):
         start = run.drive.spans[0].began_s
-        operations = [one for one in seconds(run.drive.meter.operations) if one.at_s >= start]
-        messages = [one for one in seconds(run.drive.meter.messages) if one.at_s >= start]
-        done[run.policy] = [(one.at_s - start, one.done) for one in operations]
-        refusals[run.policy] = [(one.at_s - start, one.refused + one.failed) for one in operations]
-        times[run.policy] = [(one.at_s - start, one.p99_ms) for one in messages]
+        operations = seconds(run.drive.meter.operations, since_s=start)
+        done[run.policy] = [(one.at_s, one.done) for one in operations]
+        refusals[run.policy] = [(one.at_s, one.refused + one.failed) for one in operations]
+        times[run.policy] = [(one.at_s, one.p99_ms) for one in seconds(run.drive.meter.messages, since_s=start)]
         marks = marks or tuple(Mark(span.began_s - start, span.phase.name) for span in run.drive.spans)
     spans = modern.drive.spans
     start = spans[0].began_s

@@ -142,10 +142,16 @@ def _busiest(spans: list[Span]) -> Span:
 
 def _sections(drive: Drive, used: dict[str, float], a_day: float, largest: float, rate: float) -> list[Section]:
     meter = drive.meter
-    interval = max(1.0, (drive.spans[-1].ended_s - drive.spans[0].began_s) / 120)
-    operations, messages = seconds(meter.operations, interval), seconds(meter.messages, interval)
-    marks = [Mark(span.began_s, span.phase.name) for span in drive.spans if span.phase.name.endswith("07:30")]
-    offered = [(span.began_s, span.offered / (span.ended_s - span.began_s)) for span in drive.spans]
+    start, end = drive.spans[0].began_s, drive.spans[-1].ended_s
+    interval = max(1.0, (end - start) / 120)
+    operations = seconds(meter.operations, interval, since_s=start, until_s=end)
+    messages = seconds(meter.messages, interval, since_s=start, until_s=end)
+    marks = [Mark(span.began_s - start, span.phase.name) for span in drive.spans if span.phase.name.endswith("07:30")]
+    offered = [
+        (at - start, span.offered / (span.ended_s - span.began_s))
+        for span in drive.spans
+        for at in (span.began_s, span.ended_s)
+    ]
     done = [(one.at_s, one.done / interval) for one in operations]
     figures: dict[str, float | str] = {"this run, at its peak (operations a day)": a_day}
     figures |= {f"{name} (operations a day)": float(value) for name, value in OPERATIONS_A_DAY.items()}

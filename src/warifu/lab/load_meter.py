@@ -5,6 +5,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -154,11 +155,14 @@ class Second(Struct, frozen=True):
 EXCESS: Final = "connection_excess"
 
 
-def seconds(samples: Iterable[Sample], interval_s: float = 1.0) -> list[Second]:
-    """The run, interval by interval, by when samples ended."""
+def seconds(
+    samples: Iterable[Sample], interval_s: float = 1.0, *, since_s: float = 0.0, until_s: float = inf
+) -> list[Second]:
+    """The run, interval by interval, by when samples ended; ``at_s`` counts from ``since_s``."""
     slots: defaultdict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
-        slots[int(sample.ended_s / interval_s)].append(sample)
+        if since_s <= sample.ended_s < until_s:
+            slots[int((sample.ended_s - since_s) / interval_s)].append(sample)
     return [_second(slot * interval_s, slots[slot]) for slot in range(max(slots, default=-1) + 1)]
 
 

@@ -1,5 +1,6 @@
 """The report of a load run: one self-contained page with its verdict, what it rests on, and charts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -64,7 +65,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    number = text[:1].isdigit() or text[:1] in "-+<>"
+    number = re.fullmatch(r"[-+]?[0-9][0-9,.]*", text)
     return f'<td class="n">{escape(text)}</td>' if number else f"<td>{escape(text)}</td>"
 
 

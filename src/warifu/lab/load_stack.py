@@ -3,7 +3,6 @@
 import asyncio
 import os
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
@@ -27,9 +26,10 @@ from warifu.stack.config import NodeConfig
 from warifu.stack.home import Home
 from warifu.stack.topology import built_in
 from warifu.stack.topology import load as load_topology
-from warifu.synthetic.bulk import SEEDS
 
 GENERATOR: Final = "generator"
+SEED: Final = 0
+"""Whose residents: a stack of a run's own has no others."""
 Say = Callable[[str], None]
 
 
@@ -45,6 +45,12 @@ class Stack:
     def __init__(self, home: Home, own: NodeConfig) -> None:
         self.home = home
         self.own = own
+        self._residents = 0
+
+    def next_residents(self, count: int) -> int:
+        """The number of the first of so many residents that nobody has had yet."""
+        self._residents += count
+        return self._residents - count
 
     def processes(self) -> dict[str, int]:
         """Process ids by name, as of now, this process (the generator) included."""
@@ -148,8 +154,9 @@ async def prepared(
     codes = {node.municipality for node in stack.own.topology.node if node.kind == "cs"}
     now_ms = SystemClock().now_ms()
     wanted = Wanted(
-        seed=time.time_ns() // 1_000_000 % SEEDS,
+        seed=SEED,
         count=cards + spare,
+        first=stack.next_residents(cards + spare),
         today=jst_date(now_ms),
         places=tuple(place for place in MUNICIPALITIES if place.code in codes),
         now_ms=now_ms,

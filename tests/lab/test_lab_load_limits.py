@@ -1,0 +1,62 @@
+"""Load tests: what they put into a topology, which shape they offer, and how slopes and shares are found."""
+
+import tomllib
+
+import pytest
+
+from warifu.lab import endurance, limit, load
+from warifu.lab.load_result import FULL_HOURS, MESSAGES_EACH, NATION_PEAK_RATE, Verdict
+from warifu.lab.load_stack import Limited, WrongTopology, source_of
+from warifu.stack.topology import parse
+
+
+def step(rate: float, processors: float, p99: float = 100.0) -> limit.Step:
+    return limit.Step(rate, rate, 20.0, p99, {"center": processors, "generator": 9.0}, 4.0)
+
+
+def test_limits_are_put_into_the_topology_and_are_valid_there() -> None:
+    text = Limited(policy="legacy", total=7, connections=3).topology(source_of("quarter"))
+    topology = parse(text, "limited.toml")
+    assert (topology.admission.policy, topology.admission.connections) == ("legacy", 3)
+    relays = [node for node in topology.node if node.kind == "relay"]
+    assert [node.policies.total for node in relays] == [7, 7]
+    assert all(node.policies.total != 7 for node in topology.node if node.kind != "relay")
+    assert len(topology.node) == len(tomllib.loads(source_of("quarter"))["node"])
+
+
+def test_a_topology_with_limits_of_its_own_is_refused() -> None:
+    with pytest.raises(WrongTopology):
+        Limited().topology(source_of("quarter") + '\n[admission]\npolicy = "legacy"\n')
+
+
+def test_a_day_has_the_messages_of_that_day() -> None:
+    phases = [phase for phase in load.phases(60.0, 1.0) if phase.name.startswith("29 March")]
+    day_s = sum(hours for _, hours, _ in load.SHAPE) * 3600
+    stretched = day_s / sum(phase.seconds for phase in phases)
+    messages = sum(sum(phase.rates.values()) * phase.seconds for phase in phases) * MESSAGES_EACH * stretched
+    assert messages == pytest.approx(NATION_PEAK_RATE * FULL_HOURS * 3600, rel=1e-6)
+
+
+def test_c_lies_between_the_steps_where_the_stack_passes_half_of_the_processors() -> None:
+    assert limit._half([step(10, 0.5), step(20, 0.9), step(30, 1.4)], 1.0) == pytest.approx(22.0)
+
+
+def test_the_generators_share_is_not_the_stacks() -> None:
+    assert step(10, 0.5).stack == 0.5
+
+
+def test_deliveries_take_their_part_of_the_overload() -> None:
+    assert limit.mix(40, deliveries=10) == {"setup": 30, "delivery": 10}
+
+
+def test_a_slope_is_not_moved_by_single_peaks() -> None:
+    line = [(float(n), 100.0 + n) for n in range(50)]
+    assert endurance.slope([*line[:20], (20.0, 9_000.0), *line[21:]]) == pytest.approx(1.0)
+
+
+def test_one_condition_that_fails_fails_the_verdict_and_is_said() -> None:
+    verdict = Verdict()
+    verdict.require("a", holds=True)
+    verdict.require("b", holds=False)
+    assert verdict.word == "failed"
+    assert verdict.reasons == ["yes: a", "NO: b"]
