@@ -32,7 +32,8 @@ LEG_MB: Final = 512
 GROWTH_MB: Final = 12.0
 """That a process may gain between two quarters, beside a twentieth: allocators' noise."""
 GROWTH_PART: Final = 0.05
-CONNECTIONS_MORE: Final = 8
+CONNECTIONS_MORE: Final = 24
+"""Pools to the database open more in a busy moment, and keep them; they have a bound of their own."""
 SLOWER: Final = 1.75
 """p99 of the last quarter, in multiples of the second's (other work on the machine is in it too)."""
 RECORD_BYTES: Final = 4_096
