@@ -44,7 +44,7 @@ def test_the_demo_has_the_whole_chain_and_two_municipalities() -> None:
     kinds = {node.kind for node in demo.node}
     assert kinds == {
         "registry", "numbering", "intake", "issuance", "authority", "responder", "front", "center", "relay", "cs",
-        "terminal",
+        "terminal", "portal",
     }  # fmt: skip
     assert {node.municipality for node in demo.node if node.kind == "terminal"} == {"131016", "141003"}
     assert len(demo.serving("relay")) == 2

@@ -26,7 +26,7 @@ PORTRAIT_SIZE = (320, 400)
 """4 to 5, as the printed photo (22.0 by 27.5 mm)."""
 PORTRAIT_MAX_BYTES = 7000
 _PORTRAIT_RATE = PORTRAIT_SIZE[0] * PORTRAIT_SIZE[1] / (PORTRAIT_MAX_BYTES - 200)
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -274,6 +274,6 @@ def _grey(file: PhotoFile) -> Image.Image | None:
             return None
         # libjpeg scales by 1/2, 1/4 or 1/8 while it decodes, never below this size.
         image.draft("L", (2 * PORTRAIT_SIZE[0], 2 * PORTRAIT_SIZE[1]))
-        turn = _TURNS.get(file.orientation)
+        turn = TURNS.get(file.orientation)
         grey = image.convert("L")
         return grey if turn is None else grey.transpose(turn)

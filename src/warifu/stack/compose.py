@@ -18,7 +18,7 @@ from warifu.adapters.shelf import FolderShelf
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.admission.rules import Limits
 from warifu.domain.pki.profile import Profile
-from warifu.nodes import center, front, intake, issuance, numbering, registry
+from warifu.nodes import center, front, intake, issuance, numbering, portal, registry
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import KeepingNode, Node, World
 from warifu.nodes.center.scripts import SIGNING_KEY
@@ -115,6 +115,10 @@ async def _front(context: Context) -> Node:
     return front.Front(context.world, await context.store(front.RECORDS))
 
 
+async def _portal(context: Context) -> Node:
+    return portal.Portal(context.world, portal.PortalRules(accepts=context.config.node.policies.accepts))
+
+
 async def _issuance(context: Context) -> Node:
     stock = KeyStock(context.crypto)
     context.resources.push_async_callback(stock.close)
@@ -167,6 +171,7 @@ BUILDERS: dict[str, Builder] = {
     "issuance": _issuance,
     "responder": _responder,
     "front": _front,
+    "portal": _portal,
     "relay": _relay,
     "cs": _cs,
     "terminal": _terminal,

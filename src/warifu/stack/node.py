@@ -23,10 +23,13 @@ from warifu.adapters.net.http import HttpServer, serve_http
 from warifu.adapters.net.relying import relying_edge
 from warifu.adapters.net.server import serve
 from warifu.adapters.net.tls import edge_context
+from warifu.adapters.net.web import WebServer, serve_web
+from warifu.adapters.portal.app import make_app as portal_app
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import WarifuError
 from warifu.nodes.base import Node
 from warifu.nodes.front import Front
+from warifu.nodes.portal import Portal
 from warifu.nodes.responder import Responder
 from warifu.stack import compose, config
 from warifu.stack.addresses import Address
@@ -76,7 +79,7 @@ async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, e
     log.info("node.ended")
 
 
-async def _serve_edge(home: Home, own: config.NodeConfig, node: Node, log: JsonLog) -> HttpServer | None:
+async def _serve_edge(home: Home, own: config.NodeConfig, node: Node, log: JsonLog) -> HttpServer | WebServer | None:
     """The node's HTTP face, if it has one."""
     if own.http is None:
         return None
@@ -87,6 +90,8 @@ async def _serve_edge(home: Home, own: config.NodeConfig, node: Node, log: JsonL
             tls = edge_context(tls_of(home, own.name))
             edge = verifier_edge(node)
             return await serve_http(edge, own.http.host, own.http.port, log=log, tls=tls, limits=checking.LIMITS)
+        if isinstance(node, Portal):
+            return await serve_web(portal_app(node), own.http.host, own.http.port)
     return None
 
 

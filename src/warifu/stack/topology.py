@@ -23,6 +23,7 @@ NodeKind = Literal[
     "issuance",
     "authority",
     "responder",
+    "portal",
     "front",
     "center",
     "relay",
@@ -64,6 +65,8 @@ class Policies(Struct, frozen=True, forbid_unknown_fields=True):
     """A CS's: messages in it at once; the next is told when to come back."""
     key_pairs: Annotated[int, Meta(ge=0, le=1_000_000)] = 64
     """An authority's: free subscriber key pairs kept in stock; one takes about 80 ms of a core to make."""
+    accepts: bool = False
+    """A portal's: accept applications that the checks let through without a person's look, in demonstrations."""
 
 
 class Node(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +85,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     """Code of the municipality with its check digit, for ``cs`` and ``terminal``."""
     port: PortNumber = 0
     http_port: PortNumber = 0
-    """A responder's, where relying parties ask over HTTP; a front's, where registered verifiers do over HTTPS."""
+    """Where relying parties ask a responder over HTTP, registered verifiers a front over HTTPS, residents a portal."""
     database: str = ""
     """URL of this node's own PostgreSQL; empty: the topology's."""
     reader: Literal["files", "pcsc"] = "files"
@@ -98,7 +101,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def has_http(self) -> bool:
         """Whether it has an HTTP face (``adapters.net.relying``, ``adapters.net.checking``)."""
-        return self.kind in {"responder", "front"}
+        return self.kind in {"responder", "front", "portal"}
 
     @property
     def http_scheme(self) -> str:
