@@ -28,12 +28,15 @@ class Record(Struct, frozen=True, kw_only=True):
         KEY: the columns of the primary key, in order.
         UNIQUE: sets of columns whose values no two rows share (NULL shares with nobody).
         INDEXED: sets of columns that ``Find`` may be asked for (beside KEY prefixes and UNIQUE sets).
+        FILL: how full (in percent) a page is filled with new rows, for tables whose rows are soon changed once, in
+            columns without an index: the change then stays in the page and touches no index. 0: full.
     """
 
     TABLE: ClassVar[str]
     KEY: ClassVar[tuple[str, ...]]
     UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = ()
     INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    FILL: ClassVar[int] = 0
 
     version: int = 0
     """0 before the first write; the store sets 1 at insertion and adds 1 at each change."""

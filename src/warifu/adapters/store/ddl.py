@@ -53,6 +53,7 @@ def create_statements(record: type[Record]) -> list[str]:
         # deferrable: looked at when the statement ends, so that one change may hand a value from row to row
         *(_unique(table, path) for path in table.unique),
         *(_index(table, path) for path in table.indexed),
+        *([f'ALTER TABLE "{table.name}" SET (fillfactor = {record.FILL})'] if record.FILL else []),
     ]
 
 

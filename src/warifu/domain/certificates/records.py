@@ -99,6 +99,7 @@ class Certificate(Record, frozen=True, kw_only=True):
         ("name_digest",),
         ("municipality", "name_digest"),
     )
+    FILL: ClassVar[int] = 45
 
     ca: str
     serial: int

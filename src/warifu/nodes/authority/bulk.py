@@ -43,7 +43,7 @@ from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode
 from warifu.ports.store import Change, Check, Find, Get, Insert, JournalEntry, Record, Snapshot, Update, Write
 
 READ_AT_ONCE: Final = 60
-WHOLE_LINT_EVERY: Final = 64
+WHOLE_LINT_EVERY: Final = 128
 """Of so many certificates one goes through the whole lint too, beside every template's specimen."""
 _STAMP_BYTES: Final = 7
 """Random bytes that name a user-authentication certificate's holder without saying anything."""

@@ -30,3 +30,4 @@ CREATE TABLE "issue_block" (
 CREATE INDEX "certificate_by_municipality" ON "certificate" ("municipality", "ca", "serial");
 CREATE INDEX "certificate_by_name_digest" ON "certificate" ("name_digest", "ca", "serial");
 CREATE INDEX "certificate_by_municipality_name_digest" ON "certificate" ("municipality", "name_digest", "ca", "serial");
+ALTER TABLE "certificate" SET (fillfactor = 45);
