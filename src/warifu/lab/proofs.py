@@ -53,6 +53,9 @@ class Proof(NamedTuple):
 PROOFS: Final[dict[str, Proof]] = {
     "apdu-fuzz": Proof("random and mutated commands to the chip; counts commands", 100_000, "warifu.lab.prove_chip"),
     "chain-faults": Proof("a running stack under load, struck by faults; counts them", 100, "warifu.lab.prove_chain"),
+    "pki-kills": Proof(
+        "an authority killed in bulk issue, lists and refill; counts kills", 200, "warifu.lab.prove_pki"
+    ),
     "power-pull": Proof("a card's process killed at random instants; counts kills", 200, "warifu.lab.prove_power"),
 }
 
