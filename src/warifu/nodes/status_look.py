@@ -11,7 +11,7 @@ certificates share tells of all of them.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from msgspec import Struct, structs
@@ -39,6 +39,8 @@ class Known(Struct, frozen=True):
     status: Status
     revision: int | None
     """None: it was not told together with it, so only where to look is known."""
+    moved: bool = False
+    """The list stands at another revision now: what was said need not be true any more."""
 
 
 class Looks:
@@ -75,14 +77,13 @@ class Looks:
         Raises:
             Unavailable: the register does not answer.
         """
-        told = await self._asked(keys)
-        moved = [key for key in keys if told[key] is None]
+        told = await self._asked({key: self._known.get(key) for key in keys})
+        moved = {key: structs.replace(entry, revision=None, moved=False) for key, entry in told.items() if entry.moved}
         told |= await self._asked(moved) if moved else {}
-        return tuple(entry for entry in (told[key] for key in keys) if entry is not None)
+        return tuple(told[key] for key in keys)
 
-    async def _asked(self, keys: Sequence[Key]) -> dict[Key, Known | None]:
-        """None for those whose revision has moved since: where to look is still known, so the next time is the last."""
-        known = {key: self._known.get(key) for key in keys}
+    async def _asked(self, known: Mapping[Key, Known | None]) -> dict[Key, Known]:
+        """``moved`` are those whose revision has moved since. Those without a revision are told for certain."""
         found = await self._look([read for key, entry in known.items() for read in _reads(key, entry)])
         return {key: self._learned(key, entry, found) for key, entry in known.items()}
 
@@ -115,14 +116,13 @@ class Looks:
                 if not gathered[read].done():
                     gathered[read].set_result(snapshot.one(position, read.table))
 
-    def _learned(self, key: Key, entry: Known | None, found: dict[Get, Record | None]) -> Known | None:
+    def _learned(self, key: Key, entry: Known | None, found: dict[Get, Record | None]) -> Known:
         revision = _revision(found, key, entry)
         if entry is not None and entry.revision is not None:
-            if entry.revision == revision:
-                self._known.move_to_end(key)
-                return entry
-            self._known[key] = structs.replace(entry, revision=None)
-            return None
+            if entry.revision != revision:
+                return structs.replace(entry, moved=True)
+            self._remember(key, entry)
+            return entry
         certificate = found[Get(Certificate, key)]
         if not isinstance(certificate, Certificate) or certificate.state in UNSIGNED:
             return Known("", Unknown(), None)  # may be signed any moment: never remembered
