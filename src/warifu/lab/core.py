@@ -5,6 +5,7 @@ of what meets goes first is all that is left open, and ``lab.systematic`` tries 
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
@@ -15,7 +16,8 @@ from warifu.lab.scenario import Safeguard
 from warifu.lab.world import World
 from warifu.nodes import base
 
-Drive = Callable[[World], Awaitable[None]]
+Drive = Callable[..., Awaitable[None]]
+"""Of a world and the number of a ``variant``."""
 LONG_MS: Final = 60_000
 
 
@@ -69,7 +71,7 @@ class Core:
 
     def build(self, world: World) -> CoreTrial:
         """See ``Scenario``."""
-        return CoreTrial(world, self._drive)
+        return CoreTrial(world, partial(self._drive, variant=world.plan.seed % self.variants))
 
 
 class _Log:

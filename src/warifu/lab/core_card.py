@@ -101,7 +101,11 @@ class _Scripts:
         )
 
     async def at_counter(self, job: Job) -> MadeScript:
-        return MadeScript((), hashlib.sha256(job.write_id.encode() + job.host_challenge).digest())
+        return MadeScript((), _digest(job.write_id, job.host_challenge))
+
+
+def _digest(write_id: str, challenge: bytes) -> bytes:
+    return hashlib.sha256(write_id.encode() + challenge).digest()
 
 
 class _NoWorkers:
@@ -114,8 +118,9 @@ class _NoWorkers:
 class _Run:
     """One terminal's run over the operation."""
 
-    def __init__(self, world: World, center: Center, chip: _Chip, number: int) -> None:
+    def __init__(self, world: World, center: Center, chip: _Chip, number: int, variant: int) -> None:
         self._world = world
+        self._variant = variant
         self._center = center
         self._chip = chip
         self._number = number
@@ -155,6 +160,8 @@ class _Run:
         )
         script = await self._tell(prepare, Script, f"write.{turn}")
         await asyncio.sleep(WAY_MS / 1000)
+        if script.digest != _digest(script.write_id, challenge):
+            self._world.violated("a script is for the channel it was asked for", script.write_id)
         chip.commit(number, script, challenge)
         confirmed = await self._confirm(script.write_id, chip.status(number), f"confirm.{turn}")
         return confirmed.result == "finished"
@@ -180,7 +187,7 @@ class _Run:
 
     async def _copy(self, asked: Envelope) -> Reply:
         """The same message, that lay longer on its way."""
-        await asyncio.sleep((WAY_MS + 1 + 2 * (self._world.plan.seed % LATE)) / 1000)
+        await asyncio.sleep((WAY_MS + 1 + 2 * (self._variant % LATE)) / 1000)
         return await self._center.handle(asked)
 
     def _compare(self, first: Reply, part: str, second: asyncio.Task[Reply]) -> None:
@@ -198,7 +205,7 @@ class _Run:
             copy.exception()  # looked at: a copy may be told that it came too late
 
 
-async def card_write(world: World) -> None:
+async def card_write(world: World, variant: int) -> None:
     """See the module."""
     store = MemoryStore(RECORDS)
     await store.commit(Change(now_ms=EPOCH_MS, writes=(Insert(_received()),)))
@@ -207,8 +214,8 @@ async def card_write(world: World) -> None:
     chip = _Chip()
     chip.holder = 1
 
-    taken_ms = 1 + world.plan.seed // LATE
-    runs = [_Run(world, center, chip, number) for number in (1, 2)]
+    taken_ms = 1 + variant // LATE
+    runs = [_Run(world, center, chip, number, variant) for number in (1, 2)]
 
     async def second() -> bool:
         await asyncio.sleep(taken_ms / 1000)
@@ -216,7 +223,7 @@ async def card_write(world: World) -> None:
         return await runs[1].work()
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(_stray(center, chip.status(1), taken_ms + 1 + 2 * (world.plan.seed % LATE)))
+        group.create_task(_stray(center, chip.status(1), taken_ms + 1 + 2 * (variant % LATE)))
         group.create_task(runs[0].work())
         done = group.create_task(second())
     for run in runs:

@@ -73,7 +73,7 @@ class _Carrying(CommunicationServer):
         return Reply(body=b"")
 
 
-async def lanes(world: World) -> None:
+async def lanes(world: World, variant: int) -> None:
     """Three messages of one card and one of another; one's time runs out in its turn, one's asker goes away."""
     crypto = FixtureCrypto(SeededEntropy(0, "cs"), Deal())
     server = _Carrying(injected(world, f"cs-{PLACE}"), crypto, PLACE, MemoryBacklog())
@@ -96,12 +96,12 @@ async def lanes(world: World) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = {
             "first": group.create_task(one("first", 1, LONG_MS, 0)),
-            "short": group.create_task(one("short", 1, 2 * WORK_MS - 1 + world.plan.seed, 0)),
+            "short": group.create_task(one("short", 1, 2 * WORK_MS - 1 + variant, 0)),
             "gone": group.create_task(one("gone", 1, LONG_MS, WORK_MS)),
             "last": group.create_task(one("last", 1, LONG_MS, WORK_MS)),
             "other": group.create_task(one("other", 2, LONG_MS, WORK_MS)),
         }
-        world.later(2 * WORK_MS - 1 + world.plan.seed, tasks["gone"].cancel)
+        world.later(2 * WORK_MS - 1 + variant, tasks["gone"].cancel)
         await asyncio.wait({tasks["other"]})
         if world.loop.now_ms > 2 * WORK_MS:
             world.violated("others pass", f"another card waited until {world.loop.now_ms} ms")
@@ -115,7 +115,7 @@ async def lanes(world: World) -> None:
 # ---- timers ----------------------------------------------------------------------------------------------------------
 
 
-async def timers(world: World) -> None:
+async def timers(world: World, variant: int) -> None:
     """Messages at a relay's door whose time runs out in the instant of their answer, or just before or after it."""
 
     async def center(destination: str, asked: Envelope) -> Reply:
@@ -149,7 +149,7 @@ async def timers(world: World) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(number + 1, WORK_MS - 1 + number)) for number in range(3)]
         gone = group.create_task(one(9, LONG_MS))
-        world.later(WORK_MS - 1 + world.plan.seed, gone.cancel)
+        world.later(WORK_MS - 1 + variant, gone.cancel)
     if any(relay.under_way.values()):
         world.violated("nothing is released that is not held", f"{relay.under_way}")
     if any(lease.busy for lease in relay.leases._leases.values()):  # noqa: SLF001 - a leak shows nowhere else
@@ -161,7 +161,7 @@ async def timers(world: World) -> None:
 # ---- outbox ----------------------------------------------------------------------------------------------------------
 
 
-async def outbox(world: World) -> None:
+async def outbox(world: World, variant: int) -> None:
     """Three messages, two of one key, left as the idle timer runs out; the first is refused once on its way."""
     store = MemoryStore(())
     done: list[str] = []
@@ -189,7 +189,7 @@ async def outbox(world: World) -> None:
         await store.commit(Change(now_ms=EPOCH_MS, outbox=(message,), request=request, answer=b"\x80"))
         node.kick_outbox()
 
-    idle_ms = round(base.OUTBOX_IDLE_S * 1000) - 1 + world.plan.seed
+    idle_ms = round(base.OUTBOX_IDLE_S * 1000) - 1 + variant
     async with asyncio.TaskGroup() as group:
         group.create_task(leave("a1", "a", idle_ms))
         group.create_task(leave("b1", "b", idle_ms))
@@ -256,7 +256,7 @@ class _Factory:
         return self.workers[-1]
 
 
-async def fencing(world: World) -> None:
+async def fencing(world: World, variant: int) -> None:
     """Two workers, one silent, one that answers as its deadline runs out; four callers, two of whom give up then."""
     factory = _Factory(world)
     pool = HsmPool(factory, "relay-1/hsm", 2, limits=POOL)
@@ -274,9 +274,9 @@ async def fencing(world: World) -> None:
 
     async with asyncio.TaskGroup() as group:
         callers = [group.create_task(one(number + 1, LONG_MS)) for number in range(2)]
-        group.create_task(one(3, DEADLINE_MS - 1 + world.plan.seed))
+        group.create_task(one(3, DEADLINE_MS - 1 + variant))
         gone = group.create_task(one(4, LONG_MS))
-        world.later(DEADLINE_MS - 1 + world.plan.seed, gone.cancel)
+        world.later(DEADLINE_MS - 1 + variant, gone.cancel)
     if any(caller.result() != "ok" for caller in callers):
         world.violated("its work is done elsewhere", str([caller.result() for caller in callers]))
     await asyncio.sleep(4 * DEADLINE_MS / 1000)

@@ -80,6 +80,8 @@ class FactoryTrial:
                 event = OF_HOLDERS[world.pick(len(OF_HOLDERS))]
                 group.create_task(self._changed(f"holder-{number + 1}", holder.resident_id, event))
             group.create_task(self._produced(), name="factory")
+            if world.pick(2):
+                group.create_task(self._hurried(), name="second manager")
 
     async def _applies(self, number: int, resident: str) -> None:
         clerk = self._clerk(f"driver-{number + 1}")
@@ -145,6 +147,13 @@ class FactoryTrial:
                         continue
                     await self._counted_in(manager, place, shipment.batch_id, shipment.card_ids)
                     counted.add(shipment.batch_id)
+            await self._later()
+
+    async def _hurried(self) -> None:
+        """Somebody else runs the factory too, as long as there is something to make."""
+        manager = self._clerk("driver-manager")
+        while not self._all_there():
+            await self._told(manager, "issuance", RunProduction(), Produced)
             await self._later()
 
     async def _counted_in(self, manager: Driver, place: str, batch_id: str, card_ids: tuple[str, ...]) -> None:

@@ -8,10 +8,15 @@ from collections import defaultdict
 from typing import Protocol
 
 from warifu.contract.codec import REQUESTS
+from warifu.kernel.errors import KeyReused, Refused, WarifuError
 from warifu.lab.history import Event
 
 OF_MANY = frozenset({"issuance.run", "center.card_data", "center.personalise", "terminal.receive"})
 """What changes something under keys of its parts (a card, a batch): the records guard it, not the message's own key."""
+
+
+OF_NOBODY = frozenset({"center.shipped"})
+"""Messages that concern no single card or resident."""
 
 
 class Property(Protocol):
@@ -126,6 +131,53 @@ class OutboxOrder:
         return None
 
 
+class InOrder:
+    """What concerns a card or a resident is told to others in its order: under an ordering key."""
+
+    name = "what concerns one resident is told in order"
+
+    def see(self, event: Event) -> str | None:
+        """At each message left in an outbox."""
+        if event.kind != "outbox" or event.ordering_key or event.name in OF_NOBODY:
+            return None
+        return f"{event.node} left {event.name} without its order"
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class StaysAnswered:
+    """What was answered once is not refused when it comes again."""
+
+    name = "same answer for the same key"
+
+    def __init__(self) -> None:
+        self._answered: set[tuple[str, str, str]] = set()
+        self._refusals = _codes(Refused) - {KeyReused.code}  # that is another request's answer
+
+    def see(self, event: Event) -> str | None:
+        """Of nodes that keep records: the node of the message's own kind."""
+        if event.kind != "reply" or not changes(event.name):
+            return None
+        if event.node.partition("-")[0] != event.name.partition(".")[0]:
+            return None
+        key = (event.name, *event.request)
+        if event.outcome == "ok":
+            self._answered.add(key)
+        elif key in self._answered and event.outcome in self._refusals:
+            return f"{event.name} {event.operation_id}/{event.step} was answered, and then refused: {event.outcome}"
+        return None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+def _codes(root: type[WarifuError]) -> frozenset[str]:
+    return frozenset({root.code}).union(*(_codes(each) for each in root.__subclasses__()))
+
+
 class NothingLost:
     """After healing every request that was begun has its answer, and every message left in an outbox its effect."""
 
@@ -163,4 +215,4 @@ def changes(name: str) -> bool:
 
 def common() -> tuple[Property, ...]:
     """The properties that hold of every scenario, fresh."""
-    return OneEffect(), SameAnswer(), CommitFirst(), OutboxOrder(), NothingLost()
+    return OneEffect(), SameAnswer(), StaysAnswered(), CommitFirst(), OutboxOrder(), InOrder(), NothingLost()
