@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from warifu.lab.catalog import SCENARIOS, TURNS, removed, scenario_named, searchable
+from warifu.lab.cores import CORES
 from warifu.lab.days import slope
 from warifu.lab.page import page
 from warifu.lab.plan import Plan
@@ -84,7 +85,7 @@ def _parts(text: str) -> tuple[str, int]:
 
 
 def test_every_scenario_has_its_turn() -> None:
-    assert set(TURNS) == set(SCENARIOS)
+    assert set(TURNS) == {*SCENARIOS, *CORES}
     assert searchable(("tally-settling",)) == ("counter",)
 
 

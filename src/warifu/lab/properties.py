@@ -15,6 +15,8 @@ OF_MANY = frozenset({"issuance.run", "center.card_data", "center.personalise", "
 """What changes something under keys of its parts (a card, a batch): the records guard it, not the message's own key."""
 
 
+OPEN_APPLET = "authority.open_applet"
+"""Holds key pairs, so it is made anew each time, and no more once its card write has ended."""
 OF_NOBODY = frozenset({"center.shipped"})
 """Messages that concern no single card or resident."""
 
@@ -158,7 +160,7 @@ class StaysAnswered:
 
     def see(self, event: Event) -> str | None:
         """Of nodes that keep records: the node of the message's own kind."""
-        if event.kind != "reply" or not changes(event.name):
+        if event.kind != "reply" or not changes(event.name) or event.name == OPEN_APPLET:
             return None
         if event.node.partition("-")[0] != event.name.partition(".")[0]:
             return None

@@ -62,6 +62,9 @@ class Standing(Struct, frozen=True):
 
     of_card: tuple[Certificate, ...]
     guards: tuple[Write, ...]
+    touched: tuple[Write, ...]
+    """The guards for what is new: written, not only looked at. Who is about to end what is issued (a change told of, a
+    card write settled) and read before this certificate was there finds the record moved, and reads again."""
 
 
 class New(Struct, frozen=True):
@@ -103,7 +106,7 @@ class Issuer:
                     wanted = [each for each in mine if each.state == "intent" or each.state in LIVE]
                     return tuple([await self._signed(call, each, standing.guards) for each in wanted])
                 intended = await self._intended(call, order, missing[0], standing.of_card)
-                await self._commit(call, standing.guards, *intended)
+                await self._commit(call, standing.touched, *intended)
             except Stale:
                 # A serial's place or a key pair was taken meanwhile; the same request ran twice and the other signed
                 # first (RSA PKCS#1 signs the same bytes alike); the card write ended; the resident's record moved.
@@ -130,8 +133,13 @@ class Issuer:
             raise WriteEnded(order.write_id)
         require_current(known, order.resident_id, order.resident_version)
         unknown = KnownResident(resident_id=order.resident_id, resident_version=0, changed_ms=call.now_ms)
-        guards: tuple[Write, ...] = (Check(known) if known else Insert(unknown),)
-        return Standing(snapshot.all(2, Certificate), (*guards, Check(write)) if write else guards)
+        looked_at = tuple(record for record in (known, write) if record is not None)
+        first: tuple[Write, ...] = () if known else (Insert(unknown),)
+        return Standing(
+            of_card=snapshot.all(2, Certificate),
+            guards=(*first, *(Check(record) for record in looked_at)),
+            touched=(*first, *(Update(record) for record in looked_at)),
+        )
 
     async def of_card(self, card_id: str) -> tuple[Certificate, ...]:
         """Every certificate of a card, intents included."""
