@@ -156,18 +156,23 @@ class StaysAnswered:
 
     def __init__(self) -> None:
         self._answered: set[tuple[str, str, str]] = set()
+        self._again: set[tuple[str, str]] = set()
+        """What began after it had been answered: a copy that ran beside the first may be told otherwise."""
         self._refusals = _codes(Refused) - {KeyReused.code}  # that is another request's answer
 
     def see(self, event: Event) -> str | None:
         """Of nodes that keep records: the node of the message's own kind."""
-        if event.kind != "reply" or not changes(event.name) or event.name == OPEN_APPLET:
+        if event.kind not in {"begin", "reply"} or not changes(event.name) or event.name == OPEN_APPLET:
             return None
         if event.node.partition("-")[0] != event.name.partition(".")[0]:
             return None
         key = (event.name, *event.request)
-        if event.outcome == "ok":
+        if event.kind == "begin":
+            if key in self._answered:
+                self._again.add((event.node, event.detail))
+        elif event.outcome == "ok":
             self._answered.add(key)
-        elif key in self._answered and event.outcome in self._refusals:
+        elif (event.node, event.detail) in self._again and event.outcome in self._refusals:
             return f"{event.name} {event.operation_id}/{event.step} was answered, and then refused: {event.outcome}"
         return None
 
