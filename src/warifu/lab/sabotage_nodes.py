@@ -25,7 +25,7 @@ from warifu.nodes.hsm_pool import HsmPool, _Job, _Place
 from warifu.nodes.legacy import LegacyCs
 from warifu.nodes.relay import Passage, Relay
 from warifu.ports.hsm import HsmCommand, HsmReply
-from warifu.ports.store import Update
+from warifu.ports.store import Snapshot, Update
 
 A = TypeVar("A", bound=Answer)
 
@@ -110,7 +110,9 @@ class Blocking(LegacyCs):
 class Unsettling(Center):
     """F6: a write whose end was not heard of is taken for undone; the chip is not asked."""
 
-    async def _counter_step(self, call: Call, card: str, rule: Callable[[State], Decision], answer: type[A]) -> A:
+    async def _counter_step(
+        self, call: Call, card: str, rule: Callable[[State], Decision], answer: type[A], begun: Snapshot | None = None
+    ) -> A:
         def forgetful(state: State) -> Decision:
             if answer is not Opened or state.operation is None or state.write is None:
                 return rule(state)
@@ -119,7 +121,7 @@ class Unsettling(Center):
             undone = msgspec.structs.replace(state.write, state="undone")
             return msgspec.structs.replace(decision, writes=(*decision.writes, Update(undone)))
 
-        return await super()._counter_step(call, card, forgetful, answer)
+        return await super()._counter_step(call, card, forgetful, answer, begun)
 
 
 def without_health(relay: Relay, without: Sequence[str]) -> Relay:

@@ -328,7 +328,9 @@ class KeepingNode(Node):
         self._outbox_kick = asyncio.Event()
         self._outbox_troubles: dict[str, str] = {}
 
-    async def step(self, call: Call, reads: Sequence[Get | Find], rule: Rule, answer: type[A]) -> A:
+    async def step(
+        self, call: Call, reads: Sequence[Get | Find], rule: Rule, answer: type[A], *, begun: Snapshot | None = None
+    ) -> A:
         """Do an idempotent step: the same call again gets the first answer.
 
         Args:
@@ -336,6 +338,7 @@ class KeepingNode(Node):
             reads: what the rule needs, in order.
             rule: pure; called again with fresh state when a record moved.
             answer: the type of the answer.
+            begun: what ``begin`` read by the same reads: the first decision is made from it, guarded as ever.
 
         Raises:
             KeyReused: the key was used for another request.
@@ -344,7 +347,7 @@ class KeepingNode(Node):
         """
         key = call.key(self.KIND)
         for _ in range(MAX_DECISIONS):
-            snapshot = await self.store.read(*reads, request=key)
+            snapshot, begun = begun or await self.store.read(*reads, request=key), None
             if snapshot.answer is not None:
                 return decode(answer, snapshot.answer)
             decision = rule(snapshot)
@@ -358,6 +361,11 @@ class KeepingNode(Node):
                 self._outbox_kick.set()
             return decision.answer
         raise Stale(f"{call.envelope.name}: the record kept changing")
+
+    async def begin(self, call: Call, reads: Sequence[Get | Find], answer: type[A]) -> tuple[Snapshot, A | None]:
+        """Records, and the answer given before to the same call, at once: for steps with slow work before them."""
+        snapshot = await self.store.read(*reads, request=call.key(self.KIND))
+        return snapshot, None if snapshot.answer is None else decode(answer, snapshot.answer)
 
     async def answered(self, call: Call, answer: type[A]) -> A | None:
         """The answer given before to the same call, if any: asked first by steps that do slow work before deciding."""

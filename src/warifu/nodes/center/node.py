@@ -232,26 +232,28 @@ class Center(WithHsm, KeepingNode):
     async def open(self, call: Call) -> Opened:
         """Open an operation or take it up again."""
         request = expect(call.request, OpenOperation)
-        earlier = await self.answered(call, Opened)
+        begun, earlier = await self.begin(call, _reads(call, request.card_id), Opened)
         if earlier is not None:
             return earlier
-        card = await self.known(request.card_id)
+        card = begun.one(0, Card)
+        if card is None:
+            raise NotFound(f"card {request.card_id}")
         identity = await self.scripts.identity(self._job(call, card), f"operation.{request.kind}")
         challenge = self.world.entropy.random_bytes(8)
 
         def rule(state: State) -> Decision:
             return operations.open_operation(state, request, identity.person, challenge, self.asked(call))
 
-        return await self._counter_step(call, request.card_id, rule, Opened)
+        return await self._counter_step(call, request.card_id, rule, Opened, begun)
 
     async def write(self, call: Call) -> Script:
         """Record the intent, make the script, record its digest, and only then let it out."""
         request = expect(call.request, PrepareWrite)
-        earlier = await self.answered(call, Script)
+        begun, earlier = await self.begin(call, _reads(call, request.card_id), Script)
         if earlier is not None:
             return earlier
         write_id = _write_id(call)
-        state = await self._intend(call, request, write_id)
+        state = await self._intend(call, request, write_id, _state(begun))
         made = await self._script(call, request, state, write_id)
 
         def rule(state: State) -> Decision:
@@ -259,9 +261,9 @@ class Center(WithHsm, KeepingNode):
 
         return await self._counter_step(call, request.card_id, rule, Script)
 
-    async def _intend(self, call: Call, request: PrepareWrite, write_id: str) -> State:
+    async def _intend(self, call: Call, request: PrepareWrite, write_id: str, begun: State | None) -> State:
         for _ in range(MAX_DECISIONS):
-            state = await self.state(call, request.card_id)
+            state, begun = begun or await self.state(call, request.card_id), None
             writes = operations.intend(state, request, write_id, self.asked(call))
             if not writes:
                 return state
@@ -314,8 +316,11 @@ class Center(WithHsm, KeepingNode):
 
         return await self._counter_step(call, request.card_id, rule, CardView)
 
-    async def _counter_step(self, call: Call, card: str, rule: Callable[[State], Decision], answer: type[A]) -> A:
-        return await self.step(call, _reads(call, card), lambda snapshot: rule(_state(snapshot)), answer)
+    async def _counter_step(
+        self, call: Call, card: str, rule: Callable[[State], Decision], answer: type[A], begun: Snapshot | None = None
+    ) -> A:
+        reads = _reads(call, card)
+        return await self.step(call, reads, lambda snapshot: rule(_state(snapshot)), answer, begun=begun)
 
     async def state(self, call: Call, card: str) -> State:
         """Card, operation and its pending write, as rules see them."""
