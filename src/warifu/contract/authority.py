@@ -202,6 +202,49 @@ class AskAuthorities(Request, frozen=True, kw_only=True):
     ca: CertificateKind
 
 
+HolderName = Annotated[str, Meta(pattern=r"^[a-z0-9@._-]{1,60}$")]
+
+
+class HolderApproval(Struct, frozen=True, kw_only=True):
+    """One key holder's consent to one act (``domain.certificates.ceremony`` says to which text)."""
+
+    holder: HolderName
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+    """Ed25519."""
+
+
+class EnrolHolder(Request, frozen=True, kw_only=True):
+    """Make a person a holder of the authorities' keys. From the third on, two of the holders must approve."""
+
+    NAME: ClassVar[str] = "authority.enrol_holder"
+
+    holder: HolderName
+    public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    approvals: Annotated[tuple[HolderApproval, ...], Meta(max_length=10)] = ()
+
+
+class GenerationMade(Answer, frozen=True, kw_only=True):
+    """A new generation, and the minutes of its ceremony, signed with its key."""
+
+    generation: int
+    der: bytes
+    minutes: bytes
+    signature: bytes
+
+
+class MakeGeneration(Request, frozen=True, kw_only=True):
+    """A key ceremony: make the next generation of an authority's key, to issue from an instant on. Two must approve."""
+
+    NAME: ClassVar[str] = "authority.make_generation"
+    ANSWER: ClassVar[type[Answer]] = GenerationMade
+
+    ca: CertificateKind
+    generation: Annotated[int, Meta(ge=2, le=1000)]
+    active_from_ms: Annotated[int, Meta(ge=0, le=253_402_300_799_000)]
+    """Of the epoch; to the year 9999."""
+    approvals: Annotated[tuple[HolderApproval, ...], Meta(max_length=10)]
+
+
 class RevocationList(Answer, frozen=True, kw_only=True):
     """A list (DER), with every revocation that was committed before the request."""
 

@@ -45,6 +45,8 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "center.signing_key": frozenset({"driver", "terminal"}),
     "center.resident_changed": frozenset({"registry"}),
     "authority.issue": _FACTORY,
+    "authority.enrol_holder": frozenset({"driver"}),
+    "authority.make_generation": frozenset({"driver"}),
     "authority.issue_batch": frozenset({"issuance", "driver"}),
     "authority.card_keys": _FACTORY,
     "authority.open_applet": frozenset({"center", "issuance"}),

@@ -25,3 +25,15 @@ class CardAlreadyMade(NotAllowed):
     """The card left the factory: it gets neither its keys nor a way onto the chip any more."""
 
     code = "authority.card_made"
+
+
+class DualControl(NotAllowed):
+    """Not approved by two key holders: nothing happens to an authority's keys."""
+
+    code = "authority.dual_control"
+
+
+class NotNextGeneration(NotAllowed):
+    """The ceremony is for another generation than the next: it was held already, or one was left out."""
+
+    code = "authority.not_next_generation"

@@ -19,6 +19,36 @@ class CaGeneration(Record, frozen=True, kw_only=True):
     public_key: bytes
     der: bytes
     """The self-signed certificate."""
+    active_from_ms: int = 0
+    """From when on it issues; before, and after a newer one has taken over, it is verified, listed and answered for."""
+
+
+class KeyHolder(Record, frozen=True, kw_only=True):
+    """A person who keeps one half of the control over the authorities' keys."""
+
+    TABLE: ClassVar[str] = "key_holder"
+    KEY: ClassVar[tuple[str, ...]] = ("holder",)
+    UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = (("public_key",),)
+
+    holder: str
+    public_key: bytes
+    """Ed25519, raw."""
+    enrolled_ms: int
+
+
+class KeyCeremony(Record, frozen=True, kw_only=True):
+    """The minutes of a key ceremony: who approved which new generation, signed with the generation's own key."""
+
+    TABLE: ClassVar[str] = "key_ceremony"
+    KEY: ClassVar[tuple[str, ...]] = ("ca", "generation")
+
+    ca: str
+    generation: int
+    minutes: bytes
+    """Text in UTF-8."""
+    signature: bytes
+    """Of the minutes, by the new key: RSASSA-PKCS1-v1_5 with SHA-256."""
+    made_ms: int
 
 
 class StoredKeyPair(Record, frozen=True, kw_only=True):

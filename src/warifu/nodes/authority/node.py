@@ -15,10 +15,12 @@ from warifu.contract.authority import (
     Authorities,
     BatchIssued,
     Certificates,
+    EnrolHolder,
     IssueBatch,
     IssueCertificates,
     JpkiCardKeys,
     JpkiScript,
+    MakeGeneration,
     OpenApplet,
     PublishList,
     ResponderCertificate,
@@ -38,6 +40,8 @@ from warifu.domain.certificates.records import (
     Certificate,
     IssueBlock,
     KeyBlock,
+    KeyCeremony,
+    KeyHolder,
     KeyUse,
     KnownResident,
     ListRevision,
@@ -53,6 +57,7 @@ from warifu.domain.pki.profile import Profile, ResponderContent, responder_tbs
 from warifu.kernel.errors import NotAllowed, Stale
 from warifu.nodes.authority.applet import CARD_MASTER, AppletService
 from warifu.nodes.authority.bulk import BulkIssuer
+from warifu.nodes.authority.ceremony import Ceremonies
 from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.lists import Lists, generation_of
@@ -69,6 +74,8 @@ from warifu.ports.store import Find, Get, Snapshot, Store
 
 RECORDS = (
     CaGeneration,
+    KeyHolder,
+    KeyCeremony,
     StoredKeyPair,
     KeyBlock,
     KeyUse,
@@ -117,6 +124,7 @@ class Authority(WithHsm, KeepingNode):
         names = NameIndex(hsm)
         self.issuer = Issuer(self, self.signer, self.pool, names)
         self.bulk = BulkIssuer(self, self.signer, self.pool, names)
+        self.ceremonies = Ceremonies(self, self.signer)
         self.applets = AppletService(self, hsm, self.issuer)
         self.lists = Lists(self, self.signer, shelf)
         self.statuses = StatusService(self)
@@ -124,6 +132,8 @@ class Authority(WithHsm, KeepingNode):
         self.handlers |= {
             IssueCertificates.NAME: self.issue,
             IssueBatch.NAME: self.issue_batch,
+            EnrolHolder.NAME: self.ceremonies.enrol,
+            MakeGeneration.NAME: self.ceremonies.make,
             AskJpkiCardKeys.NAME: self.card_keys,
             OpenApplet.NAME: self.open_applet,
             WriteSettled.NAME: self.settled,

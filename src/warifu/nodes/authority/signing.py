@@ -19,6 +19,7 @@ from warifu.ports.store import Change, Find, Insert, JournalEntry, Store
 KINDS: Final[tuple[CertificateKind, ...]] = get_args(CertificateKind)
 ROOT_YEARS_MS: Final = 10 * 365 * 86_400_000
 KEY_MS: Final = 30_000
+LOOK_AGAIN_MS: Final = 60_000
 
 
 class Signer:
@@ -30,18 +31,27 @@ class Signer:
         self.clock = clock
         self.profile = names
         self._generations: dict[CertificateKind, tuple[CaGeneration, ...]] = {}
+        self._loaded_ms: dict[CertificateKind, int] = {}
         self._first = asyncio.Lock()
 
     async def generations(self, kind: CertificateKind) -> tuple[CaGeneration, ...]:
         """Every generation, newest last; the first is made when there is none (key ceremony of a test service)."""
         async with self._first:
-            if kind not in self._generations:
+            # Another process of this node may have held a key ceremony.
+            stale = not 0 <= self.clock.now_ms() - self._loaded_ms.get(kind, 0) < LOOK_AGAIN_MS
+            if kind not in self._generations or stale:
                 self._generations[kind] = await self._load(kind)
+                self._loaded_ms[kind] = self.clock.now_ms()
             return self._generations[kind]
 
     async def newest(self, kind: CertificateKind) -> CaGeneration:
-        """The generation that signs."""
-        return (await self.generations(kind))[-1]
+        """The generation that issues now: the newest that is active."""
+        known, now_ms = await self.generations(kind), self.clock.now_ms()
+        return next((each for each in reversed(known) if each.active_from_ms <= now_ms), known[0])
+
+    def forget(self, kind: CertificateKind) -> None:
+        """Look again for generations: there is a new one."""
+        self._generations.pop(kind, None)
 
     async def generation(self, kind: CertificateKind, number: int) -> CaGeneration:
         """A generation by its number. ``Fault`` when there is none."""
@@ -78,7 +88,7 @@ class Signer:
             found = (await self.store.read(Find(CaGeneration, {"ca": kind}))).all(0, CaGeneration)
             if found:
                 return found
-            first = await self._make(kind)
+            first = await self.make(kind, 1)
             entry = JournalEntry(f"ca:{kind}", "generation_made", "", {"generation": 1})
             try:
                 await self.store.commit(Change(now_ms=self.clock.now_ms(), writes=(Insert(first),), journal=(entry,)))
@@ -86,8 +96,9 @@ class Signer:
                 continue  # another process made it first
         raise Fault(f"no generation of the {kind} authority")
 
-    async def _make(self, kind: CertificateKind) -> CaGeneration:
-        label = f"jpki-ca-{kind}-1"
+    async def make(self, kind: CertificateKind, number: int, active_from_ms: int = 0) -> CaGeneration:
+        """A generation's key, made in the HSM unless it is there, and its self-signed certificate; not stored yet."""
+        label = f"jpki-ca-{kind}-{number}"
         public_key = await self.hsm.bytes_of(CreateKey(label, "sign"), KEY_MS)
         now_ms = self.clock.now_ms() // 1000 * 1000
         content = RootContent(
@@ -98,4 +109,11 @@ class Signer:
         tbs = root_tbs(authority, content)
         lint_certificate(authority, content, tbs)
         der = assemble(tbs, await self.hsm.bytes_of(Sign(label, tbs), KEY_MS))
-        return CaGeneration(ca=kind, generation=1, key_label=label, public_key=public_key, der=der)
+        return CaGeneration(
+            ca=kind,
+            generation=number,
+            key_label=label,
+            public_key=public_key,
+            der=der,
+            active_from_ms=active_from_ms,
+        )

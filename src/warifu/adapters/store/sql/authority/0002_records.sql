@@ -1,6 +1,24 @@
 -- Derived from the records of authority: python -m warifu.adapters.store.schema write
 
+ALTER TABLE "ca_generation" ADD COLUMN "active_from_ms" bigint NOT NULL DEFAULT 0;
 ALTER TABLE "certificate" ADD COLUMN "name_digest" bytea NOT NULL DEFAULT '\x';
+CREATE TABLE "key_holder" (
+  "version" bigint NOT NULL,
+  "holder" text COLLATE "C" NOT NULL,
+  "public_key" bytea NOT NULL,
+  "enrolled_ms" bigint NOT NULL,
+  PRIMARY KEY ("holder")
+);
+ALTER TABLE "key_holder" ADD CONSTRAINT "key_holder_once_public_key" UNIQUE ("public_key") DEFERRABLE INITIALLY IMMEDIATE;
+CREATE TABLE "key_ceremony" (
+  "version" bigint NOT NULL,
+  "ca" text COLLATE "C" NOT NULL,
+  "generation" bigint NOT NULL,
+  "minutes" bytea NOT NULL,
+  "signature" bytea NOT NULL,
+  "made_ms" bigint NOT NULL,
+  PRIMARY KEY ("ca", "generation")
+);
 CREATE TABLE "key_block" (
   "version" bigint NOT NULL,
   "block_id" text COLLATE "C" NOT NULL,
