@@ -13,11 +13,10 @@ from rich.table import Table
 from warifu.kernel.errors import Refused
 from warifu.lab.benches import BENCHES, Result, check_name, machine, measure
 
-DEFAULT_SECONDS: Final = 20.0
 _WIDE: Final = 200
 _EPILOG = """\
 examples:
-  warifu bench                              all of them, about 20 seconds each
+  warifu bench                              all of them, about 20 seconds each, the chain 100
   warifu bench chip                         one of them
   warifu bench chip --seconds 60 --json chip.json
 
@@ -37,15 +36,13 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     names = "\n".join(f"  {name:8} {bench.summary}" for name, bench in BENCHES.items())
     parser = subparsers.add_parser("bench", help=summary, description=f"{summary}\n\nbenches:\n{names}", epilog=_EPILOG)
     parser.add_argument("names", nargs="*", metavar="NAME", help="which; all of them by default")
-    parser.add_argument(
-        "--seconds", type=float, default=DEFAULT_SECONDS, metavar="S", help="for each bench, about; 20 by default"
-    )
+    parser.add_argument("--seconds", type=float, metavar="S", help="for each bench, about; by default its own")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result for machines")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run it; 0 when everything asked for was measured, 1 when something could not be."""
-    if args.seconds <= 0:
+    if args.seconds is not None and args.seconds <= 0:
         raise BadSeconds("--seconds must be more than 0")
     names = args.names or list(BENCHES)
     for name in names:
@@ -53,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     found: list[Result] = []
     for name in names:
         with Console(stderr=True).status(f"measuring: {name}"):
-            found += uvloop.run(measure(name, args.seconds))
+            found += uvloop.run(measure(name, args.seconds or BENCHES[name].seconds))
     results = [result for result in found if "skipped" not in result]
     skipped = [{"name": result["name"], "reason": result["skipped"]} for result in found if "skipped" in result]
     if args.json is not None:

@@ -22,10 +22,14 @@ class Bench(NamedTuple):
     summary: str
     place: str
     function: str
+    seconds: float = 20.0
+    """How long by default, about."""
 
 
 BENCHES: Final[dict[str, Bench]] = {
-    "chain": Bench("the whole chain on topology quarter beside bare hops", "warifu.lab.bench_chain", "bench_chain"),
+    "chain": Bench(
+        "the whole chain on topology quarter beside bare hops", "warifu.lab.bench_chain", "bench_chain", 100
+    ),
     "chip": Bench("the chip's commands and signatures, in memory and over vpcd", "warifu.lab.bench_chip", "bench_chip"),
     "pki": Bench("key pairs, certificates, lists and answers of JPKI", "warifu.lab.bench_pki", "bench_pki"),
     "search": Bench(
