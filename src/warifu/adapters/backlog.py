@@ -20,6 +20,8 @@ from warifu.kernel.errors import Unavailable
 MOST: Final = 10_000
 """Unsettled entries; with more of them the centre is away, and nothing new is taken on."""
 COMPACT_BYTES: Final = 1 << 22
+QUICK_S: Final = 0.001
+"""A disk that syncs so quickly is waited for; a thread would take longer. A slower disk has a thread."""
 _HEAD: Final = Struct(">II")
 _decoder: Final = msgspec.msgpack.Decoder(list[int | bytes])
 
@@ -39,6 +41,7 @@ class FileBacklog:
         self._buffer: list[bytes] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._syncing: asyncio.Task[None] | None = None
+        self._usual_s = 1.0
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="backlog")
         self._read()
         self._descriptor = self._rewrite()
@@ -98,10 +101,16 @@ class FileBacklog:
 
     async def _written(self, data: bytes) -> str | None:
         self._bytes += len(data)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._disk, _append_and_sync, self._descriptor, data)
+            if self._usual_s < QUICK_S:
+                _append_and_sync(self._descriptor, data)
+            else:
+                await loop.run_in_executor(self._disk, _append_and_sync, self._descriptor, data)
         except OSError as error:
             return error.strerror or type(error).__name__
+        self._usual_s += (loop.time() - began - self._usual_s) / 4
         return None
 
     def _read(self) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from warifu.stack.errors import disk_errors
 
 MAX_RECORD_BYTES = 4096
@@ -107,9 +109,9 @@ class JsonLog:
     def _write(self, level: str, event: str, fields: Mapping[str, str | float]) -> None:
         record = {"time": _now(), "process": self._process, "level": level, "event": event}
         cut = {name: value[:_MAX_VALUE] if isinstance(value, str) else value for name, value in fields.items()}
-        line = json.dumps(record | cut, ensure_ascii=False).encode()
+        line = msgspec.json.encode(record | cut)
         if len(line) >= MAX_RECORD_BYTES:
-            line = json.dumps(record | {"cut": True}).encode()
+            line = msgspec.json.encode(record | {"cut": True})
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
 

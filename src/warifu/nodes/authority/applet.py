@@ -74,22 +74,18 @@ class AppletService:
 
     async def _record(self, call: Call, request: OpenApplet) -> None:
         """The write is known before anything is issued for it, so that its end finds whatever was."""
-        known: AppletWrite | None = None
-        for _ in range(2):
+        opened = AppletWrite(
+            write_id=request.write_id,
+            card_id=request.card_id,
+            purpose=request.purpose,
+            state="open",
+            changed_ms=call.now_ms,
+        )
+        try:  # it seldom is there, so it is not looked for first
+            await self.node.store.commit(Change(now_ms=call.now_ms, writes=(Insert(opened),)))
+        except Stale:
             known = (await self.node.store.read(Get(AppletWrite, (request.write_id,)))).one(0, AppletWrite)
-            if known is not None:
-                break
-            opened = AppletWrite(
-                write_id=request.write_id,
-                card_id=request.card_id,
-                purpose=request.purpose,
-                state="open",
-                changed_ms=call.now_ms,
-            )
-            try:
-                await self.node.store.commit(Change(now_ms=call.now_ms, writes=(Insert(opened),)))
-            except Stale:
-                continue
+        else:
             return
         if known is None or known.state != "open":
             raise WriteEnded(request.write_id)
