@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -61,7 +61,7 @@ from warifu.nodes.sealed_keys import sealed_keys
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.artwork import Artwork
 from warifu.ports.hsm import PublicKey, Sign
-from warifu.ports.store import Change, Find, Get, Snapshot, Store, Update
+from warifu.ports.store import Change, Find, Get, Snapshot, Store, Update, Write
 
 RECORDS = (Card, Operation, CardWrite, CalendarMark)
 
@@ -259,9 +259,10 @@ class Center(WithHsm, KeepingNode):
         def rule(state: State) -> Decision:
             return operations.script_made(state, write_id, made.digest, made.parts, self.asked(call))
 
-        return await self._counter_step(call, request.card_id, rule, Script)
+        return await self._counter_step(call, request.card_id, rule, Script, _snapshot(state))
 
     async def _intend(self, call: Call, request: PrepareWrite, write_id: str, begun: State | None) -> State:
+        """The state with the intent in it: as it was read, or as it has just been written."""
         for _ in range(MAX_DECISIONS):
             state, begun = begun or await self.state(call, request.card_id), None
             writes = operations.intend(state, request, write_id, self.asked(call))
@@ -271,6 +272,7 @@ class Center(WithHsm, KeepingNode):
                 await self.store.commit(Change(now_ms=call.now_ms, writes=writes))
             except Stale:
                 continue
+            return _written(state, writes)
         raise Stale("the operation kept changing")
 
     async def _script(self, call: Call, request: PrepareWrite, state: State, write_id: str) -> MadeScript:
@@ -411,3 +413,19 @@ def _reads(call: Call, card: str) -> tuple[Get | Find, ...]:
 
 def _state(snapshot: Snapshot) -> State:
     return State(snapshot.one(0, Card), snapshot.one(1, Operation), snapshot.one(2, CardWrite))
+
+
+def _snapshot(state: State) -> Snapshot:
+    """What reading this state would give; the request is not answered yet."""
+    return Snapshot(None, tuple((record,) if record else () for record in (state.card, state.operation, state.write)))
+
+
+def _written(state: State, writes: Sequence[Write]) -> State:
+    """The state after these writes were committed: each record one version on."""
+    for write in writes:
+        record = msgspec.structs.replace(write.record, version=write.record.version + 1)
+        if isinstance(record, Operation):
+            state = msgspec.structs.replace(state, operation=record)
+        elif isinstance(record, CardWrite):
+            state = msgspec.structs.replace(state, write=record)
+    return state
