@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Final
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -15,8 +16,9 @@ from nodes_house import HERE, House
 from nodes_parts import run
 
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
-from warifu.contract.authority import RevokeCertificates
-from warifu.domain.certificates.records import CaGeneration, Certificate, ListRevision
+from warifu.contract.authority import RevokeCertificates, RevokeSerials, Withdrawn
+from warifu.contract.errors import open_reply
+from warifu.domain.certificates.records import CaGeneration, Certificate, ListRevision, Revocation
 from warifu.domain.pki import ocsp, profile
 from warifu.domain.pki.dates import Validity
 from warifu.domain.pki.ocsp import Good, Revoked, Unknown
@@ -432,6 +434,46 @@ def test_many_who_ask_for_a_changed_list_share_one() -> None:
             lists = await asyncio.gather(*(house.responder.list(CA, HERE) for _ in range(10)))
             assert len(set(lists)) == 1
             assert len(await editions(house)) == 1
+
+    run(story())
+
+
+def test_a_compromised_batch_is_revoked_at_once_and_again_changes_nothing() -> None:
+    """Three hundred keys of one batch; unknown numbers are told."""
+
+    async def story() -> None:
+        async with House().running() as house:
+            store = house.stores["authority"]
+            made = [certificate(serial) for serial in range(1, 301)]
+            await put(store, *(Insert(msgspec.structs.replace(each, municipality=HERE)) for each in made))
+            request = RevokeSerials(ca=CA, serials=tuple(range(1, 303)), event="key_compromise")
+            asked = house.envelope(request)
+            for _ in range(2):
+                told = open_reply(await house.send("authority", asked), Withdrawn)
+                assert (told.revoked, told.unknown) == (300, (301, 302))
+            lines = [row for row in store.records(Revocation) if isinstance(row, Revocation)]
+            assert {(row.serial, row.reason, row.version) for row in lines} == {
+                (serial, "key_compromise", 1) for serial in range(1, 301)
+            }
+            assert len(x509.load_der_x509_crl(await house.responder.list(CA, HERE))) == 300
+
+    run(story())
+
+
+def test_a_mass_revocation_that_broke_off_goes_on() -> None:
+    async def story() -> None:
+        async with House().running() as house:
+            store = house.stores["authority"]
+            await put(store, *(Insert(certificate(serial)) for serial in range(1, 101)))
+            await house.send(  # another request got as far as this one's middle
+                "authority",
+                house.envelope(RevokeSerials(ca=CA, serials=tuple(range(1, 50)), event="record_error")),
+            )
+            rest = RevokeSerials(ca=CA, serials=tuple(range(1, 101)), event="authority_compromise")
+            told = await house.ask("authority", rest, Withdrawn)
+            reasons = [row.reason for row in store.records(Certificate) if isinstance(row, Certificate)]
+            assert told.revoked == 100
+            assert reasons == ["affiliation_changed"] * 49 + ["ca_compromise"] * 51
 
     run(story())
 

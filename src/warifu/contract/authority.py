@@ -173,6 +173,29 @@ class RevokeCertificates(Request, frozen=True, kw_only=True):
     event: CertificateEvent
 
 
+class Withdrawn(Answer, frozen=True, kw_only=True):
+    """What mass revocation did."""
+
+    revoked: int
+    """How many of those named stand revoked now, whenever that happened."""
+    unknown: tuple[int, ...]
+    """Serial numbers under which nothing was signed."""
+
+
+class RevokeSerials(Request, frozen=True, kw_only=True):
+    """Revoke many certificates by serial number: a batch of compromised keys, an error in records, a compromised CA.
+
+    Idempotent; sixteen a commit, so a request that broke off goes on when it comes again.
+    """
+
+    NAME: ClassVar[str] = "authority.revoke_serials"
+    ANSWER: ClassVar[type[Answer]] = Withdrawn
+
+    ca: CertificateKind
+    serials: Annotated[tuple[int, ...], Meta(min_length=1, max_length=1_000)]
+    event: Literal["key_compromise", "record_error", "authority_compromise"]
+
+
 class AskCertificates(Request, frozen=True, kw_only=True):
     """The certificates of a card, newest last."""
 

@@ -52,6 +52,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "authority.open_applet": frozenset({"center", "issuance"}),
     "authority.settled": frozenset({"center"}),
     "authority.revoke": frozenset({"center"}),
+    "authority.revoke_serials": _DRIVER,
     "authority.certificates": frozenset({"center", "driver"}),
     "authority.authorities": frozenset({"responder", "driver"}),
     "authority.list": frozenset({"responder"}),

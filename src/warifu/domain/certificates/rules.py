@@ -65,6 +65,12 @@ def revoke(register: Register, event: CertificateEvent, asked: Asked) -> Decisio
     return _joined(*_ended(register, hit, effect.reason, asked), _abandoned(hit, asked))
 
 
+def revoke_named(register: Register, reason: Reason, asked: Asked) -> Decision:
+    """Revoke every certificate of the register for one reason; those revoked for good keep theirs."""
+    hit = register.certificates
+    return _joined(*_ended(register, hit, reason, asked), _abandoned(hit, asked))
+
+
 def resident_changed(
     register: Register, known: KnownResident | None, request: ResidentChangedForAuthority, asked: Asked
 ) -> Decision:

@@ -26,6 +26,7 @@ from warifu.contract.authority import (
     ResponderCertificate,
     RevocationList,
     RevokeCertificates,
+    RevokeSerials,
     SearchCertificates,
     WriteSettled,
 )
@@ -61,6 +62,7 @@ from warifu.nodes.authority.ceremony import Ceremonies
 from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.lists import Lists, generation_of
+from warifu.nodes.authority.mass_revocation import MassRevocation
 from warifu.nodes.authority.searching import NameIndex, SearchService
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.authority.statuses import StatusService
@@ -138,6 +140,7 @@ class Authority(WithHsm, KeepingNode):
             OpenApplet.NAME: self.open_applet,
             WriteSettled.NAME: self.settled,
             RevokeCertificates.NAME: self.revoke,
+            RevokeSerials.NAME: MassRevocation(self).revoke,
             ResidentChangedForAuthority.NAME: self.resident_changed,
             AskCertificates.NAME: self.certificates,
             AskAuthorities.NAME: self.authorities,
