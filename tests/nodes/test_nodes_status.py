@@ -15,6 +15,8 @@ from cryptography.x509 import ocsp as library
 from nodes_house import HERE, House
 from nodes_parts import run
 
+from warifu.adapters.net.http import HttpRequest
+from warifu.adapters.net.relying import relying_edge
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.contract.authority import RevokeCertificates, RevokeSerials, Withdrawn
 from warifu.contract.errors import open_reply
@@ -23,7 +25,7 @@ from warifu.domain.pki import ocsp, profile
 from warifu.domain.pki.dates import Validity
 from warifu.domain.pki.ocsp import Good, Revoked, Unknown
 from warifu.domain.pki.profile import Profile, RootContent, assemble, root_tbs
-from warifu.kernel.errors import Unavailable
+from warifu.kernel.errors import NotFound, Unavailable
 from warifu.nodes.responder import REUSED_MS, Responder
 from warifu.nodes.status_look import Looks
 from warifu.ports.hsm import CreateKey, Sign
@@ -380,6 +382,11 @@ def test_each_generation_answers_and_lists_for_the_certificates_it_signed() -> N
                 )
             now_ms = house.clock.now_ms()
             open_list(await house.responder.list(CA, "", old.generation), both, at_ms=now_ms).check(leaf.der)
+            edge = relying_edge(house.responder)
+            over_http = await edge(HttpRequest(method="GET", path=f"/crl/{CA}.{old.generation}/{HERE}.crl"))
+            open_list(over_http.body, both, at_ms=now_ms).check(leaf.der)
+            with pytest.raises(NotFound):
+                await edge(HttpRequest(method="GET", path=f"/crl/{CA}.9.crl"))
             newest = open_list(await house.responder.list(CA), both, at_ms=now_ms)
             assert newest.anchor.certificate.public_bytes(Encoding.DER) == new.der
 

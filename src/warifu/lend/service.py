@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from warifu.adapters.net.http import HttpHandler
 from warifu.adapters.net.relying import relying_edge
 from warifu.contract.values import CertificateKind
+from warifu.kernel.errors import NotFound
 from warifu.lend.authority import KINDS, MANAGEMENT_KEY, ROOT_KEY, LendingAuthority
 
 
@@ -30,7 +31,9 @@ class _Lent:
         async with self._turn:
             return await asyncio.to_thread(self._authority.ocsp_response, data, self._now_ms())
 
-    async def list(self, ca: CertificateKind, municipality: str = "") -> bytes:
+    async def list(self, ca: CertificateKind, municipality: str = "", generation: int = 0) -> bytes:
+        if generation > 1:
+            raise NotFound(f"generation {generation}: the lent CA has one")
         async with self._turn:
             return await asyncio.to_thread(self._authority.revocation_list, ca, self._now_ms(), municipality)
 

@@ -138,3 +138,34 @@ def test_a_list_has_a_number_and_lasts(number: int, lasts_ms: int) -> None:
 def test_each_authority_has_its_own_point_for_a_municipality(kind: Kind) -> None:
     other = authority("authentication" if kind == "signature" else "signature")
     assert authority(kind).point_name(KIYOSE) != other.point_name(KIYOSE)
+
+
+TABLE: dict[Event, tuple[Reason, int, tuple[Kind, ...]]] = {
+    "move": ("affiliation_changed", 3, ("signature",)),
+    "name": ("affiliation_changed", 3, ("signature",)),
+    "address": ("affiliation_changed", 3, ("signature",)),
+    "birth_date": ("affiliation_changed", 3, ("signature",)),
+    "sex": ("affiliation_changed", 3, ("signature",)),
+    "record_error": ("affiliation_changed", 3, ("signature",)),
+    "death": ("cessation_of_operation", 5, KINDS),
+    "left_register": ("cessation_of_operation", 5, KINDS),
+    "abolition": ("cessation_of_operation", 5, KINDS),
+    "return": ("cessation_of_operation", 5, KINDS),
+    "request": ("cessation_of_operation", 5, KINDS),
+    "cancelled_delivery": ("unspecified", 0, KINDS),
+    "suspension": ("certificate_hold", 6, KINDS),
+    "renewal": ("superseded", 4, KINDS),
+    "key_compromise": ("key_compromise", 1, KINDS),
+    "authority_compromise": ("ca_compromise", 2, KINDS),
+}
+"""J-LIS's reasons and the law's events: 異動等失効, 申請失効, 危殆化, 一時保留 ..."""
+
+
+@pytest.mark.parametrize("event", TABLE)
+def test_each_event_has_the_reason_and_reach_of_the_table(event: Event) -> None:
+    reason, code, kinds = TABLE[event]
+    assert (consequence(event).reason, REASON_CODES[reason], consequence(event).kinds) == (reason, code, kinds)
+
+
+def test_every_reason_of_the_service_occurs() -> None:
+    assert {reason for reason, _, _ in TABLE.values()} == set(REASON_CODES)

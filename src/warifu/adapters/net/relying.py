@@ -5,6 +5,7 @@
 ``GET /ocsp/{base64}``                      the same in the path
 ``GET /crl/{ca}.crl``                       the full list of ``signature`` or ``authentication``, DER
 ``GET /crl/{ca}/{municipality}.crl``        one municipality's list
+``GET /crl/{ca}.{generation}...``           either, of this generation of the CA's key: ``/crl/signature.1.crl``
 ``GET /ca/{ca}.cer``                        the newest CA certificate, DER
 ==========================================  =========================================================
 """
@@ -19,7 +20,7 @@ from warifu.contract.values import CertificateKind
 from warifu.kernel.errors import Malformed, NotFound
 from warifu.kernel.municipalities import municipality
 
-_LIST: Final = re.compile(r"^/crl/(signature|authentication)(?:/([0-9]{6}))?\.crl$")
+_LIST: Final = re.compile(r"^/crl/(signature|authentication)(?:\.([1-9][0-9]{0,3}))?(?:/([0-9]{6}))?\.crl$")
 _ROOT: Final = re.compile(r"^/ca/(signature|authentication)\.cer$")
 _OCSP: Final = "/ocsp"
 _FRESH: Final = {"cache-control": "no-cache"}
@@ -32,8 +33,12 @@ class Source(Protocol):
     async def answer(self, data: bytes) -> bytes:
         """An OCSP answer to a request's bytes; what cannot be answered gets OCSP's own error answer."""
 
-    async def list(self, ca: CertificateKind, municipality: str = "") -> bytes:
-        """The current list: the full one, or one municipality's."""
+    async def list(self, ca: CertificateKind, municipality: str = "", generation: int = 0) -> bytes:
+        """The current list: the full one, or one municipality's; of the newest generation (0), or another.
+
+        Raises:
+            NotFound: there is no such generation.
+        """
 
     async def root(self, ca: CertificateKind) -> bytes:
         """The newest CA certificate."""
@@ -46,10 +51,10 @@ def relying_edge(source: Source) -> HttpHandler:
         if request.path == _OCSP or request.path.startswith(f"{_OCSP}/"):
             return _answer("application/ocsp-response", await source.answer(_ocsp_request(request)))
         if found := _LIST.match(request.path):
-            ca, code = cast("CertificateKind", found[1]), found[2] or ""
+            ca, generation, code = cast("CertificateKind", found[1]), int(found[2] or 0), found[3] or ""
             if code:
                 municipality(code)  # an unknown one is not found, not an empty list
-            return _answer("application/pkix-crl", await source.list(ca, code))
+            return _answer("application/pkix-crl", await source.list(ca, code, generation))
         if found := _ROOT.match(request.path):
             return _answer("application/pkix-cert", await source.root(cast("CertificateKind", found[1])))
         raise NotFound(request.path[:60])
