@@ -396,6 +396,29 @@ def asked_front(house: House, credential: str, question: dict[str, list[int]]) -
         return answer
 
 
+# ---- reports and search ------------------------------------------------------------------------------------------
+
+
+def test_the_report_agrees_with_everybody_and_says_when_it_does_not(house: House) -> None:
+    found = json.loads(house.warifu("pki", "report", "--json"))
+    assert found["differences"] == []
+    assert found["cards_made"] == found["cards_produced"] >= RESIDENTS
+    assert found["issued"]["authentication"] >= found["cards_made"]
+    assert "signature" in house.warifu("pki", "report", "--month", found["period"][:7])
+    assert house.warifu("pki", "report", "--day", "x", status=1).startswith("warifu: report.bad_period: ")
+
+
+def test_a_certificate_is_searched(house: House) -> None:
+    (serial, *_) = [int(path.stem.partition("-")[2]) for path in house.pki.glob("certificates/signature-*.cer")]
+    words = ("--kind", "signature", "--serial", str(serial), "--as", "alice", "--json")
+    (one,) = json.loads(house.warifu("pki", "search", *words))["certificates"]
+    assert one["serial"] == serial
+    both = json.loads(house.warifu("pki", "search", "--card", one["card_id"], "--as", "alice", "--json"))
+    assert one in both["certificates"]
+    told = house.warifu("pki", "search", "--municipality", "1", "--as", "alice", status=1)
+    assert told.startswith("warifu: search.bad_words: municipality")
+
+
 # ---- audit -------------------------------------------------------------------------------------------------------
 
 
