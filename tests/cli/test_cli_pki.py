@@ -22,7 +22,7 @@ def test_without_a_stack_there_is_nothing_to_export(
     assert not (tmp_path / "pki").exists()
 
 
-@pytest.mark.parametrize("words", [["pki"], ["pki", "export"], ["pki", "import", "x"]])
+@pytest.mark.parametrize("words", [["pki"], ["pki", "export"], ["pki", "import"]])
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(words)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from warifu.cli import _pki_report, _pki_search, _pki_verifiers
+from warifu.cli import _pki_import, _pki_report, _pki_search, _pki_verifiers
 from warifu.demo import web
 from warifu.demo.connection import any_config, connected
 from warifu.demo.export import Exported, export_pki, openssl_commands
@@ -33,6 +33,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _pki_import.add_parser(what)
     _pki_report.add_parser(what)
     _pki_search.add_parser(what)
     _pki_verifiers.add_parser(what)
@@ -41,6 +42,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
 
 def run(args: argparse.Namespace) -> int:
     """Run what was asked; 0 when it was done."""
+    if args.what == "import":
+        return _pki_import.run(args)
     if args.what == "report":
         return _pki_report.run(args)
     if args.what == "search":

@@ -35,6 +35,7 @@ from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChangedForAuthority
 from warifu.domain.certificates import rules
 from warifu.domain.certificates.errors import WriteEnded
+from warifu.domain.certificates.imported import ImportedAuthority, ImportedCertificate
 from warifu.domain.certificates.records import (
     AppletWrite,
     CaGeneration,
@@ -88,6 +89,8 @@ RECORDS = (
     PublishedList,
     AppletWrite,
     KnownResident,
+    ImportedCertificate,
+    ImportedAuthority,
 )
 RESPONDER_DAYS_MS = 90 * 86_400_000
 

@@ -49,3 +49,26 @@ CREATE INDEX "certificate_by_municipality" ON "certificate" ("municipality", "ca
 CREATE INDEX "certificate_by_name_digest" ON "certificate" ("name_digest", "ca", "serial");
 CREATE INDEX "certificate_by_municipality_name_digest" ON "certificate" ("municipality", "name_digest", "ca", "serial");
 ALTER TABLE "certificate" SET (fillfactor = 45);
+CREATE TABLE "imported_certificate" (
+  "version" bigint NOT NULL,
+  "authority" text COLLATE "C" NOT NULL,
+  "serial" bigint NOT NULL,
+  "not_before" date NOT NULL,
+  "not_after" date NOT NULL,
+  "municipality" text COLLATE "C" NOT NULL,
+  "revoked_ms" bigint,
+  "reason" text COLLATE "C" NOT NULL,
+  PRIMARY KEY ("authority", "serial")
+);
+CREATE INDEX "imported_certificate_by_authority_municipality" ON "imported_certificate" ("authority", "municipality", "serial");
+CREATE TABLE "imported_authority" (
+  "version" bigint NOT NULL,
+  "authority" text COLLATE "C" NOT NULL,
+  "name" text COLLATE "C" NOT NULL,
+  "through" bigint NOT NULL,
+  "certificates" bigint NOT NULL,
+  "revoked" bigint NOT NULL,
+  "complete" bool NOT NULL,
+  "changed_ms" bigint NOT NULL,
+  PRIMARY KEY ("authority")
+);
