@@ -1,5 +1,6 @@
 """Search of JPKI's register: by resident, card, serial number, name, municipality; each audited, names as digests."""
 
+import datetime
 from typing import TypeVar
 
 import msgspec
@@ -7,12 +8,14 @@ import pytest
 from nodes_house import HERE, PERSON, THERE, House
 from nodes_parts import run
 
-from warifu.contract.authority import FoundCertificates, SearchCertificates
+from warifu.contract.authority import AskImported, FoundCertificates, ImportedView, SearchCertificates
 from warifu.contract.errors import open_reply
 from warifu.contract.message import Answer
+from warifu.domain.certificates.imported import ImportedAuthority, ImportedCertificate
 from warifu.domain.certificates.records import Certificate
 from warifu.domain.certificates.searching import comparable_name
-from warifu.kernel.errors import Malformed
+from warifu.kernel.errors import Malformed, NotFound
+from warifu.ports.store import Change, Insert, Update
 
 A = TypeVar("A", bound=Answer)
 
@@ -110,3 +113,27 @@ def test_what_no_index_serves_is_refused(words: dict[str, object]) -> None:
 )
 def test_spellings_of_one_name_are_one(one: str, other: str) -> None:
     assert comparable_name(one) == comparable_name(other)
+
+
+def test_a_certificate_of_a_closed_authority_is_found_once_its_import_is_complete() -> None:
+    async def story() -> None:
+        house = House()
+        day = datetime.date(2013, 4, 1)
+        moved = ImportedCertificate(
+            authority="pref-13", serial=5, not_before=day, not_after=day, municipality="", revoked_ms=None, reason=""
+        )
+        begun = ImportedAuthority(
+            authority="pref-13", name="Tokyo", through=5, certificates=1, revoked=0, complete=False, changed_ms=1
+        )
+        store = house.stores["authority"]
+        await store.commit(Change(now_ms=1, writes=(Insert(moved), Insert(begun))))
+        ask = AskImported(purpose="operator.search", authority="pref-13", serial=5)
+        with pytest.raises(NotFound):
+            open_reply(await house.send("authority", house.envelope(ask)), ImportedView)
+        done = msgspec.structs.replace(begun, version=1, complete=True)
+        await store.commit(Change(now_ms=2, writes=(Update(done),)))
+        found = open_reply(await house.send("authority", house.envelope(ask)), ImportedView)
+        assert (found.name, found.serial, found.reason) == ("Tokyo", 5, "")
+        assert [row.entry.subject for row in store.audit()] == ["imported:pref-13:5"] * 2
+
+    run(story())

@@ -416,3 +416,30 @@ class SearchCertificates(Request, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 100
     after_kind: CertificateKind | Literal[""] = ""
     after_serial: int = 0
+
+
+class ImportedView(Answer, frozen=True, kw_only=True):
+    """A certificate of an authority that closed, as its records say. No answer of ours is signed for it."""
+
+    authority: str
+    name: str
+    """Of the authority."""
+    serial: int
+    not_before: datetime.date
+    not_after: datetime.date
+    municipality: str
+    reason: str
+    """Empty: not revoked."""
+    revoked_ms: int | None
+
+
+class AskImported(Request, frozen=True, kw_only=True):
+    """What is known of a certificate of an authority whose records were imported (audited)."""
+
+    NAME: ClassVar[str] = "authority.imported"
+    ANSWER: ClassVar[type[Answer]] = ImportedView
+    CHANGES: ClassVar[bool] = False
+
+    purpose: Purpose
+    authority: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}$")]
+    serial: int

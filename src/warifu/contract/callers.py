@@ -61,6 +61,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "responder.ocsp": _DRIVER,
     "responder.list_part": frozenset({"front"}),
     "authority.statuses": frozenset({"front"}),
+    "authority.imported": _DRIVER,
     "authority.search": frozenset({"center", "driver"}),
     "front.register_verifier": _DRIVER,
     "front.approve_verifier": _DRIVER,

@@ -9,6 +9,7 @@ import msgspec
 from warifu.contract.authority import (
     AskAuthorities,
     AskCertificates,
+    AskImported,
     AskJpkiCardKeys,
     AskResponderCertificate,
     AskStatuses,
@@ -60,6 +61,7 @@ from warifu.kernel.errors import NotAllowed, Stale
 from warifu.nodes.authority.applet import CARD_MASTER, AppletService
 from warifu.nodes.authority.bulk import BulkIssuer
 from warifu.nodes.authority.ceremony import Ceremonies
+from warifu.nodes.authority.imported import ImportedService
 from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.lists import Lists, generation_of
@@ -150,6 +152,7 @@ class Authority(WithHsm, KeepingNode):
             PublishList.NAME: self.publish,
             AskStatuses.NAME: self.statuses.statuses,
             SearchCertificates.NAME: self.searches.search,
+            AskImported.NAME: ImportedService(self).look,
             AskResponderCertificate.NAME: self.responder_certificate,
         }
 
