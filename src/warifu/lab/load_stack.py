@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,6 +31,7 @@ from warifu.stack.topology import load as load_topology
 GENERATOR: Final = "generator"
 SEED: Final = 0
 """Whose residents: a stack of a run's own has no others."""
+_LOOK_S: Final = 0.1
 Say = Callable[[str], None]
 
 
@@ -109,13 +111,28 @@ async def own_stack(topology: str, say: Say = lambda _: None, limited: Limited |
             changed.write_text(limited.topology(source_of(topology)), "utf-8")
             topology = str(changed)
         say("starting the stack")
-        process = await asyncio.to_thread(control.start, home, topology, leashed=True, progress=say)
+        process = await _started(home, topology, say)
         try:
             yield Stack(home, config.read(home, _registry(home)))
         finally:
             say("ending the stack")
             await asyncio.to_thread(control.stop, home)
             process.wait()
+
+
+async def _started(home: Home, topology: str, say: Say) -> "subprocess.Popen[bytes]":
+    """Start it; given up half-way, it is ended before anybody goes on."""
+    starting = asyncio.ensure_future(asyncio.to_thread(control.start, home, topology, leashed=True, progress=say))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        while not starting.done():
+            await asyncio.to_thread(control.stop, home)
+            await asyncio.wait({starting}, timeout=_LOOK_S)
+        if starting.exception() is None:
+            await asyncio.to_thread(control.stop, home)
+            starting.result().wait()
+        raise
 
 
 def _registry(home: Home) -> str:
