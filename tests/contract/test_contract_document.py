@@ -14,6 +14,7 @@ from warifu.contract.codec import REQUESTS
 from warifu.contract.envelope import Envelope, ServiceClass
 from warifu.contract.values import CardState, CertificateEvent, CertificateState
 from warifu.domain.cards import plans
+from warifu.domain.counter import records as counter
 from warifu.domain.pki.revocation import consequence
 from warifu.kernel.errors import Fault, Refused, TryAgain, WarifuError
 from warifu.lab.history import Event, EventKind
@@ -33,6 +34,7 @@ SCHEMAS: dict[str, tuple[type[Record], ...]] = {
     "center": center.RECORDS,
     "authority": authority.RECORDS,
     "issuance": issuance.RECORDS,
+    "counter": counter.RECORDS,
     "front": front.RECORDS,
 }
 ACTIONS = {"write": "write", "enter": "set_pins", "prove": "check_pin"}

@@ -425,7 +425,8 @@ def test_a_certificate_is_searched(house: House) -> None:
 def test_the_audit_trails_are_whole_here_and_elsewhere(house: House, tmp_path: Path) -> None:
     trail = tmp_path / "trail.json"
     said = house.warifu("audit", "verify", "--export", str(trail))
-    assert said.count("are whole") == said.count("signed by") == 7
+    assert said.count("are whole") == 8
+    assert said.count("signed by") == 7  # the counters have no HSM
     assert set(house.warifu("audit", "keys").split()) <= set(said.split())
     head = next(word for word in said.split() if word.startswith("numbering="))
     assert said == house.warifu("audit", "verify", "--file", str(trail), "--head", head)

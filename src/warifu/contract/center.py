@@ -29,6 +29,7 @@ from warifu.contract.values import (
     OperationKind,
     Person,
     PinName,
+    Purpose,
     ResidentId,
     WrappedKeys,
     WriteId,
@@ -42,18 +43,25 @@ __all__ = [
     "AskCard",
     "AskCardData",
     "AskCardKeys",
+    "AskCards",
+    "AskFace",
+    "AskHolder",
     "AskLiveCard",
     "AskOrders",
     "AskSigningKey",
     "CardData",
     "CardMade",
     "CardView",
+    "Cards",
     "CardsReceived",
     "CardsShipped",
     "ChipPublicKeys",
     "CloseOperation",
     "ConfirmWrite",
     "Confirmed",
+    "Face",
+    "Holder",
+    "Holders",
     "LiveCard",
     "OpenOperation",
     "Opened",
@@ -69,6 +77,7 @@ __all__ = [
     "ResidentChanged",
     "Script",
     "ScriptPart",
+    "SearchHolders",
     "SigningKey",
     "SuspendCard",
     "WrappedKeys",
@@ -366,6 +375,9 @@ class CardView(Answer, frozen=True, kw_only=True):
     """After a move: the day by which the new municipality must continue the card."""
     open_operation: str = ""
     certificates: tuple[CertificateView, ...] = ()
+    batch_id: str = ""
+    """The shipment it came with; "" before."""
+    issued_on: datetime.date | None = None
 
 
 class CloseOperation(Request, frozen=True, kw_only=True):
@@ -387,6 +399,102 @@ class AbandonOperation(Request, frozen=True, kw_only=True):
     card_id: CardId
     chip: ChipStatus | None = None
     """As it is now; needed once a card write of the operation was done."""
+
+
+# ---- looks from the counter (the same way; only at cards and residents of the municipality that asks) -------------
+
+
+class Cards(Answer, frozen=True, kw_only=True):
+    """Cards of the municipality that asks, by card id."""
+
+    cards: tuple[CardView, ...]
+
+
+class AskCards(Request, frozen=True, kw_only=True):
+    """The cards in one state: a box on its way, cards to set up, cards to hand over. No personal data."""
+
+    NAME: ClassVar[str] = "center.cards"
+    ANSWER: ClassVar[type[Answer]] = Cards
+    CHANGES: ClassVar[bool] = False
+
+    state: CardState
+    limit: Annotated[int, Meta(ge=1, le=200)] = 100
+    after: str = ""
+    """Card id after which to go on."""
+
+
+class Holder(Answer, frozen=True, kw_only=True):
+    """A resident and their card. Personal data: each one shown left an audit entry."""
+
+    resident_id: ResidentId
+    person: Person
+    registered: bool
+    """False once the resident has left the register."""
+    card: CardView | None = None
+
+    def __repr__(self) -> str:
+        """Without personal data."""
+        return "Holder(<hidden>)"
+
+
+class AskHolder(Request, frozen=True, kw_only=True):
+    """Whose card is this?"""
+
+    NAME: ClassVar[str] = "center.holder"
+    ANSWER: ClassVar[type[Answer]] = Holder
+    CHANGES: ClassVar[bool] = False
+
+    card_id: CardId
+    purpose: Purpose
+
+
+class Face(Answer, frozen=True, kw_only=True):
+    """The photo of the application, JPEG."""
+
+    photo: Annotated[bytes, Meta(min_length=1, max_length=700_000)]
+
+    def __repr__(self) -> str:
+        """Without the photo."""
+        return "Face(<hidden>)"
+
+
+class AskFace(Request, frozen=True, kw_only=True):
+    """The holder's photo, to be compared with the face at the counter (audited)."""
+
+    NAME: ClassVar[str] = "center.face"
+    ANSWER: ClassVar[type[Answer]] = Face
+    CHANGES: ClassVar[bool] = False
+
+    card_id: CardId
+    purpose: Purpose
+
+
+class Holders(Answer, frozen=True, kw_only=True):
+    """What a search found, at most ``SearchHolders.LIMIT``."""
+
+    holders: tuple[Holder, ...]
+    more: bool = False
+    """There are others: ask more narrowly."""
+
+
+class SearchHolders(Request, frozen=True, kw_only=True):
+    """Search the municipality's residents. One of the fields (a birth date may stand beside a name) is given.
+
+    Every field is answered from an index: the time is the same for a village and for the nation.
+    """
+
+    NAME: ClassVar[str] = "center.search"
+    ANSWER: ClassVar[type[Answer]] = Holders
+    CHANGES: ClassVar[bool] = False
+    LIMIT: ClassVar[int] = 20
+
+    name: Annotated[str, Meta(max_length=100)] = ""
+    """As written in the register, or as read (kana)."""
+    birth_date: datetime.date | None = None
+    resident_code: Annotated[str, Meta(pattern=r"^([0-9]{11})?$")] = ""
+    individual_number: Annotated[str, Meta(pattern=r"^([0-9]{12})?$")] = ""
+    application_id: Annotated[str, Meta(pattern=r"^([0-9]{23})?$")] = ""
+    purpose: Purpose
 
 
 # ---- beside the counter ------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Individual number assignment (個人番号付番システム)."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from warifu.contract.message import Answer, Request
 from warifu.contract.values import IndividualNumber, Municipality, Purpose, ResidentCode, ResidentId
@@ -34,4 +36,21 @@ class RevealNumber(Request, frozen=True, kw_only=True):
     CHANGES: ClassVar[bool] = False
 
     resident_id: ResidentId
+    purpose: Purpose
+
+
+class FoundResident(Answer, frozen=True, kw_only=True):
+    """Whose number it is; "" when it is nobody's."""
+
+    resident_id: Annotated[str, Meta(pattern=r"^([0-9A-HJKMNP-TV-Z]{26})?$")]
+
+
+class FindNumber(Request, frozen=True, kw_only=True):
+    """Whose number is this? Found by the blind index: no number is decrypted for it. A look, audited."""
+
+    NAME: ClassVar[str] = "numbering.find"
+    ANSWER: ClassVar[type[Answer]] = FoundResident
+    CHANGES: ClassVar[bool] = False
+
+    individual_number: IndividualNumber
     purpose: Purpose

@@ -1,7 +1,9 @@
 """Registry of residents (住民基本台帳ネットワーク, national server): identity information and its changes."""
 
 import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from warifu.contract.message import Answer, Request
 from warifu.contract.values import Municipality, Person, Purpose, ResidentCode, ResidentEvent, ResidentId
@@ -44,6 +46,32 @@ class AskIdentity(Request, frozen=True, kw_only=True):
     CHANGES: ClassVar[bool] = False
 
     resident_id: ResidentId
+    purpose: Purpose
+
+
+class FoundResidents(Answer, frozen=True, kw_only=True):
+    """Residents of one municipality, at most ``SearchResidents.LIMIT``; each left an audit entry."""
+
+    residents: tuple[Identity, ...]
+    more: bool = False
+
+    def __repr__(self) -> str:
+        """Without personal data."""
+        return f"FoundResidents({len(self.residents)})"
+
+
+class SearchResidents(Request, frozen=True, kw_only=True):
+    """Search a municipality's register by name (as written, or kana), birth date, both, or resident record code."""
+
+    NAME: ClassVar[str] = "registry.search"
+    ANSWER: ClassVar[type[Answer]] = FoundResidents
+    CHANGES: ClassVar[bool] = False
+    LIMIT: ClassVar[int] = 20
+
+    municipality: Municipality
+    name: Annotated[str, Meta(max_length=100)] = ""
+    birth_date: datetime.date | None = None
+    resident_code: Annotated[str, Meta(pattern=r"^([0-9]{11})?$")] = ""
     purpose: Purpose
 
 

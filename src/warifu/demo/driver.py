@@ -62,13 +62,17 @@ class Driver:
 
     async def run(self, holders: Sequence[Holder]) -> None:
         """Take every resident through; who fails goes no further. Problems are in the tally."""
-        enrolment = Enrolment(self._asker, self._tally, self._today)
-        await self._each(holders, enrolment.enrol)
-        await self._issue([holder for holder in holders if not holder.failed])
+        await self.make_cards(holders)
         await self._receive([holder for holder in holders if not holder.failed])
         relying = RelyingParty(self._web, await trusted_roots(self._asker), self._asker.clock, self._asker.entropy)
         life = Life(self._asker, self._reader, relying, self._tally, self._today)
         await self._each(holders, life.live)
+
+    async def make_cards(self, holders: Sequence[Holder]) -> None:
+        """From the register of residents to cards on their way to the counters."""
+        enrolment = Enrolment(self._asker, self._tally, self._today)
+        await self._each(holders, enrolment.enrol)
+        await self._issue([holder for holder in holders if not holder.failed])
 
     async def _each(self, holders: Iterable[Holder], work: Callable[[Holder], Awaitable[None]]) -> None:
         room = asyncio.Semaphore(AT_ONCE)

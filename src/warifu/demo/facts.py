@@ -23,7 +23,7 @@ from warifu.kernel.ids import ulid_text
 from warifu.ports.reader import Connection, Reader
 from warifu.ports.store import Record
 
-SCHEMAS: Final = ("registry", "numbering", "intake", "center", "authority", "issuance", "front")
+SCHEMAS: Final = ("registry", "numbering", "intake", "center", "authority", "issuance", "front", "counter")
 """Each node kind with a store, by its schema."""
 TIMEOUT_S: Final = 30.0
 MAX_NUMBERS: Final = 20

@@ -46,7 +46,21 @@ from warifu.ports.crypto import Crypto
 
 RELAY: Final = "relay"
 COUNTER: Final = frozenset(
-    {"center.receive", "center.open", "center.write", "center.confirm", "center.close", "center.abandon", "center.card"}
+    {
+        "center.receive",
+        "center.open",
+        "center.write",
+        "center.confirm",
+        "center.close",
+        "center.abandon",
+        "center.card",
+        "center.cards",
+        "center.holder",
+        "center.face",
+        "center.search",
+        "center.suspend",
+        "center.abolish",
+    }
 )
 """What a terminal may send to the centre."""
 EFFECTS: Final = frozenset(name for name in COUNTER if REQUESTS[name].CHANGES)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from warifu.contract.intake import Notify
 from warifu.contract.message import Done
-from warifu.contract.numbering import AssignNumber, Number, RevealNumber
+from warifu.contract.numbering import AssignNumber, FindNumber, FoundResident, Number, RevealNumber
 from warifu.domain.decision import Decision
 from warifu.domain.residents.records import AssignedNumber
 from warifu.kernel.check_digits import individual_number_from
@@ -13,7 +13,7 @@ from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, World, expect
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.hsm import Mac, Unwrap, Wrap
-from warifu.ports.store import Get, Insert, Snapshot, Store
+from warifu.ports.store import Find, Get, Insert, Snapshot, Store
 
 RECORDS = (AssignedNumber,)
 WRAP_KEY = "numbering-wrap"
@@ -28,7 +28,7 @@ class Numbering(WithHsm, KeepingNode):
     def __init__(self, world: World, store: Store, hsm: HsmPool) -> None:
         super().__init__(world, store)
         self.hsm = hsm
-        self.handlers |= {AssignNumber.NAME: self.assign, RevealNumber.NAME: self.reveal}
+        self.handlers |= {AssignNumber.NAME: self.assign, RevealNumber.NAME: self.reveal, FindNumber.NAME: self.find}
 
     async def assign(self, call: Call) -> Done:
         """Assign a number unless the resident has one; tell intake to send the notification card."""
@@ -84,6 +84,16 @@ class Numbering(WithHsm, KeepingNode):
         unwrap = Unwrap(WRAP_KEY, found.encrypted, request.resident_id.encode())
         number = await self.hsm_bytes(call, unwrap)
         return Number(individual_number=number.decode())
+
+    async def find(self, call: Call) -> FoundResident:
+        """Whose number it is, by the blind index; found or not, the look is audited where there is somebody."""
+        request = expect(call.request, FindNumber)
+        index = await self.hsm_bytes(call, Mac(INDEX_KEY, request.individual_number.encode()))
+        found = (await self.store.read(Find(AssignedNumber, {"blind_index": index}))).one(0, AssignedNumber)
+        if found is None:
+            return FoundResident(resident_id="")
+        await self.look(call, self.asked(call).audit("number.find", found.resident_id, request.purpose))
+        return FoundResident(resident_id=found.resident_id)
 
 
 class _NumberTaken(Exception):  # noqa: N818 - a signal between two functions of this module

@@ -1,17 +1,28 @@
 """Registry of residents, national server: identity information and its changes (住基ネット全国サーバ)."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from warifu.contract.registry import AskIdentity, Changed, ChangeResident, Identity, Register, Registered
+from warifu.contract.registry import (
+    AskIdentity,
+    Changed,
+    ChangeResident,
+    FoundResidents,
+    Identity,
+    Register,
+    Registered,
+    SearchResidents,
+)
 from warifu.domain.decision import Decision
 from warifu.domain.residents import rules
 from warifu.domain.residents.records import Resident
 from warifu.kernel.check_digits import resident_code_from
 from warifu.kernel.errors import NotFound
 from warifu.nodes.base import Call, KeepingNode, World, expect
-from warifu.ports.store import Get, Snapshot, Store
+from warifu.ports.store import Change, Find, Get, Snapshot, Store
 
 RECORDS = (Resident,)
+PAGE: Final = 200
+"""Records that a search looks through: of one name, or of one birthday, in one municipality."""
 
 
 class Registry(KeepingNode):
@@ -25,6 +36,7 @@ class Registry(KeepingNode):
             Register.NAME: self.register,
             ChangeResident.NAME: self.change,
             AskIdentity.NAME: self.identity,
+            SearchResidents.NAME: self.search,
         }
 
     async def register(self, call: Call) -> Registered:
@@ -55,10 +67,27 @@ class Registry(KeepingNode):
         if found is None:
             raise NotFound(f"resident {request.resident_id}")
         await self.look(call, self.asked(call).audit("resident.look", found.resident_id, request.purpose))
-        return Identity(
-            resident_id=found.resident_id,
-            resident_code=found.resident_code,
-            person=found.person(),
-            registered=found.registered,
-            resident_version=found.version,
-        )
+        return _identity(found)
+
+    async def search(self, call: Call) -> FoundResidents:
+        """Search one municipality's register; each resident that is shown leaves an audit entry first."""
+        request = expect(call.request, SearchResidents)
+        snapshot = await self.store.read(*(Find(Resident, where, PAGE) for where in rules.searches(request)))
+        several = [snapshot.all(number, Resident) for number in range(len(snapshot.results))]
+        found = rules.matching(request, several)
+        shown = found[: SearchResidents.LIMIT]
+        asked = self.asked(call)
+        looks = tuple(asked.audit("resident.search", one.resident_id, request.purpose) for one in shown)
+        await self.store.commit(Change(now_ms=call.now_ms, audit=looks))
+        more = len(found) > len(shown) or any(len(each) == PAGE for each in several)
+        return FoundResidents(residents=tuple(map(_identity, shown)), more=more)
+
+
+def _identity(found: Resident) -> Identity:
+    return Identity(
+        resident_id=found.resident_id,
+        resident_code=found.resident_code,
+        person=found.person(),
+        registered=found.registered,
+        resident_version=found.version,
+    )

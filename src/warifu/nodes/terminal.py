@@ -5,7 +5,7 @@ by the same request, here or at another terminal of the municipality. PINs pass 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import ClassVar, Literal, TypeVar
 
@@ -60,8 +60,28 @@ CLASS_OF: dict[OperationKind, ServiceClass] = {"setup": "setup"}
 """Everything with a resident waiting is ``delivery``; set-ups yield to them."""
 
 
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a run is, for the screen."""
+
+    operation_id: str
+    stage: Literal["card", "centre", "chip"]
+    """Who is being waited for."""
+    step: str = ""
+    """Name of the plan's step; "" before the plan is known."""
+    position: int = 0
+    steps: tuple[str, ...] = ()
+    exchanges: int = 0
+    commands: int = 0
+    opened: bool = False
+    """The centre has the operation open."""
+
+
 class Terminal(Node):
-    """One terminal with one reader."""
+    """One terminal with one reader.
+
+    Attributes:
+        watch: told of every exchange and chip command of a run; must return at once.
+    """
 
     KIND: ClassVar[str] = "terminal"
 
@@ -78,6 +98,7 @@ class Terminal(Node):
         self.reader = reader
         self.cs = communication_server
         self.management_key = management_key
+        self.watch: Callable[[Progress], None] = lambda _: None
         self.handlers |= {
             ReceiveShipment.NAME: self.receive,
             PerformOperation.NAME: self.perform,
@@ -102,6 +123,7 @@ class Terminal(Node):
         request = expect(call.request, PerformOperation)
         # Every run asks anew under steps of its own: what the chip says has changed since the last one.
         run = Run(self, call, request, self.world.entropy.random_bytes(6).hex())
+        run.show("card")
         try:
             async with self.card(request.card_id) as connection:
                 return await run.work(connection)
@@ -116,6 +138,15 @@ class Terminal(Node):
         run = Run(self, call, same, self.world.entropy.random_bytes(6).hex())
         async with self.card(request.card_id) as connection:
             return await run.give_up(connection)
+
+    async def look(self, card_id: str) -> ChipStatus:
+        """What the chip on the reader says of itself: tries left, open windows. ``CardGone`` when it is not there."""
+        async with self.card(card_id) as connection:
+            return chip_status(await client.read_card_status(connection.transmit))
+
+    async def inquire(self, call: Call, request: Request, answer: type[A]) -> A:
+        """Ask the centre something on behalf of a screen; nothing on the chip is concerned."""
+        return await self.ask(call, self.cs, request, answer, "screen")
 
     def parts(self) -> dict[str, Probe]:
         """The path: a CS that does its own work."""
@@ -175,6 +206,8 @@ class Run:
         self.run = run
         self.exchanges = 0
         self.commands = 0
+        self.position = 0
+        self.plan: tuple[str, ...] = ()
         self.connection: Connection
 
     async def work(self, connection: Connection) -> Performed:
@@ -185,6 +218,7 @@ class Run:
             if stand.position == len(plan):
                 return await self.close(stand.state)
             step = plan[stand.position]
+            self.position = stand.position
             if step.action == "check_pin":
                 await self.prove(step)
                 stand = msgspec.structs.replace(stand, position=stand.position + 1)
@@ -210,6 +244,7 @@ class Run:
         pins = request.reset_pins
         ask = OpenOperation(kind=request.kind, card_id=request.card_id, pins=pins, chip=await self.status())
         opened = await self.tell(ask, Opened, "open")
+        self.plan = tuple(step.name for step in opened.plan)
         stand = Stand(opened.next_step, opened.host_challenge, opened.card_state)
         if opened.pending_write:
             stand = _stand(await self.confirm(opened.pending_write, await self.status(), "confirm.pending"))
@@ -311,11 +346,13 @@ class Run:
     async def transmit(self, command: bytes) -> bytes:
         """One command to the chip, counted."""
         self.commands += 1
+        self.show("chip")
         return await self.connection.transmit(command)
 
     async def tell(self, request: Request, answer: type[A], part: str) -> A:
         """One exchange with the centre, through the CS, in the resident's order."""
         self.exchanges += 1
+        self.show("centre")
         envelope = msgspec.structs.replace(
             self.call.envelope,
             service_class=CLASS_OF.get(self.request.kind, "delivery"),
@@ -323,6 +360,21 @@ class Run:
         )
         call = msgspec.structs.replace(self.call, envelope=envelope)
         return await self.terminal.ask(call, self.terminal.cs, request, answer, f"{self.run}.{part}")
+
+    def show(self, stage: Literal["card", "centre", "chip"]) -> None:
+        """Tell the screen how far this run is."""
+        self.terminal.watch(
+            Progress(
+                operation_id=self.call.operation_id,
+                stage=stage,
+                step=self.plan[self.position] if self.position < len(self.plan) else "",
+                position=self.position,
+                steps=self.plan,
+                exchanges=self.exchanges,
+                commands=self.commands,
+                opened=bool(self.plan),
+            )
+        )
 
     def performed(
         self,

@@ -14,9 +14,12 @@ from warifu.adapters.net.client import NetTransport
 from warifu.adapters.reader.files import FileChipFactory, FileReader
 from warifu.adapters.reader.key_stock import KeyStock
 from warifu.adapters.reader.pcsc import PcscReader
+from warifu.adapters.reader.tray import TrayReader
+from warifu.adapters.screens.terminal import CounterTerminal
 from warifu.adapters.shelf import FolderShelf
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.admission.rules import Limits
+from warifu.domain.counter.records import RECORDS as COUNTER_RECORDS
 from warifu.domain.pki.profile import Profile
 from warifu.nodes import center, front, intake, issuance, numbering, portal, registry
 from warifu.nodes.authority import node as authority
@@ -28,12 +31,11 @@ from warifu.nodes.legacy import LegacyCs, LegacyRelay
 from warifu.nodes.relay import Relay
 from warifu.nodes.responder import Responder
 from warifu.nodes.sealing import HeadSigner
-from warifu.nodes.terminal import Terminal
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.log import Log
 from warifu.ports.reader import Reader
 from warifu.ports.store import Record, Store
-from warifu.stack import keys
+from warifu.stack import keys, staff
 from warifu.stack.config import NodeConfig
 from warifu.stack.errors import ConfigInvalid
 from warifu.stack.home import Home
@@ -158,8 +160,19 @@ async def _terminal(context: Context) -> Node:
     cs = next(node for node in context.config.topology.node if node.kind == "cs" and node.municipality == here)
     management = next(node for node in context.config.topology.node if node.kind == CENTER)
     certifying = keys.public_key(context.home, management.token_name, SIGNING_KEY)
-    reader = PcscReader() if context.config.node.reader == "pcsc" else context.reader()
-    return Terminal(context.world, reader, cs.service_name, certifying)
+    store = await context.resources.enter_async_context(
+        open_postgres(context.config.database_url, staff.SCHEMA, COUNTER_RECORDS)
+    )
+    reader = PcscReader() if context.config.node.reader == "pcsc" else TrayReader(context.reader())
+    return CounterTerminal(
+        context.world,
+        reader,
+        cs.service_name,
+        certifying,
+        municipality=here,
+        store=store,
+        key=staff.key_of(context.home),
+    )
 
 
 BUILDERS: dict[str, Builder] = {

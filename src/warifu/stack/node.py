@@ -25,6 +25,8 @@ from warifu.adapters.net.server import serve
 from warifu.adapters.net.tls import edge_context
 from warifu.adapters.net.web import WebServer, serve_web
 from warifu.adapters.portal.app import make_app as portal_app
+from warifu.adapters.screens.app import make_app as counter_app
+from warifu.adapters.screens.terminal import CounterTerminal
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import WarifuError
 from warifu.nodes.base import Node
@@ -92,6 +94,8 @@ async def _serve_edge(home: Home, own: config.NodeConfig, node: Node, log: JsonL
             return await serve_http(edge, own.http.host, own.http.port, log=log, tls=tls, limits=checking.LIMITS)
         if isinstance(node, Portal):
             return await serve_web(portal_app(node), own.http.host, own.http.port)
+        if isinstance(node, CounterTerminal):
+            return await serve_web(counter_app(node.counter), own.http.host, own.http.port)
     return None
 
 

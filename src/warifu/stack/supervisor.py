@@ -15,7 +15,7 @@ import msgspec
 
 from warifu.adapters.store.migrate import migrate
 from warifu.contract.health import Health
-from warifu.stack import addresses, balancer, config, keys, links, orders, postgres, rotation, status
+from warifu.stack import addresses, balancer, config, keys, links, orders, postgres, rotation, staff, status
 from warifu.stack.errors import DiskFull, StartFailed, error_line, first_error
 from warifu.stack.home import Home, write_file
 from warifu.stack.keeper import Keeper, Probe, Report
@@ -34,6 +34,8 @@ Program = Callable[[Home, Node], ProcessSpec]
 Probing = Callable[[Home, Topology, addresses.Addresses], AbstractAsyncContextManager[Mapping[str, Probe]]]
 """How nodes are asked for their health."""
 Preparation = Callable[[Home, Topology], Awaitable[None]]
+Staffing = Callable[[Home, Topology, str], Awaitable[None]]
+"""Makes what people need to sign in, given the database's URL."""
 
 
 def node_program(home: Home, node: Node) -> ProcessSpec:
@@ -54,6 +56,7 @@ class Parts:
     certify: Callable[[Home, Topology], None] = links.make_certificates
     make_keys: Preparation = keys.make_keys
     migrate: Callable[[str, Callable[[str], None]], Awaitable[None]] = migrate
+    staff: Staffing = staff.prepare
 
 
 class Supervisor:
@@ -146,6 +149,7 @@ class Supervisor:
         await self._parts.migrate(url, lambda line: self._log.event("schema.applied", text=line))
         self._database_url = url
         self._program = program
+        await self._parts.staff(self._home, self._topology, url)
         self._write_configuration()
         await self._start_balancer(group, program)
         self._report("start.keys", "HSM keys")

@@ -85,7 +85,8 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     """Code of the municipality with its check digit, for ``cs`` and ``terminal``."""
     port: PortNumber = 0
     http_port: PortNumber = 0
-    """Where relying parties ask a responder over HTTP, registered verifiers a front over HTTPS, residents a portal."""
+    """Where relying parties ask a responder over HTTP, registered verifiers a front over HTTPS, residents a portal, and
+    where a terminal's screens are."""
     database: str = ""
     """URL of this node's own PostgreSQL; empty: the topology's."""
     reader: Literal["files", "pcsc"] = "files"
@@ -100,8 +101,8 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def has_http(self) -> bool:
-        """Whether it has an HTTP face (``adapters.net.relying``, ``adapters.net.checking``)."""
-        return self.kind in {"responder", "front", "portal"}
+        """Whether it has an HTTP face (``adapters.net.relying``, ``.net.checking``, ``.portal``, ``.screens``)."""
+        return self.kind in {"responder", "front", "portal", "terminal"}
 
     @property
     def http_scheme(self) -> str:
@@ -163,6 +164,8 @@ class Topology(Struct, frozen=True, forbid_unknown_fields=True):
     balancer: Balancer = Balancer()
     supervision: Supervision = Supervision()
     admission: Admission = Admission()
+    demo_staff: bool = False
+    """Make staff accounts for a demonstration at every counter (``warifu staff code`` tells their passwords)."""
 
     def find(self, name: str) -> Node | None:
         """The node of this name."""

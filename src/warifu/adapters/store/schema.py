@@ -19,6 +19,7 @@ from warifu.ports.store import Record
 NODES: Final[dict[str, tuple[str, ...]]] = {
     "authority": ("warifu.nodes.authority",),
     "center": ("warifu.nodes.center",),
+    "counter": ("warifu.domain.counter.records",),
     "front": ("warifu.nodes.front",),
     "intake": ("warifu.nodes.intake",),
     "issuance": ("warifu.nodes.issuance",),

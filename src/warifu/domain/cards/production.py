@@ -140,7 +140,7 @@ def received(cards: Sequence[Card], request: CardsReceived, asked: Asked) -> Dec
 
 def suspend(card: Card | None, card_id: str, asked: Asked) -> Decision:
     """A reported loss: the record is suspended and JPKI holds both certificates, whatever the chip does meanwhile."""
-    card = _known(card, card_id)
+    card = _reported(card, card_id, asked)
     if card.state not in {"in_use", "suspended"}:
         raise WrongCardState(f"suspension of a card that is {card.state}")
     after = msgspec.structs.replace(card, state="suspended", suspended_ms=asked.now_ms, changed_ms=asked.now_ms)
@@ -156,7 +156,7 @@ def suspend(card: Card | None, card_id: str, asked: Asked) -> Decision:
 
 def abolish(card: Card | None, card_id: str, asked: Asked) -> Decision:
     """The card is lost or over: its record ends without its chip, and JPKI revokes what is on it."""
-    card = _known(card, card_id)
+    card = _reported(card, card_id, asked)
     if card.state == "abolished":
         return Decision(answer=card_view(card))
     if card.state not in {"in_use", "suspended"}:
@@ -196,6 +196,14 @@ def resident_changed(card: Card | None, request: ResidentChanged, asked: Asked) 
         writes=(Update(after),) if after is not card else (),
         journal=(asked.journal(f"card:{card.card_id}", "resident_changed", change=request.event),),
     )
+
+
+def _reported(card: Card | None, card_id: str, asked: Asked) -> Card:
+    """The card that a holder reports: to the hotline any, to a counter one that is its business."""
+    card = _known(card, card_id)
+    if asked.municipality and asked.municipality not in {card.municipality, card.continuation_municipality}:
+        raise NotFound(f"card {card_id}")
+    return card
 
 
 def _known(card: Card | None, card_id: str) -> Card:

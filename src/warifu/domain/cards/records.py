@@ -18,6 +18,7 @@ class Card(Record, frozen=True, kw_only=True):
         ("batch_id",),
         ("expires_on",),
         ("continuation_due",),
+        ("municipality", "state"),
     )
 
     card_id: str

@@ -17,4 +17,6 @@ def card_view(card: Card) -> CardView:
         expires_on=card.expires_on,
         continuation_due=card.continuation_due,
         open_operation=card.open_operation,
+        batch_id=card.batch_id or "",
+        issued_on=card.issued_on,
     )

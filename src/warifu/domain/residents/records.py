@@ -13,7 +13,12 @@ class Resident(Record, frozen=True, kw_only=True):
     TABLE: ClassVar[str] = "resident"
     KEY: ClassVar[tuple[str, ...]] = ("resident_id",)
     UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = (("resident_code",),)
-    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("municipality",),)
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("municipality",),
+        ("municipality", "name"),
+        ("municipality", "kana"),
+        ("municipality", "birth_date"),
+    )
 
     resident_id: str
     resident_code: str

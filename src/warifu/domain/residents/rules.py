@@ -1,4 +1,7 @@
-"""Rules of the registry: who may be entered, what a change is, who is told."""
+"""Rules of the registry: who may be entered, what a change is, who is told, what a counter's search looks through."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -10,6 +13,7 @@ from warifu.contract.registry import (
     Registered,
     ResidentChanged,
     ResidentChangedForAuthority,
+    SearchResidents,
 )
 from warifu.contract.values import Person, ResidentEvent
 from warifu.domain.decision import Asked, Decision
@@ -118,4 +122,38 @@ def _resident(
         stay_until=person.stay_until,
         registered=registered,
         changed_ms=now_ms,
+    )
+
+
+class NothingAsked(Refused):
+    """A search that names nothing to search for."""
+
+    code = "search.nothing_asked"
+
+
+def searches(request: SearchResidents) -> tuple[dict[str, Any], ...]:
+    """What to look up, each by an index. ``NothingAsked`` when the request names nothing."""
+    if request.resident_code:
+        return ({"resident_code": request.resident_code},)
+    here = {"municipality": request.municipality}
+    if request.name:
+        spaced = full_width_space(request.name)
+        return tuple(here | {field: spaced} for field in ("name", "kana"))
+    if request.birth_date:
+        return (here | {"birth_date": request.birth_date},)
+    raise NothingAsked("a name, a birth date or a number")
+
+
+def full_width_space(name: str) -> str:
+    """The name as the register writes it: one full-width space between family and given name."""
+    return "\u3000".join(name.split())
+
+
+def matching(request: SearchResidents, found: Iterable[Sequence[Resident]]) -> tuple[Resident, ...]:
+    """Those of the municipality that asks, on whom everything that was named fits; each once, by id."""
+    each = {one.resident_id: one for several in found for one in several}
+    return tuple(
+        one
+        for _, one in sorted(each.items())
+        if one.municipality == request.municipality and request.birth_date in {None, one.birth_date}
     )

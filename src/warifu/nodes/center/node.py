@@ -15,6 +15,9 @@ from warifu.contract.center import (
     AskCard,
     AskCardData,
     AskCardKeys,
+    AskCards,
+    AskFace,
+    AskHolder,
     AskLiveCard,
     AskOrders,
     AskSigningKey,
@@ -39,6 +42,7 @@ from warifu.contract.center import (
     PrepareWrite,
     Received,
     Script,
+    SearchHolders,
     SigningKey,
     SuspendCard,
 )
@@ -55,6 +59,7 @@ from warifu.kernel.errors import NotFound, Stale
 from warifu.kernel.ids import card_id, ulid_text
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, World, expect
 from warifu.nodes.center.lapsing import Lapser
+from warifu.nodes.center.looks import Looks
 from warifu.nodes.center.scripts import CARD_MASTER, ROOT_KEY, SIGNING_KEY, Job, MadeScript, ScriptMaker
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.sealed_keys import sealed_keys
@@ -78,7 +83,12 @@ class Center(WithHsm, KeepingNode):
         super().__init__(world, store)
         self.hsm = hsm
         self.scripts = ScriptMaker(self, hsm, artwork)
+        looks = Looks(self)
         self.handlers |= {
+            AskCards.NAME: looks.cards,
+            AskHolder.NAME: looks.holder,
+            AskFace.NAME: looks.face,
+            SearchHolders.NAME: looks.search,
             OrderCard.NAME: self.order,
             AskOrders.NAME: self.orders,
             AskCardKeys.NAME: self.card_keys,

@@ -1,0 +1,93 @@
+"""The counter's application: what all pages share."""
+
+import asyncio
+import datetime
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from warifu.adapters.reader.tray import TrayReader
+from warifu.adapters.screens.accounts import Accounts
+from warifu.adapters.screens.desk import Desk
+from warifu.adapters.screens.seats import Seats
+from warifu.kernel.calendar import jst_date
+from warifu.kernel.errors import TryAgain
+from warifu.kernel.municipalities import municipality
+from warifu.nodes.terminal import Terminal
+from warifu.ports.store import Store
+
+FOLDER: Final = Path(__file__).parent
+NOTICE_EVERY_S: Final = 5.0
+SEAL_EVERY_S: Final = 1.0
+
+
+class Counter:
+    """One terminal's counter.
+
+    Args:
+        terminal: works on the cards.
+        code: the municipality's.
+        store: of schema ``counter``.
+        key: the counters' key, 32 bytes.
+        tray: the virtual tray, when cards are virtual.
+    """
+
+    def __init__(self, terminal: Terminal, code: str, store: Store, key: bytes, tray: TrayReader | None) -> None:
+        world = terminal.world
+        self.terminal = terminal
+        self.municipality = code
+        self.place = municipality(code)
+        self.name = world.name
+        self.clock = world.clock
+        self.entropy = world.entropy
+        self.log = world.log
+        self.store = store
+        self.key = key
+        self.tray = tray
+        self.seats = Seats()
+        self.accounts = Accounts(store, key, world.clock, world.entropy)
+        self.trail = self.accounts.trail
+        self.desk = Desk(terminal, store, self.seats, self.trail)
+        self.notices: tuple[str, ...] = ()
+        self.cookie = f"warifu-{world.name}"
+        self.before_cookie = f"warifu-before-{world.name}"
+        self.resident_cookie = f"warifu-resident-{world.name}"
+        self.language_cookie = "warifu-language"
+        self.templates = Environment(
+            loader=FileSystemLoader(FOLDER / "templates"),
+            autoescape=select_autoescape(default=True, default_for_string=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def today(self) -> datetime.date:
+        """In Japan."""
+        return jst_date(self.clock.now_ms())
+
+    async def run(self) -> None:
+        """The desk's runs, the notices and the sealing of the trail, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.desk.run())
+            group.create_task(self._watch())
+            group.create_task(self._seal())
+
+    async def _watch(self) -> None:
+        """Trouble on the way to the centre reaches every open page, and so does its end."""
+        while True:
+            health = await self.terminal.health()
+            notices = tuple(sorted(name for name, part in health.parts.items() if not part.ok))
+            if notices != self.notices:
+                self.notices = notices
+                for seat in self.seats.all():
+                    seat.tell({"kind": "notice", "notices": list(notices)})
+            await asyncio.sleep(NOTICE_EVERY_S)
+
+    async def _seal(self) -> None:
+        while True:
+            try:
+                await self.store.seal(self.clock.now_ms())
+            except TryAgain as error:
+                self.log.info("audit.waits", code=error.code)
+            await asyncio.sleep(SEAL_EVERY_S)
