@@ -11,7 +11,7 @@ from warifu.lab.scenario import Scenario
 
 MAX_RUNS = 400
 MAX_SIZE_TRIED = 20
-MAX_SECONDS = 20.0
+MAX_SECONDS = 12.0
 """Of real time: people wait for it. A replay does not depend on how far it came."""
 
 
