@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from warifu.stack import topology
+from warifu.stack.compose import profile_of
 from warifu.stack.errors import TopologyInvalid
 
 SMALL = """
@@ -125,3 +126,9 @@ def test_several_processes_of_one_node_share_its_name() -> None:
     assert [node.name for node in parsed.node] == ["cs-131016-1", "cs-131016-2"]
     assert {node.name for node in parsed.serving("cs-131016")} == {"cs-131016-1", "cs-131016-2"}
     assert all(node.count == 1 and node.municipality == "131016" for node in parsed.node)
+
+
+@pytest.mark.parametrize(("line", "organization"), [("", "Warifu Test"), ('certificate_names = "real"\n', "JPKI")])
+def test_the_names_in_certificates_are_a_choice(line: str, organization: str) -> None:
+    given = topology.parse(SMALL.replace("[[node]]", f"{line}[[node]]", 1), "small.toml")
+    assert profile_of(given).naming.organization == organization

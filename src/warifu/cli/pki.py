@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from warifu.cli import _pki_import, _pki_report, _pki_search, _pki_verifiers
+from warifu.cli import _pki_import, _pki_keys, _pki_report, _pki_search, _pki_verifiers
 from warifu.demo import web
 from warifu.demo.connection import any_config, connected
 from warifu.demo.export import Exported, export_pki, openssl_commands
@@ -37,6 +37,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     _pki_report.add_parser(what)
     _pki_search.add_parser(what)
     _pki_verifiers.add_parser(what)
+    _pki_keys.add_parsers(what)
     export.add_argument("folder", type=Path, metavar="DIR", help="made when missing; files are replaced")
 
 
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         return _pki_search.run(args)
     if args.what == "verifiers":
         return _pki_verifiers.run(args)
+    if args.what in {"issue", "check", "ceremony"}:
+        return _pki_keys.run(args)
     return _run_export(args)
 
 

@@ -20,6 +20,7 @@ from warifu.adapters.shelf import FolderShelf
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.admission.rules import Limits
 from warifu.domain.counter.records import RECORDS as COUNTER_RECORDS
+from warifu.domain.pki.names import REAL_NAMES, WARIFU_TEST
 from warifu.domain.pki.profile import Profile
 from warifu.nodes import center, front, intake, issuance, numbering, portal, registry
 from warifu.nodes.authority import node as authority
@@ -40,6 +41,7 @@ from warifu.stack.config import NodeConfig
 from warifu.stack.errors import ConfigInvalid
 from warifu.stack.home import Home
 from warifu.stack.links import destinations, tls_of
+from warifu.stack.topology import Topology
 
 CENTER = "center"
 
@@ -69,6 +71,11 @@ class Context:
     def reader(self) -> Reader:
         """The terminal's card reader: the cards of this home."""
         return FileReader(self.home.cards)
+
+
+def profile_of(topology: Topology) -> Profile:
+    """The certificates' names, as the topology has them."""
+    return Profile(naming=REAL_NAMES if topology.certificate_names == "real" else WARIFU_TEST)
 
 
 def _tell(log: Log, dump: Dump) -> None:
@@ -102,7 +109,7 @@ async def _authority(context: Context) -> Node:
         await context.store(authority.RECORDS),
         context.hsm(),
         context.crypto,
-        profile=Profile(),
+        profile=profile_of(context.config.topology),
         key_pairs=context.config.node.policies.key_pairs,
         shelf=FolderShelf(context.home.lists),
     )
@@ -110,7 +117,9 @@ async def _authority(context: Context) -> Node:
 
 async def _responder(context: Context) -> Node:
     register = await context.store(authority.RECORDS, authority.Authority.KIND)
-    return Responder(context.world, register, context.hsm(), Profile(), FolderShelf(context.home.lists))
+    return Responder(
+        context.world, register, context.hsm(), profile_of(context.config.topology), FolderShelf(context.home.lists)
+    )
 
 
 async def _front(context: Context) -> Node:

@@ -163,6 +163,9 @@ class Topology(Struct, frozen=True, forbid_unknown_fields=True):
     database: Database = Database()
     balancer: Balancer = Balancer()
     supervision: Supervision = Supervision()
+    certificate_names: Literal["test", "real"] = "test"
+    """Names and policies in certificates: ``test`` says plainly that this is not the real service. ``real`` has the
+    real service's, for testing programs that insist on them (keys stay ours: nothing chains to a real authority)."""
     admission: Admission = Admission()
     demo_staff: bool = False
     """Make staff accounts for a demonstration at every counter (``warifu staff code`` tells their passwords)."""
