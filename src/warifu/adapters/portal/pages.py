@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
@@ -70,7 +69,7 @@ async def apply_send(site: "Site", request: Request, form: Form) -> Response:
     """Sent, checked; the result."""
     try:
         photo = base64.b64decode(form.text("photo"), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; other characters than ASCII raise the plain one
         raise FieldWrong("photo") from None
     application = Apply(
         application_id=form.application_id(),
