@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import ocsp as library
 
 from warifu.domain.pki import der
@@ -29,7 +30,7 @@ _REASONS: Final[dict[Reason, x509.ReasonFlags]] = {
     "cessation_of_operation": x509.ReasonFlags.cessation_of_operation,
     "certificate_hold": x509.ReasonFlags.certificate_hold,
 }
-_UNREADABLE: Final = (NotDer, ValueError, TypeError, KeyError)
+_UNREADABLE: Final = (NotDer, UnsupportedAlgorithm, ValueError, TypeError, KeyError)
 _FIELDS: Final = ((0xA2, 0x18, 0x30), (0xA2, 0x18, 0x30, 0xA1))
 """Responder by key, producedAt, responses; and a nonce."""
 
