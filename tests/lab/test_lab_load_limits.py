@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from warifu.lab import endurance, limit, load
+from warifu.lab import checking, endurance, limit, load, load_result
 from warifu.lab.load_result import FULL_HOURS, MESSAGES_EACH, NATION_PEAK_RATE, Verdict
 from warifu.lab.load_stack import Limited, WrongTopology, source_of
 from warifu.stack.topology import parse
@@ -60,3 +60,12 @@ def test_one_condition_that_fails_fails_the_verdict_and_is_said() -> None:
     verdict.require("b", holds=False)
     assert verdict.word == "failed"
     assert verdict.reasons == ["yes: a", "NO: b"]
+
+
+def test_only_what_a_clerk_gave_up_is_left_aside() -> None:
+    card, operation = "WRFG00000000001", "01BX5ZZKBKACTAV9WEVGEMMVS0"
+    mine = checking.Violation(checking.SETTLED, f"operation {operation} (delivery) is left open")
+    torn = checking.Violation(checking.CHIP_EQUALS_RECORD, f"{card}: the record is set_up, the chip in_use")
+    assert load_result._is_left(mine, {operation})
+    assert not load_result._is_left(mine, {card})
+    assert not load_result._is_left(torn, {card})
