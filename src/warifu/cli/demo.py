@@ -17,7 +17,7 @@ from rich.console import Console
 from warifu.demo.main_job import Report, run_main_job
 from warifu.demo.screen import ProgressScreen, show_report
 from warifu.kernel.errors import Refused
-from warifu.stack import control, status
+from warifu.stack import control, staff, status
 from warifu.stack.errors import StartFailed
 from warifu.stack.home import Home, default_home
 
@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             args.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
         show_report(console, report, now.urls)
+        for line in staff.sign_in_lines(home, now.urls):
+            console.print(line, highlight=False, markup=False)
         if started and not args.exit:
             _stay(console)
         elif not started:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.status import Status
 
-from warifu.stack import control, status, topology
+from warifu.stack import control, staff, status, topology
 from warifu.stack.home import Home, default_home
 
 _EPILOG = """\
@@ -45,6 +45,7 @@ def _detach(home: Home, wanted: str) -> int:
         control.start(home, wanted, progress=lambda text: spinner.update(f"starting: {text}"))
     now = status.read(home)
     sys.stdout.write(f"{len(now.processes)} processes run in {home.root}; `warifu status` shows them\n")
+    sys.stdout.writelines(f"{line}\n" for line in staff.sign_in_lines(home, now.urls))
     return 0
 
 
@@ -66,3 +67,6 @@ class _Screen:
             self._spinner.update(f"starting: {text}")
             return
         self._spinner.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if event == "stack.running":
+            for line in staff.sign_in_lines(self._home, status.read(self._home).urls):
+                self._spinner.console.print(line, highlight=False, markup=False, soft_wrap=True)

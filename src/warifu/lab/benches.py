@@ -38,6 +38,7 @@ BENCHES: Final[dict[str, Bench]] = {
         "bench_search",
     ),
     "net": Bench("frames between nodes, through one hop and three", "warifu.lab.bench_net", "bench_net"),
+    "screens": Bench("a clerk's pages beside a bare page", "warifu.demo.bench_screens", "bench_screens"),
 }
 
 

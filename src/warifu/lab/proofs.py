@@ -57,6 +57,9 @@ PROOFS: Final[dict[str, Proof]] = {
         "an authority killed in bulk issue, lists and refill; counts kills", 200, "warifu.lab.prove_pki"
     ),
     "power-pull": Proof("a card's process killed at random instants; counts kills", 200, "warifu.lab.prove_power"),
+    "screens": Proof(
+        "the counter's screens in a browser, a picture of each; counts languages", 2, "warifu.demo.prove_screens"
+    ),
 }
 
 

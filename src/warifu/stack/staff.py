@@ -4,7 +4,7 @@ A demonstration's accounts and their secrets stand in ``secrets/demo-staff.json`
 that were added are known by whoever added them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -83,6 +83,18 @@ def demo_account(home: Home, municipality: str, login: str) -> DemoAccount:
     if found is None:
         raise NotFound(f"demonstration account {login} of {municipality}")
     return found
+
+
+def sign_in_lines(home: Home, urls: Mapping[str, str]) -> tuple[str, ...]:
+    """Where and how people sign in at the counters, for who starts a stack; empty without demonstration accounts."""
+    lines = []
+    for one in demo_accounts(home):
+        url = urls.get(f"terminal-{one.municipality}")
+        if url and one.role == "counter":
+            lines.append(f"counter {one.municipality}: {url}  login {one.login}  password {one.password}")
+    if lines:
+        lines.append("the code that changes every 30 s: warifu staff code clerk --municipality CODE")
+    return tuple(lines)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import itertools
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -72,6 +73,15 @@ class Stack:
         member = status.read(self.home).find(name)
         assert member is not None
         return member.pid
+
+    def until_back(self, name: str, killed: int) -> None:
+        """Until a node that was killed does its work again."""
+        for _ in range(600):
+            member = status.read(self.home).find(name)
+            if member is not None and member.state == "serving" and member.pid != killed:
+                return
+            threading.Event().wait(0.1)
+        raise AssertionError(f"{name} does not come back")
 
     def cards(self, place: str = HERE) -> list[str]:
         return [holder.card_id for holder in self.holders if holder.municipality == place]
