@@ -33,13 +33,16 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     """Add the command."""
     parser = subparsers.add_parser("staff", help="who may sign in at the counters", epilog=_EPILOG)
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    what.add_parser("list", help="the accounts at every counter")
-    add = what.add_parser("add", help="add an account; prints its password and authenticator key, once")
+    form = argparse.RawDescriptionHelpFormatter
+    what.add_parser("list", help="the accounts at every counter", epilog=_EPILOG, formatter_class=form)
+    summary = "add an account; prints its password and authenticator key, once"
+    add = what.add_parser("add", help=summary, epilog=_EPILOG, formatter_class=form)
     add.add_argument("login", help="3 to 30 of a-z 0-9 . -")
     add.add_argument("--municipality", required=True, metavar="CODE", help="six digits")
     add.add_argument("--role", choices=("counter", "manager", "auditor"), default="counter")
     add.add_argument("--name", default="", help="as shown on screens; the login by default")
-    code = what.add_parser("code", help="a demonstration account's password and code of this moment")
+    summary = "a demonstration account's password and code of this moment"
+    code = what.add_parser("code", help=summary, epilog=_EPILOG, formatter_class=form)
     code.add_argument("login")
     code.add_argument("--municipality", default="", metavar="CODE", help="the first counter's by default")
 
