@@ -5,7 +5,8 @@ import tomllib
 import pytest
 
 from warifu.lab import checking, endurance, limit, load, load_result
-from warifu.lab.load_result import FULL_HOURS, MESSAGES_EACH, NATION_PEAK_RATE, Verdict
+from warifu.lab.load_meter import EXCESS, Sample
+from warifu.lab.load_result import MESSAGES_EACH, OPERATIONS_A_DAY, REFUSED_A_DAY, SETUPS_AN_HOUR, Verdict, excess_among
 from warifu.lab.load_stack import Limited, WrongTopology, source_of
 from warifu.stack.topology import parse
 
@@ -29,12 +30,41 @@ def test_a_topology_with_limits_of_its_own_is_refused() -> None:
         Limited().topology(source_of("quarter") + '\n[admission]\npolicy = "legacy"\n')
 
 
-def test_a_day_has_the_messages_of_that_day() -> None:
-    phases = [phase for phase in load.phases(60.0, 1.0) if phase.name.startswith("29 March")]
-    day_s = sum(hours for _, hours, _ in load.SHAPE) * 3600
-    stretched = day_s / sum(phase.seconds for phase in phases)
-    messages = sum(sum(phase.rates.values()) * phase.seconds for phase in phases) * MESSAGES_EACH * stretched
-    assert messages == pytest.approx(NATION_PEAK_RATE * FULL_HOURS * 3600, rel=1e-6)
+@pytest.mark.parametrize(("day", "messages"), [("29 March", 715_000), ("18 April", 549_000)])
+def test_a_day_has_the_messages_of_that_day(day: str, messages: int) -> None:
+    """Upstream business messages of both days: annex volume of June 2016, material 4, reference."""
+    phases = [phase for phase in load.phases(60.0, 1.0) if phase.name.startswith(day)]
+    stretched = sum(hours for _, hours, _ in load.SHAPE) * 3600 / sum(phase.seconds for phase in phases)
+    offered = sum(sum(phase.rates.values()) * phase.seconds for phase in phases) * MESSAGES_EACH * stretched
+    assert offered == pytest.approx(messages, rel=1e-6)
+
+
+def test_a_day_is_busiest_when_the_documents_say_so() -> None:
+    """Weekdays at about 9:30-12:00 and in the hour from 14:00, in opening hours of 7:30-21:30 (reference paper, 3)."""
+    busiest = [begin for begin, _, weight in load.SHAPE if weight == max(weight for _, _, weight in load.SHAPE)]
+    assert busiest == ["09:30", "14:00"]
+    assert (load.SHAPE[0][0], sum(hours for _, hours, _ in load.SHAPE)) == ("07:30", 14.0)
+    ends = [_minutes(begin) + hours * 60 for begin, hours, _ in load.SHAPE]
+    assert ends == [*(_minutes(begin) for begin, _, _ in load.SHAPE[1:]), _minutes("21:30")]
+
+
+def _minutes(clock: str) -> float:
+    hours, minutes = clock.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def test_what_a_run_is_held_against_is_what_the_documents_print() -> None:
+    assert list(OPERATIONS_A_DAY.values()) == [149_000, 198_000, 216_000]
+    assert list(SETUPS_AN_HOUR.values()) == [360, 720]
+    assert list(REFUSED_A_DAY.values()) == [12_650, 79]
+    most_connections = OPERATIONS_A_DAY["with 94 connections (estimate)"]
+    assert most_connections == pytest.approx(149_000 * 16_000 / 12_000, rel=0.01)
+
+
+def test_excess_is_told_as_of_that_days_messages() -> None:
+    samples = [Sample(0, 1, "center.open", outcome) for outcome in (EXCESS, *["ok"] * 99)]
+    assert excess_among(samples, 715_000) == pytest.approx(7_150)
+    assert excess_among([], 715_000) == 0
 
 
 def test_c_lies_between_the_steps_where_the_stack_passes_half_of_the_processors() -> None:

@@ -4,7 +4,11 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-from warifu.stack.logs import MAX_RECORD_BYTES, LineSplitter, RotatingLog
+from warifu.stack.logs import KEPT_FILES, MAX_FILE_BYTES, MAX_RECORD_BYTES, LineSplitter, RotatingLog
+
+RECORD_DAY_MESSAGES = 715_000
+"""Of 29 March 2016, which four relays shared (annex volume of June 2016, material 4)."""
+RELAYS = 4
 
 
 def test_a_record_passes_as_it_is_and_a_plain_line_becomes_one(tmp_path: Path) -> None:
@@ -31,6 +35,17 @@ def test_files_rotate_and_the_oldest_goes(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cs.1.jsonl", "cs.2.jsonl", "cs.jsonl"]
     assert all(path.stat().st_size <= 2000 for path in tmp_path.iterdir())
     assert json.loads(log.path.read_text("utf-8").splitlines()[-1])["number"] == 99
+
+
+def test_a_relays_records_of_the_record_day_are_kept(tmp_path: Path) -> None:
+    """The inspection of 2016 asks for one day at least; the file that is being written may just have begun."""
+    with closing(RotatingLog(tmp_path, "relay-1")) as log:
+        log.event(
+            "relay.passed", operation_id="01ARZ3NDEKTSV4RRFFQ69G5FAV", step="write:01ARZ3NDEKTSV4RRFFQ69G5FAV:confirm",
+            message="center.confirm", service_class="delivery", municipality="141003", code="connection_excess",
+        )  # fmt: skip
+        record = log.path.stat().st_size
+    assert record * RECORD_DAY_MESSAGES / RELAYS < MAX_FILE_BYTES * (KEPT_FILES - 1)
 
 
 def test_a_line_without_end_is_cut() -> None:

@@ -12,14 +12,17 @@ from warifu.lab.load_page import Section, page, rows_of
 from warifu.lab.load_result import (
     FULL_HOURS,
     MESSAGES_EACH,
+    NATION_PEAK,
     NATION_PEAK_RATE,
     NATION_USUAL,
     OPERATIONS_A_DAY,
     P99_MS,
+    REFUSED_A_DAY,
     SETUPS_AN_HOUR,
     Outcome,
     Verdict,
     completed,
+    excess_among,
     failed,
     judge,
     latency_of,
@@ -48,7 +51,7 @@ CHANGES: Final = 0.15
 """Changes of residents' records beside each operation."""
 TARGET: Final = max(SETUPS_AN_HOUR.values())
 PATIENCE_S: Final = 30.0
-_USUAL: Final = NATION_USUAL / 715_000
+_USUAL: Final = NATION_USUAL / NATION_PEAK
 
 
 def phases(minutes: float, times: float) -> list[Phase]:
@@ -157,6 +160,12 @@ def _sections(drive: Drive, used: dict[str, float], a_day: float, largest: float
     figures |= {f"{name} (operations a day)": float(value) for name, value in OPERATIONS_A_DAY.items()}
     figures |= {"this run, largest town alone (set-ups an hour)": largest}
     figures |= {f"{name} (set-ups an hour)": float(value) for name, value in SETUPS_AN_HOUR.items()}
+    day = [span for span in drive.spans if span.phase.name.startswith("29")]
+    peak_day = within(meter.messages, (day[0].began_s, day[-1].ended_s))
+    figures |= {
+        f"this run, peak day (connection excess in {NATION_PEAK:,} messages)": excess_among(peak_day, NATION_PEAK)
+    }
+    figures |= {f"{name} (connection excess that day)": float(value) for name, value in REFUSED_A_DAY.items()}
     latency_line = [(one.at_s, one.p99_ms) for one in messages]
     words = f"At the peak {rate:.1f} operations a second were completed. A day counts {FULL_HOURS} full hours of them."
     return [

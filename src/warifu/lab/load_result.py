@@ -18,9 +18,11 @@ from warifu.nodes.terminal import CLASS_OF
 
 P99_MS: Final = 250.0
 NATION_PEAK: Final = 715_000
-"""Business messages of 29 March 2016; of them refused: 12,650."""
+"""Business messages of 29 March 2016."""
 NATION_USUAL: Final = 549_000
-"""Of 18 April 2016; refused: 79."""
+"""Of 18 April 2016."""
+REFUSED_A_DAY: Final[Mapping[str, int]] = {"29 March 2016": 12_650, "18 April 2016": 79}
+"""Of them answered "connection excess" by the relays."""
 FULL_HOURS: Final = 8.75
 """A day's hours, each by its weight: 09:30-12:00 and 14:00-15:00 whole, the rest of 08:30-17:15 by 0.9, the evening and
 the first hour by 0.1. A shape that fits the documents' figures, not one that they give."""
@@ -123,6 +125,11 @@ def _is_left(violation: checking.Violation, half_done: set[str]) -> bool:
 def refused(samples: Sequence[Sample]) -> dict[str, int]:
     """Refused for want of room, by class."""
     return dict(Counter(class_of(sample.what) for sample in samples if sample.outcome == EXCESS))
+
+
+def excess_among(samples: Sequence[Sample], messages: int) -> float:
+    """How many of so many messages would be answered "connection excess", at these samples' share."""
+    return sum(sample.outcome == EXCESS for sample in samples) / max(1, len(samples)) * messages
 
 
 def failed(samples: Sequence[Sample]) -> dict[str, int]:

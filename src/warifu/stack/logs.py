@@ -18,7 +18,8 @@ from warifu.stack.errors import disk_errors
 MAX_RECORD_BYTES = 4096
 """A longer line is cut (F3: records never grow)."""
 MAX_FILE_BYTES = 8 << 20
-KEPT_FILES = 3
+KEPT_FILES = 8
+"""More than a day of a relay's records at the load of 29 March 2016: a day at least is what the documents ask for."""
 _MAX_VALUE = 1000
 _REMARKS = ("LOG:", "DETAIL:", "HINT:", "CONTEXT:")
 """How PostgreSQL begins lines that do not say what went wrong."""

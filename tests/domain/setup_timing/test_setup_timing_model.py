@@ -39,6 +39,11 @@ def test_parameters_fitted_to_the_mean_predict_a_city_from_its_chip() -> None:
     assert model.card_step(LEGACY, parameters).total_s == pytest.approx(87.44)
 
 
+def test_system_and_clerk_together_take_what_the_documents_print() -> None:
+    whole = {row.city: row.whole_before_s for row in model.gains(counts.OURS)[:-1]}
+    assert whole == pytest.approx({"A": 120.63, "B": 75.15, "C": 141.90, "D": 124.21})
+
+
 def test_ours_gains_most_of_the_card_step() -> None:
     mean = model.gains(counts.OURS)[-1]
     assert mean.whole_before_s == pytest.approx(115.47)
