@@ -20,10 +20,10 @@ from warifu.contract.authority import (
 )
 from warifu.contract.errors import open_reply
 from warifu.contract.values import CertificateKind
-from warifu.domain.certificates.records import Certificate, KeyBlock, KeyUse, StoredKeyPair
-from warifu.kernel.errors import KeyReused, Malformed, Unavailable
+from warifu.domain.certificates.records import Certificate, KeyBlock, KeyUse, KnownResident, StoredKeyPair
+from warifu.kernel.errors import KeyReused, Malformed, Stale, Unavailable
 from warifu.kernel.ids import card_id
-from warifu.ports.store import Change, Record
+from warifu.ports.store import Change, Insert, Record, Update
 
 BATCH = "01KN3FQJZ44G9WM4NKF40TFVNT"
 CHILD = msgspec.structs.replace(PERSON, birth_date=PERSON.birth_date.replace(year=2015))
@@ -210,3 +210,20 @@ def test_the_counter_finds_what_was_issued_in_bulk() -> None:
             assert {each.state for each in shown.certificates} == {"issued"}
 
     run(single())
+
+
+def test_who_looked_at_a_resident_before_its_certificates_were_intended_must_look_again() -> None:
+    """Else a change told of in that instant ends what it found, and the new certificate says what is no longer so."""
+
+    async def skewed() -> None:
+        async with House().running() as house:
+            part = batch(order(house, 1))
+            known = KnownResident(resident_id=part.orders[0].resident_id, resident_version=3, changed_ms=1)
+            store = house.stores["authority"]
+            await store.commit(Change(now_ms=1, writes=(Insert(known),)))
+            looked_at = msgspec.structs.replace(known, version=1)
+            assert await issue(house, part) == BatchIssued(issued=2, refused=())
+            with pytest.raises(Stale):
+                await store.commit(Change(now_ms=2, writes=(Update(looked_at),)))
+
+    run(skewed())

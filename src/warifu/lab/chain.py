@@ -13,12 +13,23 @@ from functools import partial
 from typing import ClassVar, Final
 
 from warifu.adapters.backlog import MemoryBacklog
-from warifu.contract.center import AbandonOperation, AskCard, CardsReceived, CardView, Confirmed, ConfirmWrite, Received
-from warifu.contract.envelope import Envelope, ServiceClass
+from warifu.contract.center import (
+    AbandonOperation,
+    AskCard,
+    CardsReceived,
+    CardView,
+    CloseOperation,
+    Confirmed,
+    ConfirmWrite,
+    Received,
+)
+from warifu.contract.codec import decode
+from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.health import AskHealth
 from warifu.contract.message import Answer, Request
 from warifu.domain.admission.leases import Asking, Lease
 from warifu.domain.admission.rules import OPENING, Limits
+from warifu.domain.cards.errors import OperationEnded
 from warifu.domain.decision import Asked, Decision
 from warifu.kernel.errors import Refused
 from warifu.kernel.ids import card_id, new_ulid
@@ -140,7 +151,9 @@ class Door:
         self._relay = relay
         self._lease = relay._lease  # noqa: SLF001 - what a door is for
         self._inner = relay._admitted  # noqa: SLF001
+        self._passed_on = relay._passed_on  # noqa: SLF001
         relay._lease = self.lease  # type: ignore[method-assign]  # noqa: SLF001
+        relay._passed_on = self.passed_on  # type: ignore[method-assign]  # noqa: SLF001
         relay._admitted = self.admitted  # type: ignore[method-assign]  # noqa: SLF001
         self.inside = 0
         """How many messages were let in and have not left."""
@@ -154,6 +167,15 @@ class Door:
                 yield passage
             finally:
                 self.inside -= 1
+
+    async def passed_on(self, call: base.Call, inner: Envelope, *, known: bool) -> Reply:
+        """As the relay's own; an operation that ended with it holds no place any more, once nobody of it is inside."""
+        reply = await self._passed_on(call, inner, known=known)
+        lease = self._relay.leases._leases.get(inner.operation_id)  # noqa: SLF001 - a leak shows nowhere else
+        if lease is not None and not lease.busy and has_ended(inner, reply):
+            text = f"{self._relay.world.name} keeps the place of {inner.operation_id}, which ended with {inner.name}"
+            self._world.violated("a place ends with its operation", text)
+        return reply
 
     def lease(self, asking: Asking) -> Lease | None:
         """As the relay's own, and told: an opening that needs a place, or any other message."""
@@ -171,6 +193,16 @@ class Door:
                 "log", self._relay.world.name, outcome=outcome, detail=f"{manner} {asking.kind} {counts}"
             )
         return lease
+
+
+def has_ended(inner: Envelope, reply: Reply) -> bool:
+    """Whether nothing more comes of an operation: closed, given up, ended before; or it was refused at its opening."""
+    if reply.error is not None:
+        refused = reply.error.kind == "refused" and inner.name in OPENING
+        return refused or reply.error.code == OperationEnded.code
+    if inner.name == ConfirmWrite.NAME:
+        return decode(Confirmed, reply.body or b"").closed
+    return inner.name in {CloseOperation.NAME, AbandonOperation.NAME, CardsReceived.NAME}
 
 
 def _now_ms() -> int:

@@ -40,7 +40,7 @@ from warifu.nodes.authority.key_pool import KeyPool, Pair
 from warifu.nodes.authority.searching import NameIndex
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode
-from warifu.ports.store import Change, Check, Find, Get, Insert, JournalEntry, Record, Snapshot, Update, Write
+from warifu.ports.store import Change, Find, Get, Insert, JournalEntry, Record, Snapshot, Update, Write
 
 READ_AT_ONCE: Final = 60
 WHOLE_LINT_EVERY: Final = 128
@@ -324,13 +324,17 @@ def _prepared(call: Call, order: BatchOrder, standing: Standing) -> Prepared:
 
 
 def _guards(call: Call, prepared: Sequence[Prepared], standing: Standing) -> list[Write]:
-    """What makes the commit fail when JPKI was told of a change meanwhile."""
+    """What makes the commit fail when JPKI was told of a change meanwhile, and the change's when it looked before.
+
+    Written, not only looked at: a change told of ends what it finds. Who read before these intents were there finds the
+    record moved, and reads again (write skew; see ``issuing.Standing``).
+    """
     guards: list[Write] = []
     for each in prepared:
         resident_id = each.order.resident_id
         known = standing.residents.get(resident_id)
         unknown = KnownResident(resident_id=resident_id, resident_version=0, changed_ms=call.now_ms)
-        guards.append(Check(known) if known else Insert(unknown))
+        guards.append(Update(known) if known else Insert(unknown))
     return guards
 
 
