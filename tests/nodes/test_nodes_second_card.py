@@ -1,12 +1,15 @@
 """A card ends by itself when its days are over, and its holder gets another one, through every node."""
 
 import pytest
-from nodes_house import MOVED, House
+from nodes_house import HERE, MOVED, THERE, House
 from nodes_parts import run
 
+from warifu.contract.center import AbolishCard, CardView, FormGiven, GiveForm
+from warifu.contract.errors import open_reply
 from warifu.contract.intake import AskNewForm, NewForm
 from warifu.domain.applications.rules import CardHeld
 from warifu.domain.cards.records import CalendarMark
+from warifu.kernel.errors import NotFound
 from warifu.nodes.center.lapsing import Lapser
 from warifu.nodes.center.node import Center
 
@@ -78,3 +81,32 @@ def test_the_calendar_is_followed_from_where_it_was_left_off() -> None:
             assert (house.clock.today() - mark.day).days == 1
 
     run(life())
+
+
+async def form_at_the_counter(house: House, resident: str, place: str = HERE) -> FormGiven:
+    envelope = house.envelope(GiveForm(resident_id=resident, reason="lost"), sender=f"terminal-{place}")
+    return open_reply(await house.send(f"cs-{place}", envelope), FormGiven)
+
+
+def test_the_counter_gives_a_form_to_its_own_residents_whose_card_has_ended() -> None:
+    async def story() -> None:
+        async with House().running() as house:
+            resident = await house.register()
+            first = await house.apply(resident)
+            (card,) = await house.receive(await house.produce())
+            with pytest.raises(CardHeld):
+                await form_at_the_counter(house, resident)
+            await house.perform("setup", card)
+            await house.perform("delivery", card)
+            await house.ask("center", AbolishCard(card_id=card), CardView)
+            with pytest.raises(NotFound):
+                await form_at_the_counter(house, resident, THERE)
+            with pytest.raises(NotFound):
+                await form_at_the_counter(house, house.new_id())
+
+            given = await form_at_the_counter(house, resident)
+            assert given.application_id != first
+            assert (await form_at_the_counter(house, resident)).application_id == given.application_id
+            assert given.person.name not in repr(given)
+
+    run(story())

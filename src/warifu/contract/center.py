@@ -30,6 +30,7 @@ from warifu.contract.values import (
     Person,
     PinName,
     Purpose,
+    ReissueReason,
     ResidentId,
     WrappedKeys,
     WriteId,
@@ -60,6 +61,8 @@ __all__ = [
     "ConfirmWrite",
     "Confirmed",
     "Face",
+    "FormGiven",
+    "GiveForm",
     "Holder",
     "Holders",
     "LiveCard",
@@ -431,6 +434,8 @@ class Holder(Answer, frozen=True, kw_only=True):
     registered: bool
     """False once the resident has left the register."""
     card: CardView | None = None
+    application_id: str = ""
+    """On which the card was ordered; "" without a card."""
 
     def __repr__(self) -> str:
         """Without personal data."""
@@ -495,6 +500,27 @@ class SearchHolders(Request, frozen=True, kw_only=True):
     individual_number: Annotated[str, Meta(pattern=r"^([0-9]{12})?$")] = ""
     application_id: Annotated[str, Meta(pattern=r"^([0-9]{23})?$")] = ""
     purpose: Purpose
+
+
+class FormGiven(Answer, frozen=True, kw_only=True):
+    """What stands on the form. Personal data: the centre audited that it was given."""
+
+    application_id: ApplicationId
+    person: Person
+
+    def __repr__(self) -> str:
+        """Without personal data."""
+        return "FormGiven(<hidden>)"
+
+
+class GiveForm(Request, frozen=True, kw_only=True):
+    """A resident of the asking municipality whose card has ended gets another form, by intake (再交付)."""
+
+    NAME: ClassVar[str] = "center.new_form"
+    ANSWER: ClassVar[type[Answer]] = FormGiven
+
+    resident_id: ResidentId
+    reason: ReissueReason
 
 
 # ---- beside the counter ------------------------------------------------------------------------------------------

@@ -6,10 +6,8 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from warifu.contract.message import Answer, Request
-from warifu.contract.values import ApplicationId, CardState, Municipality, Purpose, ResidentId
+from warifu.contract.values import ApplicationId, CardState, Municipality, Purpose, ReissueReason, ResidentId
 
-ReissueReason = Literal["lost", "damaged", "expired", "returned", "other"]
-"""Why another card is asked for (個人番号カードの再交付の事由)."""
 ApplicationState = Literal["form_sent", "received", "checked", "rejected", "accepted"]
 Photo = Annotated[bytes, Meta(min_length=1, max_length=700_000)]
 

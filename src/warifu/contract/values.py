@@ -33,6 +33,8 @@ CertificateState = Literal["issued", "valid", "revoked"]
 OperationKind = Literal[
     "setup", "delivery", "continuation", "update", "resumption", "pin_reset", "abolition", "certificate_renewal"
 ]
+ReissueReason = Literal["lost", "damaged", "expired", "returned", "other"]
+"""Why another card is asked for (個人番号カードの再交付の事由)."""
 ResidentEvent = Literal["move", "name", "address", "birth_date", "sex", "death"]
 CertificateEvent = Literal[
     "move", "name", "address", "birth_date", "sex", "death",

@@ -58,6 +58,7 @@ COUNTER: Final = frozenset(
         "center.holder",
         "center.face",
         "center.search",
+        "center.new_form",
         "center.suspend",
         "center.abolish",
     }

@@ -7,7 +7,17 @@ import msgspec
 import pytest
 from pypdf import PdfReader
 
-from warifu.adapters.papers import ApplicationForm, DeliveryNotice, Entry, Paper, Particulars, Press, Receipt, TooLong
+from warifu.adapters.papers import (
+    ApplicationForm,
+    DeliveryNotice,
+    DeliveryNotices,
+    Entry,
+    Paper,
+    Particulars,
+    Press,
+    Receipt,
+    TooLong,
+)
 
 DAY = datetime.date(2026, 4, 1)
 ID = "12345678901234567890123"
@@ -112,3 +122,19 @@ def test_the_longest_name_and_address_make_one_page_and_what_does_not_is_refused
 
 def test_markup_in_a_name_is_a_name() -> None:
     assert "#panic(1)*x*$y$" in text(msgspec.structs.replace(RECEIPT, name="#panic(1)*x*$y$"))
+
+
+def test_the_notices_of_a_tray_are_a_page_each_in_one_file() -> None:
+    other = msgspec.structs.replace(NOTICE, name="割符　次郎")
+    pages = read(DeliveryNotices(all=(NOTICE, other))).pages
+    said = [page.extract_text() for page in pages]
+    assert len(pages) == 2
+    assert ["髙﨑" in said[0], "次郎" in said[0], "髙﨑" in said[1], "次郎" in said[1]] == [True, False, False, True]
+
+
+def test_a_notice_that_needs_two_pages_is_refused_among_others_too() -> None:
+    long = msgspec.structs.replace(
+        NOTICE, address="﨑" * 200, counter="邉" * 200, hours="時" * 200, municipality="市" * 200
+    )
+    with pytest.raises(TooLong):
+        Press().pdf(DeliveryNotices(all=(NOTICE, msgspec.structs.replace(long, name="髙" * 100))))

@@ -187,6 +187,18 @@ def sign_in(browser: Browser, url: str, account: DemoAccount) -> Clerk:
     return Clerk(context, page, url)
 
 
+def set_up_tray(clerk: Clerk) -> None:
+    """Every box counted in, and every card that waits set up."""
+    clerk.go("/shipments")
+    while clerk.page.locator("button[name=batch_id]").count():
+        clerk.page.locator("button[name=batch_id]").first.click()
+        clerk.go("/shipments")
+    clerk.go("/setup")
+    if clerk.page.get_by_role("button", name="選んだカードをまとめて設定する").count():
+        clerk.press("選んだカードをまとめて設定する")
+        expect(clerk.page.get_by_role("heading", name="トレイの処理が終わりました")).to_be_visible(timeout=WAIT_MS)
+
+
 def enter_pins(screen: Page) -> None:
     """The resident enters every PIN that is asked for."""
     screen.wait_for_selector("#pin_juki")

@@ -54,6 +54,14 @@ class DeliveryNotice(Paper, frozen=True, kw_only=True):
     printed_on: datetime.date
 
 
+class DeliveryNotices(Paper, frozen=True, kw_only=True):
+    """The notices of a tray of cards, a page each, in one file."""
+
+    FORM: ClassVar[str] = "delivery-notice"
+
+    all: Annotated[tuple[DeliveryNotice, ...], Meta(min_length=1, max_length=200)]
+
+
 class Receipt(Paper, frozen=True, kw_only=True):
     """受領書: what was handed over, signed by who took it."""
 

@@ -12,7 +12,7 @@ import pylopdf_fonts_jp
 import segno
 import typst
 
-from warifu.adapters.papers.content import ApplicationForm, DeliveryNotice, Paper
+from warifu.adapters.papers.content import ApplicationForm, DeliveryNotice, DeliveryNotices, Paper
 from warifu.kernel.calendar import era_text
 from warifu.kernel.errors import Fault, Malformed
 
@@ -64,6 +64,8 @@ def _compiler(form: str) -> typst.Compiler:
 
 def _data(paper: Paper) -> dict[str, Any]:
     """The content, its dates in words of the era, its application ID as a QR code too."""
+    if isinstance(paper, DeliveryNotices):
+        return {"all": [_data(notice) for notice in paper.all]}
     data = {name: _plain(getattr(paper, name)) for name in paper.__struct_fields__}
     if isinstance(paper, ApplicationForm | DeliveryNotice):
         data["qr"] = _qr(paper.application_id)

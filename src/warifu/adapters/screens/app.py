@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from warifu.adapters.screens import pages_cards as cards
 from warifu.adapters.screens import pages_entry as entry
+from warifu.adapters.screens import pages_papers as papers
 from warifu.adapters.screens import pages_resident as resident
 from warifu.adapters.screens import pages_work as work
 from warifu.adapters.screens.counter import FOLDER, Counter
@@ -28,7 +29,7 @@ def make_app(counter: Counter, hosts: tuple[str, ...] = HOSTS) -> Starlette:
         hosts: names under which it may be asked: another name means that somebody else's name leads here.
     """
     guard = Guard(counter)
-    routes = [*_entry(guard), *_cards(guard), *_work(guard), *_resident(guard)]
+    routes = [*_entry(guard), *_cards(guard), *_work(guard), *_resident(guard), *_papers(guard)]
     routes.append(Route("/font/sans.otf", _font))
     routes.append(Mount("/static", StaticFiles(directory=FOLDER / "static")))  # type: ignore[arg-type]  # a route too
     return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))])
@@ -93,4 +94,13 @@ def _resident(guard: Guard) -> list[Route]:
         Route("/resident", guard.open(resident.screen), methods=["GET"]),
         Route("/resident", guard.open(resident.enter), methods=["POST"]),
         Route("/resident/events", guard.open(resident.events), methods=["GET"]),
+    ]
+
+
+def _papers(guard: Guard) -> list[Route]:
+    return [
+        Route("/papers/notices", guard.staff(papers.notices, "counter", "manager"), methods=["POST"]),
+        Route("/papers/receipt", guard.staff(papers.receipt, "counter", "manager"), methods=["POST"]),
+        Route("/papers/particulars", guard.staff(papers.particulars, "counter", "manager"), methods=["POST"]),
+        Route("/papers/application-form", guard.staff(papers.application_form, "counter", "manager"), methods=["POST"]),
     ]

@@ -7,6 +7,7 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from warifu.adapters.papers import Press
 from warifu.adapters.reader.tray import TrayReader
 from warifu.adapters.screens.accounts import Accounts
 from warifu.adapters.screens.desk import Desk
@@ -49,6 +50,8 @@ class Counter:
         self.accounts = Accounts(store, key, world.clock, world.entropy)
         self.trail = self.accounts.trail
         self.desk = Desk(terminal, store, self.seats, self.trail)
+        self.press = Press()
+        self.printing = asyncio.Lock()
         self.notices: tuple[str, ...] = ()
         self.cookie = f"warifu-{world.name}"
         self.before_cookie = f"warifu-before-{world.name}"

@@ -23,7 +23,7 @@ from warifu.domain.counter import rules
 from warifu.domain.counter.errors import CardNotHere, NotAsked
 from warifu.domain.counter.records import Staff, Work
 from warifu.kernel.errors import ConnectionExcess, NotFound, WarifuError
-from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
+from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid, parse_operation_id
 from warifu.nodes.base import Call
 from warifu.nodes.terminal import Progress, Terminal
 from warifu.ports.store import Change, Find, Get, Insert, Store, Update
@@ -113,8 +113,8 @@ class Desk:
     # ---- work ----------------------------------------------------------------------------------------------------
 
     async def find(self, operation_id: str, staff: Staff) -> Work:
-        """A piece of work of the person's municipality. ``NotFound`` for any other."""
-        work = (await self.store.read(Get(Work, (operation_id,)))).one(0, Work)
+        """A piece of work of the person's municipality. ``NotFound`` for any other, ``Malformed`` for no number."""
+        work = (await self.store.read(Get(Work, (parse_operation_id(operation_id),)))).one(0, Work)
         if work is None or work.municipality != staff.municipality:
             raise NotFound("work")
         return work

@@ -2,6 +2,7 @@
 
 import datetime
 from collections import Counter as Tally
+from typing import get_args
 
 from starlette.responses import Response
 
@@ -20,7 +21,7 @@ from warifu.contract.center import (
     SuspendCard,
 )
 from warifu.contract.terminal import ReceiveShipment
-from warifu.contract.values import CardId, CardState, ChipStatus
+from warifu.contract.values import CardId, CardState, ChipStatus, ReissueReason
 from warifu.domain.counter import rules
 from warifu.kernel.check_digits import require_individual_number
 from warifu.kernel.errors import Malformed, TryAgain
@@ -28,6 +29,7 @@ from warifu.kernel.ids import parse_card_id
 
 NUMBER_LENGTHS = {11: "resident_code", 12: "individual_number", 23: "application_id"}
 RECEIVE_MS = 60_000
+REISSUE = get_args(ReissueReason)
 
 
 async def home(visit: Visit) -> Response:
@@ -82,7 +84,9 @@ async def search(visit: Visit) -> Response:
     request = search_request(asked, visit.value("birth_date"))
     found = await visit.counter.desk.ask(request, Holders, visit.staff)
     await _trace(visit, "resident.search", [one.resident_id for one in found.holders], request.purpose)
-    return visit.page("found.html", found=found, asked=asked, birth_date=visit.value("birth_date"))
+    return visit.page(
+        "found.html", reissue_reasons=REISSUE, found=found, asked=asked, birth_date=visit.value("birth_date")
+    )
 
 
 def search_request(asked: str, birth_date: str) -> SearchHolders:
@@ -146,6 +150,7 @@ async def card(visit: Visit) -> Response:
         works=await visit.counter.desk.works_of(visit.counter.municipality, card_id),
         possible=rules.possible(view.state, moved=moved),
         reasons=rules.REASONS,
+        reissue_reasons=REISSUE,
     )
 
 

@@ -16,7 +16,7 @@ from warifu.contract.values import OperationKind, PinName
 from warifu.domain.counter import rules
 from warifu.domain.counter.records import Approval
 from warifu.kernel.errors import Malformed, NotFound
-from warifu.kernel.ids import parse_card_id
+from warifu.kernel.ids import parse_card_id, parse_operation_id
 from warifu.ports.store import Change, Find, Get, Insert, Update
 
 STREAM_S: Final = 55.0
@@ -163,7 +163,8 @@ async def approve(visit: Visit) -> Response:
 
 
 async def _approval(visit: Visit) -> Approval:
-    found = (await visit.counter.store.read(Get(Approval, (visit.path("approval_id"),)))).one(0, Approval)
+    approval_id = parse_operation_id(visit.path("approval_id"))
+    found = (await visit.counter.store.read(Get(Approval, (approval_id,)))).one(0, Approval)
     if found is None or found.municipality != visit.counter.municipality:
         raise NotFound("approval")
     return found
@@ -177,6 +178,8 @@ async def audit(visit: Visit) -> Response:
     counter = visit.counter
     day = parse_date(visit.request.query_params.get("day") or counter.today().isoformat())
     after = visit.request.query_params.get("after", "")
+    if after:
+        parse_operation_id(after)
     looks = await counter.trail.of_day(counter.municipality, day.isoformat(), after)
     trace = counter.trail.trace(visit.staff, counter.name, "audit.look", day.isoformat(), purpose="audit")
     await counter.trail.record(trace)

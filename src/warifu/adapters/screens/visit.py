@@ -240,6 +240,8 @@ async def read_form(request: Request) -> Form:
         raise FormTooLarge("the form is not one of ours") from None
     form: dict[str, tuple[str, ...]] = {}
     for name, value in pairs:
+        if "\0" in value:
+            raise Malformed("no field holds this character")  # nor does a text in the store
         form[name] = (*form.get(name, ()), value)
     return form
 

@@ -108,6 +108,13 @@ REASONS: Final[dict[str, Pair]] = {
     "deceased": ("死亡", "Deceased"),
     "other": ("その他", "Other"),
 }
+REISSUES: Final[dict[str, Pair]] = {
+    "lost": ("紛失・盗難", "Lost or stolen"),
+    "damaged": ("破損・機能の故障", "Damaged"),
+    "expired": ("有効期限の満了・失効", "Expired or lapsed"),
+    "returned": ("返納", "Returned"),
+    "other": ("その他", "Other"),
+}
 APPROVALS: Final[dict[str, Pair]] = {
     "asked": ("承認待ち", "Waits for approval"),
     "granted": ("承認済・処理中", "Approved, under way"),
@@ -146,6 +153,10 @@ ACTIONS: Final[dict[str, Pair]] = {
     "card.suspend": ("一時停止の届出", "Reported a loss"),
     "approval.ask": ("承認の依頼", "Asked for an approval"),
     "approval.grant": ("承認", "Approved"),
+    "paper.notice": ("交付通知書の印刷", "Printed a delivery notice"),
+    "paper.receipt": ("受領書の印刷", "Printed a receipt"),
+    "paper.particulars": ("追記欄の印刷", "Printed appended particulars"),
+    "paper.application_form": ("交付申請書の印刷", "Printed an application form"),
     "audit.look": ("記録の閲覧", "Looked at the trail"),
 }
 
@@ -168,6 +179,22 @@ ERRORS: Final[dict[str, tuple[Pair, Pair]]] = {
     "counter.same_person": (
         ("依頼した本人は承認できません。", "Who asked cannot approve."),
         ("別の管理者に承認を依頼してください。", "Ask another manager."),
+    ),
+    "counter.paper_not_due": (
+        ("いまのカードの状態では、この書類は印刷できません。", "This paper is not for a card in this state."),
+        ("カードの画面で、いまの状態を確かめてください。", "See on the card's page how it stands."),
+    ),
+    "paper.too_long": (
+        ("印刷する内容が用紙に収まりません。", "What is to be printed does not fit the paper."),
+        ("項目を分けて印刷するか、手書きで記入してください。", "Print the items one by one, or write by hand."),
+    ),
+    "application.card_held": (
+        ("この住民には有効なカードがあります。", "The resident has a card."),
+        ("先にいまのカードを廃止してください。", "End that card first."),
+    ),
+    "application.wrong_state": (
+        ("申請の手続きが進んでいるため、新しい申請書は出せません。", "The application takes its course: no new form."),
+        ("申請の結果を待ってください。", "Wait for what becomes of it."),
     ),
     "counter.not_asked": (
         ("この依頼はすでに処理されています。", "This was settled already."),
@@ -319,6 +346,7 @@ _TABLES: Final[dict[str, dict[str, Pair]]] = {
     "role": ROLES,
     "check": CHECKS,
     "reason": REASONS,
+    "reissue": REISSUES,
     "approval": APPROVALS,
     "part": PARTS,
     "problem": PROBLEMS,

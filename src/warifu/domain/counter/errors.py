@@ -65,6 +65,12 @@ class NotAsked(NotAllowed):
     code = "counter.not_asked"
 
 
+class PaperNotDue(NotAllowed):
+    """The card's state is not one in which this paper is printed."""
+
+    code = "counter.paper_not_due"
+
+
 class CardNotHere(Refused):
     """The card is not on this terminal's reader."""
 

@@ -1,4 +1,4 @@
-"""What a counter may look at: cards in a state, the holder of a card, the photo, a search.
+"""What a counter may look at: cards in a state, the holder of a card, the photo, a search; and another form.
 
 Only cards that are the asking municipality's, or are to be continued there, and only its residents: for any other the
 answer is that there is none.
@@ -10,11 +10,13 @@ from warifu.contract.center import (
     AskHolder,
     Cards,
     Face,
+    FormGiven,
+    GiveForm,
     Holder,
     Holders,
     SearchHolders,
 )
-from warifu.contract.intake import ApplicationPhoto, AskPhoto
+from warifu.contract.intake import ApplicationPhoto, AskNewForm, AskPhoto, NewForm
 from warifu.contract.numbering import FindNumber, FoundResident
 from warifu.contract.registry import AskIdentity, FoundResidents, Identity, SearchResidents
 from warifu.domain.cards.records import Card
@@ -65,6 +67,17 @@ class Looks:
         holders = [_holder(one, await self._live_card(one.resident_id)) for one in found]
         return Holders(holders=tuple(holders), more=more)
 
+    async def new_form(self, call: Call) -> FormGiven:
+        """Another form by intake, whose remembered answer makes this one repeatable. ``NotFound``, ``CardHeld``."""
+        request = expect(call.request, GiveForm)
+        identity = await self._identity(call, request.resident_id, "form.give")
+        if identity.person.municipality != call.envelope.municipality or not identity.registered:
+            raise NotFound(f"resident {request.resident_id}")
+        await self.node.look(call, self.node.asked(call).audit("form.give", request.resident_id, request.reason))
+        ask = AskNewForm(resident_id=request.resident_id, reason=request.reason)
+        given = await self.node.ask(call, "intake", ask, NewForm, "new_form")
+        return FormGiven(application_id=given.application_id, person=identity.person)
+
     async def _found(self, call: Call, request: SearchHolders) -> tuple[tuple[Identity, ...], bool]:
         if request.individual_number or request.application_id:
             resident_id = await self._by_number(call, request)
@@ -113,4 +126,5 @@ def _holder(identity: Identity, card: Card | None) -> Holder:
         person=identity.person,
         registered=identity.registered,
         card=card_view(card) if card else None,
+        application_id=card.application_id if card else "",
     )
