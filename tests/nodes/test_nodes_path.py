@@ -14,7 +14,7 @@ from warifu.adapters.net.handling import Peer
 from warifu.adapters.net.local import LocalTransport
 from warifu.contract.center import AskCard, CardsReceived, CardView, ConfirmWrite, OpenOperation, OrderCard
 from warifu.contract.codec import decode, encode
-from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.errors import error_body, open_reply
 from warifu.contract.health import Health, Part
 from warifu.contract.message import Done, Request
@@ -241,6 +241,32 @@ def test_no_retry_outlives_the_time_the_caller_left() -> None:
             await path.cs.handle(msgspec.structs.replace(path.envelope(), remaining_ms=700))
         assert asyncio.get_running_loop().time() - started <= 0.7
         assert all(envelope.remaining_ms <= 700 for envelope in path.seen)
+
+    with_path(late)
+
+
+@pytest.mark.parametrize(("kind", "within_s"), [("setup", 1.5), ("bulk", 1.5), ("delivery", 3.0)])
+def test_what_finds_no_room_soon_is_told_when_to_come_back_and_its_place_in_line(
+    kind: ServiceClass, within_s: float
+) -> None:
+    async def full(path: Path) -> None:
+        path.center = failing(*[ConnectionExcess("full", retry_after_ms=900, place_in_line=4)] * 100)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ConnectionExcess) as refused:
+            await path.cs.handle(msgspec.structs.replace(path.envelope(), service_class=kind, remaining_ms=60_000))
+        assert asyncio.get_running_loop().time() - began <= within_s
+        assert (refused.value.retry_after_ms, refused.value.place_in_line) == (900, 4)
+        assert len(path.seen) > 1  # it did ask again
+
+    with_path(full)
+
+
+def test_who_must_come_back_late_is_told_at_once_and_costs_no_retry() -> None:
+    async def late(path: Path) -> None:
+        path.center = failing(ConnectionExcess("full", retry_after_ms=9_000, place_in_line=80))
+        with pytest.raises(ConnectionExcess):
+            await path.cs.handle(path.envelope())
+        assert (len(path.seen), path.cs.budget.tokens) == (1, FULL)
 
     with_path(late)
 

@@ -2,7 +2,8 @@
 
 * Order: first in, first out per resident's card, in lanes; others pass (F4: no lane ever stops another, and nothing
   here ever blocks itself).
-* Retries happen here and nowhere else, from a budget, with jitter, within the time the caller left.
+* Retries happen here and nowhere else, from a budget, with jitter, within the time the caller left. What finds no room
+  waits here for a moment at most: then the clerk is told when to come back, and may do something else meanwhile.
 * What has an effect is recorded before it is sent (``ports.backlog``): after a kill it is delivered, in its card's
   order; and what a chip has done is told to the centre even if that was away too long for the caller.
 * Every message is encrypted for the relays' HSMs under a session of this CS; every sending has a counter of its own.
@@ -20,12 +21,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
 from warifu.contract.codec import REQUESTS, decode, encode
-from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.errors import open_reply
 from warifu.contract.health import AskHealth, Health
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
 from warifu.domain.admission.places import place_of
-from warifu.domain.admission.retry import RetryBudget, delay_ms
+from warifu.domain.admission.retry import RetryBudget, delay_ms, may_queue
 from warifu.domain.admission.rules import OPENING
 from warifu.domain.messages import SESSION_INFO, context, nonce
 from warifu.kernel.errors import (
@@ -92,6 +93,15 @@ class MessageSession(Struct):
         """A counter no other sending has."""
         self.counter += 1
         return self.counter
+
+
+class Waiting(Struct):
+    """How long one message has been tried. Times are the loop's, in seconds."""
+
+    kind: ServiceClass
+    since: float
+    deadline: float
+    attempt: int = 0
 
 
 class CommunicationServer(Node):
@@ -218,17 +228,15 @@ class CommunicationServer(Node):
         return reply
 
     async def _carry(self, envelope: Envelope, deadline: float) -> Reply:
-        attempt = 0
+        waiting = Waiting(envelope.service_class, _now(), deadline)
         while True:
             try:
                 reply = await self._send(envelope, deadline)
             except TryAgain as error:
-                attempt += 1
-                await self._before_retry(error, attempt, deadline)
+                await self._before_retry(error, waiting)
                 continue
             if reply.error is not None and reply.error.kind == "try_again":
-                attempt += 1
-                await self._before_retry(_as_error(reply), attempt, deadline)
+                await self._before_retry(_as_error(reply), waiting)
                 continue
             self.budget = self.budget.earn()
             self._remember(envelope, reply)
@@ -246,12 +254,17 @@ class CommunicationServer(Node):
         elif envelope.name in ENDING:
             self._known.pop(envelope.operation_id, None)
 
-    async def _before_retry(self, error: TryAgain, attempt: int, deadline: float) -> None:
+    async def _before_retry(self, error: TryAgain, waiting: "Waiting") -> None:
         """Wait before another try; raise the error when there is no time or no budget for it."""
+        waiting.attempt += 1
         jitter = self.world.entropy.random_bytes(1)[0]
-        wait_ms = delay_ms(attempt, getattr(error, "retry_after_ms", 0), jitter)
+        wait_ms = delay_ms(waiting.attempt, getattr(error, "retry_after_ms", 0), jitter)
+        if isinstance(error, ConnectionExcess):
+            waited_ms = int((_now() - waiting.since) * 1000)
+            if not may_queue(waiting.kind, waited_ms, wait_ms):
+                raise error
         budget = self.budget.spend()
-        if budget is None or _now() + (wait_ms + RESERVE_MS) / 1000 >= deadline:
+        if budget is None or _now() + (wait_ms + RESERVE_MS) / 1000 >= waiting.deadline:
             raise error
         self.budget = budget
         await asyncio.sleep(wait_ms / 1000)

@@ -15,7 +15,7 @@ from warifu.contract.health import AskHealth
 from warifu.domain.admission.rules import Limits
 from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, TryAgain, Unavailable
 from warifu.nodes.base import World
-from warifu.nodes.cs import CommunicationServer
+from warifu.nodes.cs import CommunicationServer, Waiting
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.relay import Passage, Relay
 from warifu.ports.backlog import Backlog
@@ -80,9 +80,9 @@ class LegacyCs(CommunicationServer):
         finally:
             self._inside.pop(task, None)
 
-    async def _before_retry(self, error: TryAgain, attempt: int, deadline: float) -> None:
+    async def _before_retry(self, error: TryAgain, waiting: Waiting) -> None:
         """No retries: the clerk was told to try again."""
-        del attempt, deadline
+        del waiting
         raise error
 
     def _judge(self, envelope: Envelope, code: str) -> None:

@@ -138,6 +138,36 @@ def test_a_municipality_with_its_share_yields_to_one_that_waits_with_less() -> N
     assert leases.enter(opening(50, place="141003"), 20, 0) is not None
 
 
+def test_no_more_places_stay_free_than_those_with_less_may_want() -> None:
+    leases = full()
+    with pytest.raises(ConnectionExcess):
+        leases.enter(opening(50, place="141003"), 10, 0)
+    leases.leave("op-1", leases.enter(step(1), 20, 0), 20, over=True)
+    leases.leave("op-2", leases.enter(step(2), 20, 0), 20, over=True)
+    assert leases.enter(opening(51), 20, 0) is not None  # one place is left for the one that waits
+    with pytest.raises(ConnectionExcess):
+        leases.enter(opening(52), 20, 0)
+    assert leases.enter(opening(50, place="141003"), 20, 0) is not None
+
+
+def test_a_set_up_in_line_counts_on_the_places_that_set_ups_have() -> None:
+    """Deliveries hold most places: what is left becomes free less often, so one comes back later."""
+    backs = []
+    for deliveries in (0, 38):
+        leases = Leases(Limits(total=40, setup_and_bulk=40, lease_ms=60_000))
+        for number in range(deliveries):
+            open_and_rest(leases, opening(1000 + number, "delivery"))
+        for number in range(40 - deliveries):
+            open_and_rest(leases, opening(number))
+        for number in range(100, 119):
+            with pytest.raises(ConnectionExcess):
+                leases.enter(opening(number), 10, 0)
+        with pytest.raises(ConnectionExcess) as refused:
+            leases.enter(opening(119), 10, 0)
+        backs.append(refused.value.retry_after_ms)
+    assert backs == [FIRST_BACK_MS, LAST_BACK_MS]
+
+
 def test_a_place_is_kept_for_nobody_who_went_home() -> None:
     leases = full()
     with pytest.raises(ConnectionExcess) as refused:
@@ -165,9 +195,9 @@ def test_deliveries_stand_before_setups_in_line() -> None:
     line.join("s", "setup", "131016", 1_000)
     line.join("d", "delivery", "131016", 1_000)
     assert (line.place("d2", "delivery"), line.place("s2", "setup")) == (2, 3)
-    assert line.municipalities() == {"131016"}
+    assert line.waiting() == {"131016": 1}
     line.sweep(1_000 + PATIENCE_MS + 1)
-    assert (len(line), set(line.municipalities())) == (0, set())
+    assert (len(line), dict(line.waiting())) == (0, {})
 
 
 class LeasesAreCounted(RuleBasedStateMachine):

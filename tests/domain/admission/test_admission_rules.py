@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from warifu.contract.envelope import ServiceClass
 from warifu.domain.admission import retry
-from warifu.domain.admission.retry import FULL, RetryBudget, delay_ms
+from warifu.domain.admission.retry import FULL, QUEUE_MS, RetryBudget, delay_ms, may_queue
 from warifu.domain.admission.rules import Limits, bulk_must_yield, has_room, must_yield
 
 CLASSES: tuple[ServiceClass, ...] = get_args(ServiceClass)
@@ -15,7 +15,7 @@ LOADS = st.dictionaries(st.sampled_from(CLASSES), st.integers(0, 40))
 LIMITS = st.builds(
     Limits, total=st.integers(1, 30), setup_and_bulk=st.integers(0, 30), change_reserve=st.integers(0, 8)
 )
-HAD = st.lists(st.integers(0, 9), max_size=6)
+COUNT = st.integers(0, 30)
 
 
 @given(load=LOADS, limits=LIMITS)
@@ -46,18 +46,25 @@ def test_a_class_that_is_let_in_is_let_in_with_less_under_way_too(
         assert has_room(kind, {name: count // 2 for name, count in load.items()}, limits)
 
 
-@given(mine=st.integers(0, 30), theirs=HAD, limit=st.integers(0, 30))
-def test_who_has_less_than_an_equal_share_yields_to_nobody(mine: int, theirs: list[int], limit: int) -> None:
-    if must_yield(mine, len(theirs), theirs, limit):
-        assert mine * (len(theirs) + 1) >= limit - len(theirs)
-        assert min(theirs) < mine
+@given(mine=COUNT, others=COUNT, claims=COUNT, limit=COUNT, free=COUNT)
+def test_who_has_less_than_an_equal_share_yields_to_nobody(
+    mine: int, others: int, claims: int, limit: int, free: int
+) -> None:
+    if must_yield(mine, others, claims, limit, free=free):
+        assert mine * (others + 1) >= limit - others
+        assert claims >= free
 
 
 def test_who_has_its_share_yields_to_who_waits_with_less() -> None:
-    assert must_yield(5, 1, [0], 10)
-    assert not must_yield(4, 1, [0], 10)
-    assert not must_yield(5, 1, [5], 10)
-    assert not must_yield(9, 0, [], 10)
+    assert must_yield(5, 1, 1, 10, free=1)
+    assert not must_yield(4, 1, 1, 10, free=1)
+    assert not must_yield(5, 1, 0, 10, free=1)
+    assert not must_yield(9, 0, 0, 10, free=1)
+
+
+def test_no_place_stands_empty_beyond_what_those_with_less_may_want() -> None:
+    assert must_yield(5, 2, 3, 10, free=3)
+    assert not must_yield(5, 2, 3, 10, free=4)
 
 
 def test_bulk_keeps_a_quarter_while_setups_wait() -> None:
@@ -94,3 +101,16 @@ def test_the_wait_is_between_half_and_the_whole(attempt: int, after: int, jitter
     whole = max(after, min(retry.MAX_DELAY_MS, retry.BASE_DELAY_MS << min(attempt, 10)))
     assert whole // 2 <= delay_ms(attempt, after, jitter) <= whole
     assert delay_ms(attempt, after, jitter) >= 1
+
+
+@given(kind=st.sampled_from(CLASSES), waits=st.lists(st.integers(1, 5_000), max_size=20))
+def test_an_opening_waits_unseen_for_no_longer_than_its_class_may(kind: ServiceClass, waits: list[int]) -> None:
+    waited = 0
+    for wait_ms in waits:
+        if may_queue(kind, waited, wait_ms):
+            waited += wait_ms
+    assert waited <= QUEUE_MS[kind] <= 3_000
+
+
+def test_a_set_up_waits_unseen_less_long_than_what_has_a_resident_waiting() -> None:
+    assert max(QUEUE_MS["setup"], QUEUE_MS["bulk"]) < min(QUEUE_MS["delivery"], QUEUE_MS["change"])

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from warifu.contract.envelope import ServiceClass
 from warifu.domain.admission.line import Line
-from warifu.domain.admission.rules import LATER, OPENING, Limits, bulk_must_yield, has_room, must_yield
+from warifu.domain.admission.rules import LATER, OPENING, Limits, bulk_must_yield, has_room, later, must_yield
 from warifu.kernel.errors import ConnectionExcess
 
 LEASED: Final = OPENING | {"center.write", "center.confirm", "center.close", "center.abandon"}
@@ -117,11 +117,12 @@ class Leases:
             return False
         if asking.kind == "bulk" and bulk_must_yield(self.held, self.limits, setups_wait=self.line.waits("setup")):
             return True
-        waiting = self.line.municipalities()
+        waiting = self.line.waiting()
         others = len(waiting) - (asking.municipality in waiting)
+        mine, room = self._later[asking.municipality], self.limits.room_for_later(self.held)
         # Its own count never is less than itself, so it need not be left out.
-        theirs = (self._later[name] for name in waiting)
-        return must_yield(self._later[asking.municipality], others, theirs, self.limits.room_for_later(self.held))
+        claims = sum(count for name, count in waiting.items() if self._later[name] < mine)
+        return must_yield(mine, others, claims, room, free=room - later(self.held))
 
     def has_room(self, asking: Asking) -> bool:
         """Whether the relay has room for it, whoever waits."""
@@ -132,15 +133,19 @@ class Leases:
             self.line.leave(asking.operation_id, asking.kind)
             return
         place = self.line.place(asking.operation_id, asking.kind)
-        after_ms = self._back_after(place, jitter)
+        after_ms = self._back_after(asking.kind, place, jitter)
         self.line.join(asking.operation_id, asking.kind, asking.municipality, now_ms + after_ms)
         self.refused += 1
         self.refused_ms = now_ms
         raise ConnectionExcess(f"no room for {asking.kind}", retry_after_ms=after_ms, place_in_line=place)
 
-    def _back_after(self, place: int, jitter: int) -> int:
-        """When those before it are likely to be in, spread by half, so that nobody comes back as one."""
-        usual = min(LAST_BACK_MS, max(FIRST_BACK_MS, self._usual_ms * place / max(1, self.limits.total)))
+    def _back_after(self, kind: ServiceClass, place: int, jitter: int) -> int:
+        """When those before it are likely to be in, spread by half, so that nobody comes back as one.
+
+        Each of the places that its class may use becomes free once in the usual length of an operation.
+        """
+        places = self.limits.room_for_later(self.held) if kind in LATER else self.limits.total
+        usual = min(LAST_BACK_MS, max(FIRST_BACK_MS, self._usual_ms * place / max(1, places)))
         return int(usual * (1 + jitter / 510))
 
     def _grant(self, asking: Asking, now_ms: int) -> Lease:

@@ -5,7 +5,7 @@ before and have not come in yet.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from warifu.contract.envelope import ServiceClass
 
 LONGEST: Final = 10_000
 """Refused operations remembered in all."""
-PATIENCE_MS: Final = 5_000
+PATIENCE_MS: Final = 2_000
 """Who has not come back so long after the time it was told has left the line."""
 _BEFORE: Final[dict[ServiceClass, tuple[ServiceClass, ...]]] = {
     "change": ("change",),
@@ -79,9 +79,9 @@ class Line:
             while waiting and (head := next(iter(waiting))) and waiting[head].until_ms < now_ms:
                 self.leave(head, kind)
 
-    def municipalities(self) -> AbstractSet[str]:
-        """Those with set-ups or bulk work in line."""
-        return self._later.keys()
+    def waiting(self) -> Mapping[str, int]:
+        """Set-ups and bulk operations in line, by municipality; only those that have any."""
+        return self._later
 
     def waits(self, kind: ServiceClass) -> bool:
         """Whether somebody of this class is in line."""

@@ -1,6 +1,6 @@
 """Admission by operation: opening one asks for a place; the steps of an admitted operation are never shed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -61,19 +61,21 @@ def has_room(kind: ServiceClass, held: Mapping[ServiceClass, int], limits: Limit
     return later(held) < limits.room_for_later(held)
 
 
-def must_yield(mine: int, others: int, theirs: Iterable[int], limit: int) -> bool:
+def must_yield(mine: int, others: int, claims: int, limit: int, *, free: int) -> bool:
     """Whether a municipality that has its share leaves a free place to others: fair by max and min.
 
     Args:
         mine: set-ups and bulk operations it has.
         others: how many other municipalities were refused lately and wait.
-        theirs: how many each of them has; read only when it matters.
+        claims: how many operations wait of municipalities that have less than it.
         limit: what all of them divide.
+        free: how many of those places are free.
 
     Returns:
-        True when it has at least an equal part, and one that waits has less than it.
+        True when it has at least an equal part, and those with less may want all that is free. Beyond what they may
+        want nothing stands empty.
     """
-    return others > 0 and mine >= max(1, limit // (others + 1)) and any(count < mine for count in theirs)
+    return others > 0 and mine >= max(1, limit // (others + 1)) and claims >= max(1, free)
 
 
 def bulk_must_yield(held: Mapping[ServiceClass, int], limits: Limits, *, setups_wait: bool) -> bool:
