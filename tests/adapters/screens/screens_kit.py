@@ -8,10 +8,11 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -25,6 +26,7 @@ from warifu.stack import config, control, staff, status
 from warifu.stack.home import Home
 from warifu.stack.staff import DemoAccount
 
+T = TypeVar("T")
 HERE, THERE = "131016", "141003"
 FIRST, SECOND, OTHER = f"terminal-{HERE}", f"terminal-{HERE}-2", f"terminal-{THERE}"
 RESIDENTS = 10
@@ -42,6 +44,7 @@ def topology_text() -> str:
         kind, hsm = name.partition("-")[0], "hsm = { workers = 1 }\n" if name in _HSM else ""
         service = 'service = "relay"\n' if kind == "relay" else ""
         parts.append(f'[[node]]\nname = "{name}"\nkind = "{kind}"\n{service}{hsm}')
+    parts.append('[[node]]\nname = "portal"\nkind = "portal"\npolicies = { accepts = true }\n')
     for name in (f"cs-{HERE}", f"cs-{THERE}", FIRST, SECOND, OTHER):
         kind, code, *_ = name.split("-")
         parts.append(f'[[node]]\nname = "{name}"\nkind = "{kind}"\nmunicipality = "{code}"\n')
@@ -56,6 +59,12 @@ class Quiet:
 
     def ended(self, step: str, seconds: float, *, failed: bool) -> None:
         del step, seconds, failed
+
+
+def in_its_own_loop(work: Coroutine[None, None, T]) -> T:
+    """The result; the browser's own loop runs in this thread."""
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(lambda: asyncio.run(work)).result()
 
 
 @dataclass
@@ -100,8 +109,7 @@ class Stack:
             password=staff.new_password(entropy),
             totp=entropy.random_bytes(secrets.TOTP_BYTES),
         )
-        with ThreadPoolExecutor(1) as elsewhere:  # the browser's own loop runs in this thread
-            elsewhere.submit(lambda: asyncio.run(self._add(account))).result()
+        in_its_own_loop(self._add(account))
         return account
 
     async def _add(self, account: DemoAccount) -> None:
