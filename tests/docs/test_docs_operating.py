@@ -7,7 +7,7 @@ import docs_pages
 import pytest
 
 PAGE = "operating.md"
-DEADLINE_S = 150
+DEADLINE_S = 240
 
 
 @pytest.mark.real
