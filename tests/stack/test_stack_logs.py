@@ -1,10 +1,13 @@
 """Logs: records and files of bounded size."""
 
+import asyncio
 import json
 from contextlib import closing
 from pathlib import Path
 
-from warifu.stack.logs import KEPT_FILES, MAX_FILE_BYTES, MAX_RECORD_BYTES, LineSplitter, RotatingLog
+import pytest
+
+from warifu.stack.logs import KEPT_FILES, MAX_FILE_BYTES, MAX_RECORD_BYTES, JsonLog, LineSplitter, RotatingLog
 
 RECORD_DAY_MESSAGES = 715_000
 """Of 29 March 2016, which four relays shared (annex volume of June 2016, material 4)."""
@@ -62,3 +65,26 @@ def test_a_full_disk_loses_lines_and_counts_them(tmp_path: Path) -> None:
     with closing(RotatingLog(tmp_path, "relay-1")) as log:
         log.event("tick")
         assert log.dropped == 1
+
+
+def test_a_node_gathers_records_for_a_moment_and_tells_trouble_at_once(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    async def told() -> bytes:
+        log = JsonLog("cs-131016")
+        log.info("cs.carried", code="ok")
+        log.info("cs.carried", code="ok")
+        gathered = capfdbinary.readouterr().out
+        log.trouble("relay.limit_passed")
+        return gathered
+
+    assert asyncio.run(told()) == b""
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["cs.carried", "cs.carried", "relay.limit_passed"]
+
+
+def test_lines_that_come_together_are_kept_in_their_order(tmp_path: Path) -> None:
+    with closing(RotatingLog(tmp_path, "cs")) as log:
+        log.write_lines([b'{"event":"a"}', b'{"event":"b"}', b"plain text", b"", b'{"event":"c"}'])
+    lines = (tmp_path / "cs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["a", "b", "output", "c"]

@@ -190,6 +190,9 @@ class _Queue:
         if job in self._jobs:
             self._jobs.remove(job)
 
+    def first(self) -> _Job:
+        return self._jobs.popleft()
+
     async def take(self) -> _Job:
         while not self._jobs:
             self._filled.clear()
@@ -455,6 +458,8 @@ class HsmPool:
         due = place.tested_at + self._limits.self_test_every_ms / 1000
         if _now() >= due:
             return None
+        if self._queue:
+            return self._queue.first()
         try:
             async with asyncio.timeout_at(due):
                 return await self._queue.take()

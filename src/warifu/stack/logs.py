@@ -4,10 +4,12 @@ A record is one object: ``time`` (UTC), ``process``, ``level``, ``event`` and th
 writes that is not such an object (PostgreSQL's lines, a crash dump) becomes the ``text`` of one.
 """
 
+import asyncio
+import atexit
 import datetime
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +22,8 @@ MAX_RECORD_BYTES = 4096
 MAX_FILE_BYTES = 8 << 20
 KEPT_FILES = 8
 """More than a day of a relay's records at the load of 29 March 2016: a day at least is what the documents ask for."""
+GATHER_S = 0.02
+"""How long a record may wait for others before a node writes it."""
 _MAX_VALUE = 1000
 _REMARKS = ("LOG:", "DETAIL:", "HINT:", "CONTEXT:")
 """How PostgreSQL begins lines that do not say what went wrong."""
@@ -47,13 +51,25 @@ class RotatingLog:
         """The file written now."""
         return self._path(0)
 
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Keep several lines; those that are records already in one go."""
+        records: list[bytes] = []
+        for line in lines:
+            if is_record(line):
+                records += (line.rstrip(), b"\n")
+                continue
+            self._write(b"".join(records))
+            records.clear()
+            self.write_line(line)
+        self._write(b"".join(records))
+
     def write_line(self, line: bytes) -> None:
         """Keep one line of a child's output."""
+        if is_record(line):
+            self._write(line.rstrip() + b"\n")
+            return
         text = line.decode("utf-8", "replace").rstrip()
         if not text:
-            return
-        if text.startswith("{") and text.endswith("}") and len(line) <= MAX_RECORD_BYTES:
-            self._write(line.rstrip() + b"\n")
             return
         if not text.startswith(_REMARKS):
             self.last_text = text[:400]
@@ -75,6 +91,8 @@ class RotatingLog:
         return self.path.open("ab", buffering=0)
 
     def _write(self, record: bytes) -> None:
+        if not record:
+            return
         try:
             if self._file.tell() + len(record) > self._max_bytes:
                 self._rotate()
@@ -90,14 +108,23 @@ class RotatingLog:
         self._file = self._open()
 
 
+def is_record(line: bytes) -> bool:
+    """Whether a child's line is a record as it stands."""
+    return line.startswith(b"{") and len(line) <= MAX_RECORD_BYTES and line.rstrip().endswith(b"}")
+
+
 class JsonLog:
     """A node's own log (``ports.log.Log``): records on standard output, which the supervisor keeps.
 
-    Values are cut, so that a record stays below ``MAX_RECORD_BYTES`` whatever is given.
+    Values are cut, so that a record stays below ``MAX_RECORD_BYTES`` whatever is given. What is worth knowing leaves
+    within ``GATHER_S`` together with what came meanwhile; what is trouble leaves at once. A node that is killed takes
+    what it had gathered with it.
     """
 
     def __init__(self, process: str) -> None:
         self._process = process
+        self._gathered: list[bytes] = []
+        atexit.register(self.flush)
 
     def info(self, event: str, **fields: str | float) -> None:
         """Something worth knowing happened."""
@@ -106,6 +133,14 @@ class JsonLog:
     def trouble(self, event: str, **fields: str | float) -> None:
         """Something went wrong that a person should look at."""
         self._write("error", event, fields)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        lines, self._gathered = self._gathered, []
+        if lines:
+            sys.stdout.buffer.write(b"".join(lines))
+            sys.stdout.buffer.flush()
 
     def _write(self, level: str, event: str, fields: Mapping[str, str | float]) -> None:
         record = {"time": _now(), "process": self._process, "level": level, "event": event}
@@ -113,8 +148,15 @@ class JsonLog:
         line = msgspec.json.encode(record | cut)
         if len(line) >= MAX_RECORD_BYTES:
             line = msgspec.json.encode(record | {"cut": True})
-        sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
+        self._gathered.append(line + b"\n")
+        if len(self._gathered) == 1:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        try:
+            asyncio.get_running_loop().call_later(GATHER_S, self.flush)
+        except RuntimeError:  # before or after the loop
+            self.flush()
 
 
 class LineSplitter:

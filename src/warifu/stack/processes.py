@@ -135,6 +135,5 @@ class Child:
             return
         splitter = LineSplitter()
         while data := await stream.read(1 << 16):
-            for line in splitter.feed(data):
-                self._log.write_line(line)
+            self._log.write_lines(splitter.feed(data))
         self._log.write_line(splitter.end())

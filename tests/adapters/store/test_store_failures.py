@@ -6,7 +6,8 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
-from warifu.adapters.store.postgres import PostgresLimits, PostgresStore
+from warifu.adapters.store.connections import KeptConnections
+from warifu.adapters.store.postgres import PostgresStore
 from warifu.kernel.errors import Unavailable
 
 
@@ -19,6 +20,9 @@ class DyingPool:
 
     async def acquire(self) -> "DyingPool":
         return self
+
+    def is_closed(self) -> bool:
+        return False
 
     async def fetch(self, *_: object) -> list[Any]:
         raise self.error
@@ -35,7 +39,7 @@ class DyingPool:
 )
 def test_a_server_that_dies_in_the_middle_is_unavailable_and_gives_its_connection_back(error: Exception) -> None:
     pool = DyingPool(error)
-    store = PostgresStore(cast("Any", pool), "center", {}, PostgresLimits())
+    store = PostgresStore(KeptConnections(cast("Any", pool), 1, 1, 1.0), "center", {})
     with pytest.raises(Unavailable):
         asyncio.run(store.probe())
     assert pool.given_back == 1

@@ -177,7 +177,22 @@ class Pkcs11Device:
             key = self._secret_half(label)
             if key is None:
                 raise Rejection("hsm.no_such_key", "no key of this name")
-            return _purpose(key[Attribute.ID]), key
+            purpose = _purpose(key[Attribute.ID])
+            return purpose, self._at_hand(purpose, key)
+
+    def _at_hand(self, purpose: Purpose, key: Any) -> Any:  # noqa: ANN401 - likewise
+        """A copy in the session of a key that is used for every card write.
+
+        SoftHSM looks at a stored object's file at each use; of a session's object it has no file. The copy stays as
+        hidden as the key (PKCS#11 lets neither attribute be weakened by copying) and ends with the session. A token
+        that copies nothing works with the stored key.
+        """
+        if purpose != "card-master":
+            return key
+        try:
+            return key.copy({Attribute.TOKEN: False})
+        except PKCS11Error:
+            return key
 
     def _remove_fragments(self, label: str) -> None:
         """A worker killed inside C_GenerateKeyPair leaves the public half alone: nobody can have used it."""

@@ -18,6 +18,7 @@ from warifu.adapters.hsm.errors import DeviceFailed
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PIECE_BYTES: Final = 1 << 16
 EXIT_CLOSED: Final = 0
 EXIT_NOT_STARTED: Final = 69
 EXIT_DEVICE_FAILED: Final = 70
@@ -46,7 +47,8 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _serve(link: socket.socket) -> int:
-    number, body = _receive(link)
+    frames_in = _Frames(link)
+    number, body = frames_in.next()
     hello = frames.decode_hello(body)
     try:
         engine = open_engine(hello.config)
@@ -56,7 +58,7 @@ def _serve(link: socket.socket) -> int:
         return EXIT_NOT_STARTED
     try:
         while True:
-            number, body = _receive(link)
+            number, body = frames_in.next()
             reply = engine.perform(frames.decode_command(body))
             link.sendall(frames.frame(number, frames.encode(reply)))
     except (EOFError, ConnectionError):
@@ -83,20 +85,42 @@ def open_engine(config: HsmConfig) -> Any:  # noqa: ANN401 - Engine of whichever
     return Engine(Pkcs11Device(config))
 
 
-def _receive(link: socket.socket) -> tuple[int, bytes]:
-    length, number = frames.head(_receive_exactly(link, frames.HEAD_BYTES))
-    return number, _receive_exactly(link, length)
+class _Frames:
+    """What comes over the socket, frame by frame; most come whole, with one system call."""
 
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._data = b""
 
-def _receive_exactly(link: socket.socket, count: int) -> bytes:
-    data = bytearray(count)
-    view, have = memoryview(data), 0
-    while have < count:
-        received = link.recv_into(view[have:])
-        if not received:
+    def next(self) -> tuple[int, bytes]:
+        """Number and body of the next frame. ``EOFError`` when the socket is closed."""
+        while len(self._data) < frames.HEAD_BYTES:
+            self._more()
+        length, number = frames.head(self._data)
+        end = frames.HEAD_BYTES + length
+        if len(self._data) < end:
+            self._rest(end)
+        body, self._data = self._data[frames.HEAD_BYTES : end], self._data[end:]
+        return number, body
+
+    def _more(self) -> None:
+        data = self._link.recv(_PIECE_BYTES)
+        if not data:
             raise EOFError
-        have += received
-    return bytes(data)
+        self._data += data
+
+    def _rest(self, end: int) -> None:
+        """A long frame into one buffer of its size."""
+        whole = bytearray(end)
+        have = len(self._data)
+        whole[:have] = self._data
+        view = memoryview(whole)
+        while have < end:
+            received = self._link.recv_into(view[have:])
+            if not received:
+                raise EOFError
+            have += received
+        self._data = bytes(whole)
 
 
 if __name__ == "__main__":

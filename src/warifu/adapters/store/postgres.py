@@ -7,7 +7,7 @@ PostgreSQL's messages quote the values of the row.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -23,6 +23,7 @@ from warifu.adapters.store.change import (
     check_request,
     plan_of,
 )
+from warifu.adapters.store.connections import FAILURES, KeptConnections
 from warifu.adapters.store.shape import Table, check_join, check_name, check_reads, tables_of
 from warifu.adapters.store.statements import (
     Statements,
@@ -84,23 +85,14 @@ class PostgresLimits(Struct, frozen=True):
     """How long a statement may run, waiting for rows of others included."""
 
 
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-"""What the driver raises. Its "internal" error is what a server killed in the middle of an answer looks like."""
-
-
 class PostgresStore:
     """A ``Store`` over a pool of connections; make it with ``open_postgres``."""
 
-    def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", schema: str, tables: dict[str, Table], limits: PostgresLimits
-    ) -> None:
-        self._pool = pool
+    def __init__(self, kept: KeptConnections, schema: str, tables: dict[str, Table]) -> None:
+        self._kept = kept
         self._tables = tables
-        self._limits = limits
         self._statements = Statements(schema, tables)
         self._schema = schema
-        self._acquire_s = limits.acquire_timeout_ms / 1000
-        self._waiting = 0
 
     async def read(self, *reads: Get | Find, request: RequestKey | None = None) -> Snapshot:
         """See ``Store.read``."""
@@ -131,14 +123,14 @@ class PostgresStore:
         """A connection for more than one statement; its failures take the form that the port promises."""
         failure: WarifuError | None = None
         try:
-            connection = await self._acquire()
+            connection = await self._kept.take()
             try:
                 yield connection
             except BaseException:
-                await self._abandon(connection)
+                await self._kept.abandon(connection)
                 raise
-            await self._pool.release(connection)
-        except _FAILURES as error:
+            self._kept.give_back(connection)
+        except FAILURES as error:
             failure = failure_of(error)
         if failure is not None:
             raise failure
@@ -279,38 +271,19 @@ class PostgresStore:
     async def _rows(self, statement: str, *values: object) -> list[asyncpg.Record]:
         """Carry out one statement on a connection of its own, in the form that the port promises when it fails."""
         try:
-            connection = await self._acquire()
+            connection = self._kept.idle() or await self._kept.take()
             try:
                 rows = await connection.fetch(statement, *values)
             except BaseException:
-                await self._abandon(connection)
+                await self._kept.abandon(connection)
                 raise
-            await self._pool.release(connection)
-        except _FAILURES as error:
+            self._kept.give_back(connection)
+        except FAILURES as error:
             failure = failure_of(error)
         else:
             return rows
         # outside of the handler: no cause, no context, so no row's values in a trace
         raise failure
-
-    async def _abandon(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
-        """Give back a connection whose statement failed or was cancelled.
-
-        A server that still works on it is told to stop; one that does not obey in time loses the connection (asyncpg
-        closes it), and what made us give up counts, not this.
-        """
-        with suppress(*_FAILURES):
-            await self._pool.release(connection, timeout=self._acquire_s)
-
-    async def _acquire(self) -> "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]":
-        if self._waiting >= self._limits.waiting:
-            raise Unavailable("too many calls wait for a connection to the database")
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._acquire_s):
-                return await self._pool.acquire()
-        finally:
-            self._waiting -= 1
 
 
 @asynccontextmanager
@@ -341,19 +314,21 @@ async def open_postgres(
         # a connection carries no state from one statement to the next: no second round trip to reset it
         reset=_keep,
     )
+    kept = KeptConnections(pool, limits.connections, limits.waiting, limits.acquire_timeout_ms / 1000)
     try:
-        yield PostgresStore(pool, schema, tables_of(records), limits)
+        yield PostgresStore(kept, schema, tables_of(records))
     finally:
-        await _close(pool, limits.statement_timeout_ms / 1000)
+        await _close(pool, kept, limits.statement_timeout_ms / 1000)
 
 
 async def _keep(_connection: object) -> None:
     """Nothing to reset."""
 
 
-async def _close(pool: "asyncpg.Pool[asyncpg.Record]", timeout_s: float) -> None:
+async def _close(pool: "asyncpg.Pool[asyncpg.Record]", kept: KeptConnections, timeout_s: float) -> None:
     try:
         async with asyncio.timeout(timeout_s):
+            await kept.close()
             await pool.close()
     except TimeoutError:
         pool.terminate()
