@@ -39,6 +39,7 @@ from warifu.contract.terminal import Performed, PerformOperation, Pin, ReceiveSh
 from warifu.contract.values import CertificateKind, CertificateView, OperationKind, Person, PinName, ResidentEvent
 from warifu.domain.admission.rules import Limits
 from warifu.domain.cards.records import Card
+from warifu.domain.certificates.records import CaGeneration
 from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import new_ulid, ulid_bytes
@@ -47,6 +48,7 @@ from warifu.nodes import center, front, intake, issuance, numbering, registry
 from warifu.nodes.authority import applet, key_pool, searching
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node, World
+from warifu.nodes.card_trust import CardTrust
 from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import HsmPool
@@ -181,7 +183,13 @@ class House:
         for place in (HERE, THERE):
             self.add(CommunicationServer(self.world(f"cs-{place}"), self.crypto, place, MemoryBacklog()))
             management = self.devices["center"].device.public_key(SIGNING_KEY)
-            self.add(Terminal(self.world(f"terminal-{place}"), self.reader, f"cs-{place}", management))
+            trust = CardTrust(self.roots, Profile().naming)
+            self.add(Terminal(self.world(f"terminal-{place}"), self.reader, f"cs-{place}", management, trust))
+
+    def roots(self) -> tuple[bytes, ...]:
+        """The CA certificates as they are installed at terminals."""
+        rows = self.stores["authority"].records(CaGeneration)
+        return tuple(row.der for row in rows if isinstance(row, CaGeneration))
 
     def world(self, name: str) -> World:
         transport = LocalTransport(self.handlers, name, self.log)

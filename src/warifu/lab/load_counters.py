@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import defaultdict, deque
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, Self
 
 from msgspec import Struct
@@ -27,8 +28,10 @@ from warifu.kernel.ids import new_ulid
 from warifu.lab.load_cards import Blank
 from warifu.lab.load_meter import EXCESS, Meter, MeteredTransport, Sample
 from warifu.nodes.base import World
+from warifu.nodes.card_trust import CardTrust
 from warifu.nodes.terminal import CLASS_OF, Terminal
-from warifu.stack import keys
+from warifu.stack import anchors, keys
+from warifu.stack.compose import profile_of
 from warifu.stack.config import NodeConfig
 from warifu.stack.home import Home
 from warifu.stack.links import DRIVER, destinations, tls_of
@@ -124,6 +127,7 @@ class Counters:
         topology = self._own.topology
         management = next(node for node in topology.node if node.kind == "center")
         certifying = keys.public_key(self._home, management.token_name, "center-signing")
+        trust = CardTrust(partial(anchors.read, self._home), profile_of(topology).naming)
         for place in self.places:
             name = f"terminal-{place}-lab"
             await asyncio.to_thread(issue_node_certificate, self._home.tls, name)
@@ -131,7 +135,7 @@ class Counters:
             self._resources.push_async_callback(transport.aclose)
             metered = _Slowed(MeteredTransport(transport, self.meter, name, place), self)
             world = World(name=name, transport=metered, clock=self._clock, entropy=self._entropy, log=_Quiet())
-            self._terminals[place] = Terminal(world, MemoryReader(self._box), f"cs-{place}", certifying)
+            self._terminals[place] = Terminal(world, MemoryReader(self._box), f"cs-{place}", certifying, trust)
         return self
 
     async def __aexit__(self, *_: object) -> None:

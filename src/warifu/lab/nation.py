@@ -23,6 +23,7 @@ from warifu.contract.terminal import Performed, PerformOperation, Pin, ReceiveSh
 from warifu.contract.values import OperationKind, Person, PinName
 from warifu.domain.admission.rules import Limits
 from warifu.domain.cards.records import Card
+from warifu.domain.certificates.records import CaGeneration
 from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Fault, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
@@ -42,6 +43,7 @@ from warifu.nodes import center, intake, issuance, numbering, registry
 from warifu.nodes.authority import applet, key_pool, searching
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node
+from warifu.nodes.card_trust import CardTrust
 from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
 from warifu.nodes.hsm_pool import HsmPool, PoolLimits
 from warifu.nodes.relay import MESSAGE_KEY
@@ -177,7 +179,14 @@ class Nation:
         )
 
     def _terminal(self, place: str, ports: Ports) -> Node:
-        return Terminal(ports.world, self.cards, f"cs-{place}", self.devices["center"].public_key(SIGNING_KEY))
+        key = self.devices["center"].public_key(SIGNING_KEY)
+        trust = CardTrust(self._roots, Profile().naming)
+        return Terminal(ports.world, self.cards, f"cs-{place}", key, trust)
+
+    def _roots(self) -> tuple[bytes, ...]:
+        """The CA certificates as they are installed at terminals."""
+        rows = self.stores["authority"].records(CaGeneration)
+        return tuple(row.der for row in rows if isinstance(row, CaGeneration))
 
     def _issuance(self, ports: Ports) -> Node:
         hsm = self.pool("issuance", ports)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from warifu.chip import client
 from warifu.chip.errors import BadCardAnswer, CardRefused
 from warifu.chip.issuer import initialize_update
-from warifu.chip.layout import ISD, JPKI
+from warifu.chip.layout import AUTHENTICATION_CERTIFICATE, ISD, JPKI, SIGNATURE_CERTIFICATE, SIGNATURE_PIN
 from warifu.contract.center import (
     AbandonOperation,
     CardsReceived,
@@ -44,15 +44,23 @@ from warifu.contract.terminal import (
 from warifu.contract.values import CardState, ChipStatus, OperationKind, PinName
 from warifu.domain.cards.chip_names import PIN_PLACES, chip_status
 from warifu.domain.cards.errors import AnotherCard
-from warifu.kernel.errors import Refused, TryAgain, Unavailable
+from warifu.domain.pki.names import Kind
+from warifu.kernel.errors import Refused, TryAgain, Unavailable, WarifuError
 from warifu.nodes.base import Call, Node, Probe, World, expect
+from warifu.nodes.card_trust import CardTrust
 from warifu.ports.reader import CardGone, Connection, Reader
+from warifu.verify import VerificationFailed
 
 MAX_STEPS = 24
 """Steps of one run: three tries of the longest plan; a plan that does not advance is broken off as unknown."""
 UNDONE_MAX = 2
 """Card writes in a row that the chip did not commit: more tries would only use up certificates and key pairs."""
 CONNECT_MS = 15_000
+REPLACES_BOTH = frozenset({"renew", "resume"})
+"""Card writes after which the chip holds new certificates. Continuation and update replace the signature's alone, which
+nobody reads without its PIN."""
+EMPTY = 0x6B00
+"""Reading an empty file."""
 
 A = TypeVar("A", bound=Answer)
 
@@ -85,7 +93,9 @@ class Terminal(Node):
 
     KIND: ClassVar[str] = "terminal"
 
-    def __init__(self, world: World, reader: Reader, communication_server: str, management_key: bytes) -> None:
+    def __init__(
+        self, world: World, reader: Reader, communication_server: str, management_key: bytes, trust: CardTrust
+    ) -> None:
         """Make a terminal.
 
         Args:
@@ -93,8 +103,10 @@ class Terminal(Node):
             reader: where cards are put.
             communication_server: the name of the municipality's CS.
             management_key: card management's public key, SubjectPublicKeyInfo DER: certifies the cards' own keys.
+            trust: judges the certificates on chips.
         """
         super().__init__(world)
+        self.trust = trust
         self.reader = reader
         self.cs = communication_server
         self.management_key = management_key
@@ -208,6 +220,7 @@ class Run:
         self.commands = 0
         self.position = 0
         self.plan: tuple[str, ...] = ()
+        self.signature_pin = ""
         self.connection: Connection
 
     async def work(self, connection: Connection) -> Performed:
@@ -216,6 +229,8 @@ class Run:
         undone = 0
         for turn in range(MAX_STEPS):
             if stand.position == len(plan):
+                if REPLACES_BOTH.intersection(self.plan):
+                    await self.judge()
                 return await self.close(stand.state)
             step = plan[stand.position]
             self.position = stand.position
@@ -258,7 +273,12 @@ class Run:
         return self.performed("abandoned", view.state)
 
     async def write(self, step: PlannedStep, challenge: bytes, turn: int, *, last: bool) -> Confirmed:
-        """One card write: channel, script, chip, confirmation; the plan's ``last`` one closes the operation with it."""
+        """One card write: channel, script, chip, confirmation; the plan's ``last`` one closes the operation with it.
+
+        A card whose certificates are not what they should be is not taken into use, and its operation not closed.
+        """
+        if step.name == "activate":
+            await self.judge()
         request = PrepareWrite(
             card_id=self.request.card_id,
             step_name=step.name,
@@ -269,7 +289,39 @@ class Run:
         )
         script = await self.tell(request, Script, f"write.{step.name}.{turn}")
         chip = await self.run_script(script)
-        return await self.confirm(script.write_id, chip, f"confirm.{step.name}.{turn}", close=last)
+        flaw = None
+        if step.name in REPLACES_BOTH and chip is not None and chip.write_id == script.write_id:
+            try:
+                await self.judge()
+            except WarifuError as error:  # the record follows the chip whatever the judgement
+                flaw = error
+        confirmed = await self.confirm(script.write_id, chip, f"confirm.{step.name}.{turn}", close=last and not flaw)
+        if flaw is not None:
+            raise flaw
+        return confirmed
+
+    async def judge(self) -> None:
+        """Judge the certificates that the chip holds: the signature's too when this run knows its PIN.
+
+        Raises:
+            VerificationFailed: one of them, and what could not be established of it; told in the log.
+        """
+        kinds: list[tuple[Kind, int]] = [("authentication", AUTHENTICATION_CERTIFICATE)]
+        await client.select_applet(self.transmit, JPKI)
+        if self.signature_pin:
+            kinds.append(("signature", SIGNATURE_CERTIFICATE))
+            await client.verify_pin(self.transmit, JPKI, SIGNATURE_PIN, self.signature_pin)
+        world = self.terminal.world
+        for kind, file in kinds:
+            try:
+                certificate = await client.read_ef(self.transmit, None, file)
+                self.terminal.trust.judge(certificate, kind, world.clock.now_ms())
+            except CardRefused as error:
+                if error.status != EMPTY:
+                    raise
+            except VerificationFailed as error:
+                world.log.trouble("chip.certificate", operation_id=self.call.operation_id, kind=kind, code=error.code)
+                raise
 
     async def confirm(self, write_id: str, chip: ChipStatus | None, part: str, *, close: bool = False) -> Confirmed:
         """Tell what the chip says of a card write."""
@@ -329,6 +381,8 @@ class Run:
             card_key = card_key or await client.read_card_key(self.transmit, self.terminal.management_key)
             for window in mine:
                 await client.set_pin(self.transmit, card_key, window, value, self.terminal.world.entropy)
+            if pin == "signature":
+                self.signature_pin = value
         return tuple(waiting)
 
     async def close(self, state: CardState) -> Performed:

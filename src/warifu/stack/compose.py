@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from warifu.adapters.artwork import PillowArtwork
 from warifu.adapters.backlog import FileBacklog
@@ -25,6 +26,7 @@ from warifu.domain.pki.profile import Profile
 from warifu.nodes import center, front, intake, issuance, numbering, portal, registry
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import KeepingNode, Node, World
+from warifu.nodes.card_trust import CardTrust
 from warifu.nodes.center.scripts import SIGNING_KEY
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import Dump, HsmPool
@@ -36,7 +38,7 @@ from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.log import Log
 from warifu.ports.reader import Reader
 from warifu.ports.store import Record, Store
-from warifu.stack import keys, staff
+from warifu.stack import anchors, keys, staff
 from warifu.stack.config import NodeConfig
 from warifu.stack.errors import ConfigInvalid
 from warifu.stack.home import Home
@@ -104,7 +106,7 @@ async def _center(context: Context) -> Node:
 
 
 async def _authority(context: Context) -> Node:
-    return authority.Authority(
+    node = authority.Authority(
         context.world,
         await context.store(authority.RECORDS),
         context.hsm(),
@@ -113,6 +115,8 @@ async def _authority(context: Context) -> Node:
         key_pairs=context.config.node.policies.key_pairs,
         shelf=FolderShelf(context.home.lists),
     )
+    node.signer.told = partial(anchors.install, context.home, context.world.log)
+    return node
 
 
 async def _responder(context: Context) -> Node:
@@ -178,6 +182,7 @@ async def _terminal(context: Context) -> Node:
         reader,
         cs.service_name,
         certifying,
+        CardTrust(partial(anchors.read, context.home), profile_of(context.config.topology).naming),
         municipality=here,
         store=store,
         key=staff.key_of(context.home),

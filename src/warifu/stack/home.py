@@ -11,7 +11,7 @@ from pathlib import Path
 
 from warifu.stack.errors import AlreadyRunning, disk_errors
 
-_PRIVATE = ("backlogs", "keys", "cards", "logs", "run", "run/nodes", "secrets", "tls")
+_PRIVATE = ("anchors", "backlogs", "keys", "cards", "logs", "run", "run/nodes", "secrets", "tls")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Home:
     def keys(self) -> Path:
         """Software key stores and SoftHSM tokens, one folder a node."""
         return self.root / "keys"
+
+    @property
+    def anchors(self) -> Path:
+        """The CA certificates that terminals trust."""
+        return self.root / "anchors"
 
     @property
     def backlogs(self) -> Path:

@@ -3,6 +3,7 @@
 from warifu.adapters.reader.tray import TrayReader
 from warifu.adapters.screens.counter import Counter
 from warifu.nodes.base import Probe, World
+from warifu.nodes.card_trust import CardTrust
 from warifu.nodes.terminal import Terminal
 from warifu.ports.reader import Reader
 from warifu.ports.store import Store
@@ -24,6 +25,7 @@ class CounterTerminal(Terminal):
         reader: Reader,
         communication_server: str,
         management_key: bytes,
+        trust: CardTrust,
         *,
         municipality: str,
         store: Store,
@@ -36,11 +38,12 @@ class CounterTerminal(Terminal):
             reader: where cards are put; a ``TrayReader`` when they are virtual.
             communication_server: the name of the municipality's CS.
             management_key: card management's public key, SubjectPublicKeyInfo DER.
+            trust: judges the certificates on chips.
             municipality: whose counter it is.
             store: of schema ``counter``.
             key: the counters' key, 32 bytes.
         """
-        super().__init__(world, reader, communication_server, management_key)
+        super().__init__(world, reader, communication_server, management_key, trust)
         self._store = store
         self.counter = Counter(self, municipality, store, key, reader if isinstance(reader, TrayReader) else None)
 

@@ -1,7 +1,7 @@
 """The authorities' own keys: one label a generation, in the HSM; certificates found by key, never by name."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
 from warifu.contract.values import CertificateKind
@@ -23,7 +23,11 @@ LOOK_AGAIN_MS: Final = 60_000
 
 
 class Signer:
-    """Holds what every signature of an authority needs: the generations and the way to the HSM."""
+    """Holds what every signature of an authority needs: the generations and the way to the HSM.
+
+    Attributes:
+        told: of each CA's generations when they are read; must return at once.
+    """
 
     def __init__(self, store: Store, hsm: HsmPool, clock: Clock, names: Profile) -> None:
         self.store = store
@@ -33,6 +37,7 @@ class Signer:
         self._generations: dict[CertificateKind, tuple[CaGeneration, ...]] = {}
         self._loaded_ms: dict[CertificateKind, int] = {}
         self._first = asyncio.Lock()
+        self.told: Callable[[Sequence[CaGeneration]], None] = lambda _: None
 
     async def generations(self, kind: CertificateKind) -> tuple[CaGeneration, ...]:
         """Every generation, newest last; the first is made when there is none (key ceremony of a test service)."""
@@ -42,6 +47,7 @@ class Signer:
             if kind not in self._generations or stale:
                 self._generations[kind] = await self._load(kind)
                 self._loaded_ms[kind] = self.clock.now_ms()
+                self.told(self._generations[kind])
             return self._generations[kind]
 
     async def newest(self, kind: CertificateKind) -> CaGeneration:
