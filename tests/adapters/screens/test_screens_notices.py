@@ -1,4 +1,4 @@
-"""When the way to the centre is broken every open page says so by itself, and what to do; and when it is mended, too."""
+"""When the way to the centre is broken every open page says so by itself, and says so when it is mended."""
 
 import os
 import signal
