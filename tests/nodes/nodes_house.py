@@ -131,7 +131,7 @@ class House:
         self.handlers: dict[str, Handler] = {}
         self.nodes: dict[str, Node] = {}
         self.calls: list[tuple[str, Envelope]] = []
-        self.lose_at, self.lose_replies = -1, False
+        self.lose_at, self.lose_replies, self.lose_name = -1, False, ""
         self.patience = 0
         self.watch = Watch()
         self.stores = {kind: MemoryStore(records, hooks=self.watch) for kind, records in RECORDS.items()}
@@ -217,7 +217,7 @@ class House:
 
     def _is_lost(self, node: str, envelope: Envelope) -> bool:
         self.calls.append((node, envelope))
-        return len(self.calls) - 1 == self.lose_at
+        return len(self.calls) - 1 == self.lose_at or envelope.name == self.lose_name
 
     async def _either_relay(self, envelope: Envelope, peer: Peer) -> Reply:
         """The balancer: each relay in turn."""

@@ -43,6 +43,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "center.abandon": _COUNTER,
     "center.card": frozenset({"relay", "driver"}),
     "center.cards": _COUNTER,
+    "center.unsettled": frozenset({"relay", "driver"}),
     "center.holder": _COUNTER,
     "center.face": _COUNTER,
     "center.search": _COUNTER,

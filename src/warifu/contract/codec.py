@@ -4,11 +4,23 @@ from typing import TypeVar
 
 import msgspec
 
-from warifu.contract import authority, center, front, health, intake, issuance, numbering, registry, relay, terminal
+from warifu.contract import (
+    authority,
+    center,
+    front,
+    health,
+    intake,
+    issuance,
+    numbering,
+    registry,
+    relay,
+    terminal,
+    unsettled,
+)
 from warifu.contract.message import Answer, Request
 from warifu.kernel.errors import Malformed
 
-MODULES = (health, registry, numbering, intake, center, authority, front, issuance, relay, terminal)
+MODULES = (health, registry, numbering, intake, center, authority, front, issuance, relay, terminal, unsettled)
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -54,9 +54,12 @@ OVERTAKEN: Final = frozenset(
         "operation.wrong_step",
         "card.chip_differs",
         "authority.write_ended",
+        "operation.ended",
     }
 )
 """What a run may be told that another run of the same operation overtook; who is told so again and again is stuck."""
+ENDED: Final = "operation.ended"
+"""The centre abandoned what was left for long. Told so twice (not that it is done), a clerk begins anew."""
 PATIENT: Final = 4
 PATIENCE_MS: Final = (800, 2_500, 6_000, 20_000)
 """A clerk's in the storm: who is impatient has two runs of one operation under way."""
@@ -120,7 +123,7 @@ class CounterTrial:
         """The same operation again and again, until it is done: with the PINs that are asked for."""
         world, operation_id = self._world, clerk.operation_id()
         pins = dict(PINS) if world.pick(FEWER_PINS) else _without_one()
-        refused = 0
+        refused, ended = 0, False
         for turn in range(1_000):
             found = await clerk.ask(
                 f"terminal-{place}",
@@ -130,13 +133,16 @@ class CounterTrial:
                 step=f"perform.{turn}",
             )
             if isinstance(found, Refused):
+                if found.code == ENDED and ended:
+                    operation_id = clerk.operation_id()
+                ended = found.code == ENDED and not ended
                 refused = refused + 1 if found.code in OVERTAKEN else PATIENT
                 if refused >= PATIENT:
                     world.violated("no card ever needs reissue", f"{kind} of {holder.card_id}: {found.code} {found}")
                     return
                 await asyncio.sleep(world.delay_ms(*BACK_MS) / 1000)
                 continue
-            refused = 0
+            refused, ended = 0, False
             if found.outcome == "done":
                 self._evening.done(holder, kind, operation_id, place)
                 return

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from warifu.nodes import base, cs
+from warifu.nodes.center import completing
 
 KEPT_SHARE: Final = 0.5
 
@@ -28,6 +29,10 @@ LIMITS: Final = (
     Limit(base, "OUTBOX_REFUSED", (1, 4)),
     Limit(base, "PURGE_BATCH", (1, 2)),
     Limit(cs, "MAX_WAITING", (2, 4, 8)),
+    Limit(completing, "UNKNOWN_AFTER_MS", (6_000, 15_000)),
+    Limit(completing, "LEFT_AFTER_MS", (8_000, 20_000)),
+    Limit(completing, "EVERY_S", (1, 2)),
+    Limit(completing, "PAGE", (1, 2)),
 )
 
 

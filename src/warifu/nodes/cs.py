@@ -56,6 +56,7 @@ COUNTER: Final = frozenset(
         "center.abandon",
         "center.card",
         "center.cards",
+        "center.unsettled",
         "center.holder",
         "center.face",
         "center.search",

@@ -291,7 +291,7 @@ def confirm(state: State, request: ConfirmWrite, challenge: bytes, asked: Asked)
         host_challenge=challenge,
     )
     if request.close and finished and position == len(steps):
-        ended = _end(msgspec.structs.replace(settlement, operation=operation), "closed", asked)
+        ended = end_operation(msgspec.structs.replace(settlement, operation=operation), "closed", asked)
         return msgspec.structs.replace(ended, answer=msgspec.structs.replace(answer, closed=True))
     return Decision(
         answer=answer,
@@ -327,7 +327,7 @@ def close(state: State, chip: ChipStatus, asked: Asked) -> Decision:
     steps = steps_of(operation)
     if plans.next_step(steps, settlement.operation.writes_done, chip.open_windows) < len(steps):
         raise WrongStep("the plan is not done")
-    return _end(settlement, "closed", asked)
+    return end_operation(settlement, "closed", asked)
 
 
 def _closed_here(state: State, asked: Asked) -> bool:
@@ -350,10 +350,11 @@ def abandon(state: State, request: AbandonOperation, asked: Asked) -> Decision:
     settlement = Settlement(card, operation, "none")
     if request.chip is not None:
         settlement = settle(card, operation, None, request.chip, asked)
-    return _end(settlement, "abandoned", asked)
+    return end_operation(settlement, "abandoned", asked)
 
 
-def _end(settlement: Settlement, how: str, asked: Asked) -> Decision:
+def end_operation(settlement: Settlement, how: Literal["closed", "abandoned"], asked: Asked) -> Decision:
+    """End an operation whose card writes are all settled; the card is free."""
     card = msgspec.structs.replace(settlement.card, open_operation="", changed_ms=asked.now_ms)
     ended = msgspec.structs.replace(settlement.operation, state=how, changed_ms=asked.now_ms)
     return Decision(

@@ -55,7 +55,7 @@ class Operation(Record, frozen=True, kw_only=True):
 
     TABLE: ClassVar[str] = "operation"
     KEY: ClassVar[tuple[str, ...]] = ("operation_id",)
-    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("card_id",),)
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("card_id",), ("state",))
 
     operation_id: str
     card_id: str

@@ -39,7 +39,11 @@ def settle(card: Card, operation: Operation, write: CardWrite | None, chip: Chip
         return Settlement(card, operation, "none")
     if write is None or write.write_id != operation.pending_write:
         raise Fault("the pending write has no journal row")
-    result = tally.outcome(card, write, chip)
+    return settle_as(card, operation, write, tally.outcome(card, write, chip), asked)
+
+
+def settle_as(card: Card, operation: Operation, write: CardWrite, result: tally.Outcome, asked: Asked) -> Settlement:
+    """What goes with a pending write's known end."""
     finished = result == "finished"
     return Settlement(
         card=_after(card, operation, write, asked) if finished else card,

@@ -49,6 +49,7 @@ from warifu.contract.center import (
 )
 from warifu.contract.message import Answer, Done
 from warifu.contract.registry import AskIdentity, Identity, ResidentChanged
+from warifu.contract.unsettled import AskUnsettled
 from warifu.domain.cards import operations, production
 from warifu.domain.cards.errors import WrongCardState
 from warifu.domain.cards.operations import State, steps_of
@@ -58,7 +59,8 @@ from warifu.domain.decision import Decision
 from warifu.kernel.calendar import card_valid_until, jst_date
 from warifu.kernel.errors import NotFound, Stale
 from warifu.kernel.ids import card_id, ulid_text
-from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, World, expect
+from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, Probe, World, expect
+from warifu.nodes.center.completing import Completer
 from warifu.nodes.center.lapsing import Lapser
 from warifu.nodes.center.looks import Looks
 from warifu.nodes.center.scripts import CARD_MASTER, ROOT_KEY, SIGNING_KEY, Job, MadeScript, ScriptMaker
@@ -79,11 +81,14 @@ class Center(WithHsm, KeepingNode):
     """The card management business server."""
 
     KIND: ClassVar[str] = "center"
+    WARNINGS = KeepingNode.WARNINGS | {"unsettled"}
+    """A card that must be asked is work for a counter; the centre does its own."""
 
     def __init__(self, world: World, store: Store, hsm: HsmPool, artwork: Artwork) -> None:
         super().__init__(world, store)
         self.hsm = hsm
         self.scripts = ScriptMaker(self, hsm, artwork)
+        self.completer = Completer(self)
         looks = Looks(self)
         self.handlers |= {
             AskCards.NAME: looks.cards,
@@ -91,6 +96,7 @@ class Center(WithHsm, KeepingNode):
             AskFace.NAME: looks.face,
             SearchHolders.NAME: looks.search,
             GiveForm.NAME: looks.new_form,
+            AskUnsettled.NAME: self.completer.listed,
             OrderCard.NAME: self.order,
             AskOrders.NAME: self.orders,
             AskCardKeys.NAME: self.card_keys,
@@ -113,10 +119,15 @@ class Center(WithHsm, KeepingNode):
         }
 
     async def run(self) -> None:
-        """The calendar beside the other timers."""
+        """The calendar and the completer beside the other timers."""
         async with asyncio.TaskGroup() as group:
             group.create_task(super().run())
             group.create_task(Lapser(self).run())
+            group.create_task(self.completer.run())
+
+    def parts(self) -> dict[str, Probe]:
+        """And whether cards wait to be asked."""
+        return super().parts() | {"unsettled": self.completer.probe}
 
     # ---- making cards ------------------------------------------------------------------------------------------
 
