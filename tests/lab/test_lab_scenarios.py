@@ -22,7 +22,7 @@ FAULTS_MET = {
     "factory": {"crash", "lost_commit", "duplicate", "pull", "slow"},
     "days": {"hsm_stall"},
 }
-SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 10, "days": 4}
+SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 14, "days": 4}
 REFOUND = {
     "F1": {"a stalled HSM is out of rotation in time", "every wait ends by its deadline", "its work is done elsewhere"},
     "F2": {"nothing is released that is not held"},
