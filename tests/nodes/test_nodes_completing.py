@@ -8,6 +8,7 @@ from nodes_house import HERE, THERE, House
 from nodes_parts import run
 from test_nodes_breaks import assert_written_once
 
+from warifu.adapters.artwork import PillowArtwork
 from warifu.contract.errors import open_reply
 from warifu.contract.health import Health
 from warifu.contract.unsettled import AskUnsettled, UnsettledCards
@@ -140,5 +141,22 @@ def test_only_counters_and_operators_may_ask() -> None:
         asked = house.envelope(AskUnsettled(), sender="intake-1")
         with pytest.raises(NotAllowed):
             await house.nodes["center"].handle(asked)
+
+    run(life())
+
+
+def test_two_centres_that_look_at_once_end_it_once() -> None:
+    async def life() -> None:
+        async with House().running() as house:
+            card = await house.card_at_counter()
+            await left(house, "setup", card, "authority.open_applet")
+            second = Center(house.world("center-2"), house.stores["center"], house.pool("center"), PillowArtwork())
+            async with asyncio.TaskGroup() as group:
+                sweeps = [group.create_task(each.sweep()) for each in (completer(house), second.completer)]
+            assert sorted(sweep.result() for sweep in sweeps) == [0, 1]
+            await house.settled()
+            assert house.card(card).open_operation == ""
+            assert (await house.perform("setup", card)).outcome == "done"
+            assert_written_once(house, "setup")
 
     run(life())
