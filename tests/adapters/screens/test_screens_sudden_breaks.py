@@ -13,7 +13,7 @@ from warifu.stack import status
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
-MORE = 2
+MORE = 8
 """Residents of both places: one card here."""
 RUNS = 8
 """Times that work may be taken up again."""
