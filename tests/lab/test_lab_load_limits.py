@@ -1,13 +1,16 @@
 """Load tests: what they put into a topology, which shape they offer, and how slopes and shares are found."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
+from warifu.domain.admission.retry import QUEUE_MS
 from warifu.lab import checking, endurance, limit, load, load_result
 from warifu.lab.load_meter import EXCESS, Sample
 from warifu.lab.load_result import MESSAGES_EACH, OPERATIONS_A_DAY, REFUSED_A_DAY, SETUPS_AN_HOUR, Verdict, excess_among
-from warifu.lab.load_stack import Limited, WrongTopology, source_of
+from warifu.lab.load_stack import Limited, WrongTopology, source_of, times_logged
+from warifu.stack.home import Home
 from warifu.stack.topology import parse
 
 
@@ -82,6 +85,19 @@ def test_deliveries_take_their_part_of_the_overload() -> None:
 def test_a_slope_is_not_moved_by_single_peaks() -> None:
     line = [(float(n), 100.0 + n) for n in range(50)]
     assert endurance.slope([*line[:20], (20.0, 9_000.0), *line[21:]]) == pytest.approx(1.0)
+
+
+def test_what_the_programs_logged_is_counted_over_all_of_them(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.logs.mkdir(parents=True)
+    (home.logs / "cs-131016.jsonl").write_text('{"event":"cs.blocked"}\n{"event":"cs.carried"}\n', "utf-8")
+    (home.logs / "cs-141003.jsonl").write_text('{"event":"cs.blocked"}\n', "utf-8")
+    assert times_logged(home, "cs.blocked") == 2
+
+
+def test_a_refused_clerk_has_come_back_or_gone_within_the_time_the_promise_leaves() -> None:
+    """Patience and the last attempt's wait in the CS end before the stack is held to be calm again."""
+    assert limit.PATIENCE_S + QUEUE_MS["setup"] / 1000 < limit.WITHIN_S
 
 
 def test_one_condition_that_fails_fails_the_verdict_and_is_said() -> None:

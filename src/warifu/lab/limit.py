@@ -37,13 +37,15 @@ from warifu.lab.load_result import (
     refused,
     within,
 )
-from warifu.lab.load_stack import Limited, own_stack, prepared
-from warifu.lab.load_town import AT_ONCE, set_up_ahead
+from warifu.lab.load_stack import Limited, change_policy, own_stack, prepared, times_logged
+from warifu.lab.load_town import set_up_ahead
 from warifu.stack.topology import load as load_topology
 
 MINUTES: Final = 6.0
 CARD_MS: Final = 1_500.0
 """What clerk and card take before each message but the first, in the overload: a set-up takes 3 s, a delivery 6 s."""
+PATIENCE_S: Final = 3.0
+"""So long after the first attempt a refused clerk still comes back when told; then the work is put aside."""
 HOLD_S: Final = (2 + 4) / 2 * CARD_MS / 1000
 """Mean time that an operation of the mix holds its place."""
 FIRST_RATE: Final = 8.0
@@ -100,6 +102,8 @@ class Overload(Struct, frozen=True):
     drive: Drive
     judged: Judged
     places: int
+    blocks: int
+    """How often a CS shut itself for a minute."""
 
 
 def mix(rate: float, *, deliveries: float | None = None) -> dict[OperationKind, float]:
@@ -239,18 +243,22 @@ async def _overload(topology: str, minutes: float, ramp: Ramp, policy: str, say:
         Phase("0.8 C again", quiet_s + WITHIN_S, mix(0.8 * c)),
     ]
     cards = int(c * (2 * over_s + 1.6 * quiet_s + 20) * 1.1) + 100
-    limited = Limited(policy=policy, total=places, connections=connections)
+    limited = Limited(total=places)
     async with own_stack(topology, say, limited) as stack, prepared(stack, cards, meter, say) as ready:
         drive = Drive(ready, meter, look_every_s=0.5)
         stock = min(cards // 3, int(HALF * c * (over_s + 2 * quiet_s)))
         say(f"{policy}: set-ups made ahead")
         ready.counters.clerk = Clerk(patience_s=60.0)
-        await set_up_ahead(ready.counters, stock, at_once=max(1, connections // 2) if policy == "legacy" else AT_ONCE)
+        await set_up_ahead(ready.counters, stock)
+        if policy == "legacy":
+            say("legacy: relays and CSs are started anew with the rules of 2016")
+            await change_policy(stack, "legacy", connections)
         meter.operations.clear()
         meter.messages.clear()
-        ready.counters.clerk = Clerk(card_ms=CARD_MS, tries=1)
+        ready.counters.clerk = Clerk(card_ms=CARD_MS, tries=1, patience_s=PATIENCE_S)
         await drive.run(plan, lambda text: say(f"{policy}: {text}"))
-        return Overload(policy, drive, await judge(drive, say), places if policy == "modern" else connections)
+        blocks = times_logged(stack.home, "cs.blocked")
+        return Overload(policy, drive, await judge(drive, say), places if policy == "modern" else connections, blocks)
 
 
 def _judge_overload(verdict: Verdict, run: Overload, c: float) -> None:
@@ -287,6 +295,7 @@ class Story(Struct, frozen=True):
     completed_after_per_c: float
     left_open: int
     """Operations that were begun and given up: half-done, to be taken up again another day."""
+    blocks: int
 
 
 def _story(run: Overload, c: float) -> Story:
@@ -309,6 +318,7 @@ def _story(run: Overload, c: float) -> Story:
         refused_after=_refusals(later),
         completed_after_per_c=round(completed(later) / max(calm[1] - calm[0], 0.1) / c, 3),
         left_open=len(run.drive.ready.counters.left),
+        blocks=run.blocks,
     )
 
 
@@ -326,8 +336,9 @@ def _sections(ramp: Ramp, kills: Kills, modern: Overload, legacy: Overload) -> l
         Section(
             "Overload", "過負荷",
             f"C is {ramp.half:.1f} operations a second. A relay admits {modern.places} operations (policy modern) "
-            f"or has {legacy.places} connections (policy legacy). No clerk comes back after a refusal: what "
-            "is refused is put aside for the quiet hours.",
+            f"or has {legacy.places} connections (policy legacy). A clerk who is refused comes back when "
+            f"told, if that is within {PATIENCE_S:.0f} s of the first attempt; else the work is put aside for the "
+            "quiet hours. Cards for the deliveries were set up before, under policy modern.",
             _comparison(_story(modern, ramp.half), _story(legacy, ramp.half)),
             _overload_charts(modern, legacy, ramp.half),
         ),
@@ -398,6 +409,7 @@ def _comparison(modern: Story, legacy: Story) -> tuple[tuple[str, ...], ...]:
         "served": "municipalities served", "p99_over_ms": "p99 under overload (ms)",
         "p99_after_ms": "p99 afterwards (ms)", "refused_after": "refused afterwards",
         "completed_after_per_c": "completed afterwards (C)", "left_open": "operations left half-done",
+        "blocks": "times a CS shut itself for 60 s",
     }  # fmt: skip
     rows = [(text, f"{getattr(modern, name):,}", f"{getattr(legacy, name):,}") for name, text in words.items()]
     return (("", "modern", "legacy"), *rows)

@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -16,7 +19,7 @@ from warifu.adapters.clock import SystemClock
 from warifu.adapters.reader.memory import CardBox
 from warifu.domain.residents.records import Resident
 from warifu.kernel.calendar import jst_date
-from warifu.kernel.errors import Refused
+from warifu.kernel.errors import Refused, Unavailable
 from warifu.kernel.municipalities import MUNICIPALITIES
 from warifu.lab.load_cards import Blank, CardMaker
 from warifu.lab.load_counters import Counters, LabCard, Shelf
@@ -24,7 +27,7 @@ from warifu.lab.load_data import Wanted, load
 from warifu.lab.load_meter import Meter, Moment, moment
 from warifu.stack import config, control, status
 from warifu.stack.config import NodeConfig
-from warifu.stack.home import Home
+from warifu.stack.home import Home, write_file
 from warifu.stack.topology import built_in
 from warifu.stack.topology import load as load_topology
 
@@ -32,6 +35,8 @@ GENERATOR: Final = "generator"
 SEED: Final = 0
 """Whose residents: a stack of a run's own has no others."""
 _LOOK_S: Final = 0.1
+CALM_S: Final = 120.0
+"""After faults the stack has so long to be whole again."""
 Say = Callable[[str], None]
 
 
@@ -141,6 +146,47 @@ def _registry(home: Home) -> str:
     if missing:
         raise WrongTopology(f"the topology has no {', '.join(sorted(missing))}: use quarter")
     return kinds["registry"]
+
+
+async def whole(stack: Stack, gone: AbstractSet[int] = frozenset()) -> None:
+    """Wait until every part does its work again. ``Unavailable`` when that takes too long.
+
+    Args:
+        stack: some of its programs were ended.
+        gone: their process ids, while the supervisor may not have noticed.
+    """
+    deadline = time.monotonic() + CALM_S
+    while time.monotonic() < deadline:
+        now = status.read(stack.home)
+        if now.healthy and not gone & {one.pid for one in now.processes}:
+            return
+        await asyncio.sleep(_LOOK_S)
+    ill = [
+        f"{node.name} {node.state} {node.last_error}"
+        for node in status.read(stack.home).nodes
+        if node.state != "serving"
+    ]
+    raise Unavailable(f"the stack is not whole {CALM_S:.0f} s after programs were ended: {'; '.join(ill)}")
+
+
+async def change_policy(stack: Stack, policy: Literal["modern", "legacy"], connections: int) -> None:
+    """Relays and CSs are started anew with other rules of admission (``Limited``); returns when all do their work."""
+    nodes = [node.name for node in stack.own.topology.node if node.kind in {"relay", "cs"}]
+    for name in nodes:
+        own = config.read(stack.home, name)
+        admission = msgspec.structs.replace(own.topology.admission, policy=policy, connections=connections)
+        topology = msgspec.structs.replace(own.topology, admission=admission)
+        write_file(stack.home.node_config(name), msgspec.json.encode(msgspec.structs.replace(own, topology=topology)))
+    processes = stack.processes()
+    for name in nodes:
+        os.kill(processes[name], signal.SIGKILL)
+    await whole(stack, {processes[name] for name in nodes})
+
+
+def times_logged(home: Home, event: str) -> int:
+    """How many records of this event the programs of a stack have written so far."""
+    mark = f'"{event}"'.encode()
+    return sum(path.read_bytes().count(mark) for path in home.logs.glob("*.jsonl"))
 
 
 class Prepared(msgspec.Struct, frozen=True):
