@@ -65,7 +65,9 @@ CLASSES: Final[tuple[ServiceClass, ...]] = ("delivery", "delivery", "setup", "bu
 POOL: Final = PoolLimits(queue=50, sessions=16, history=8, dumps=4)
 STORMS_MS: Final[tuple[int, ...]] = (400, 1500, 4000, 14_000)
 PATIENCE_MS: Final = (4_000, 10_000, 30_000)
-SICK_MS: Final = (1_000, 12_000)
+SICK_MS: Final = (1_000, 14_000)
+SICK_STORM_MS: Final = 14_000
+"""With half-sick relays the storm lasts long enough for the balancer to find each out, or to be found wanting."""
 
 
 class Visit(Record, frozen=True, kw_only=True):
@@ -331,7 +333,8 @@ class ChainTrial:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        world.storms_ms, world.snap_within_ms = STORMS_MS, 4_000
+        sick = "half_sick" in world.dice.chances
+        world.storms_ms, world.snap_within_ms = (SICK_STORM_MS,) if sick else STORMS_MS, 4_000
         self._store = world.stores.add("center", (Visit,))
         world.add("center-1", "center", lambda ports: SmallCenter(ports, world))
         self._hsm = device(Deal(), ((MESSAGE_KEY, "agree"),))

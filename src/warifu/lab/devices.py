@@ -154,7 +154,7 @@ class SimulatedWorker:
         return world.delay_ms(*(SLOW_MS if self.slow and self._stays_slow() else QUICK_MS))
 
     def _stays_slow(self) -> bool:
-        return not self._world.dice.calm or self.number == self._factory.slow_number
+        return not self._world.dice.calm or self.number in self._factory.slow_from_birth
 
     def _right(self, command: hsm.HsmCommand) -> hsm.HsmReply:
         # A device's own known answers would cost 50 ms of real time for each new worker; its health is simulated.
@@ -203,8 +203,8 @@ class SimulatedFactory:
         """Whether the device answers no worker at all."""
         self.stalls = 0
         """How many of the next commands silence their worker."""
-        self.slow_number = 0
-        """Which worker is slow from its birth; the first is number 1."""
+        self.slow_from_birth = range(0)
+        """Which workers are slow from their birth; the first is number 1."""
         self.workers: dict[int, SimulatedWorker] = {}
         """Those that were not killed."""
         self._spawned = 0
@@ -219,7 +219,7 @@ class SimulatedFactory:
         await asyncio.sleep(world.delay_ms(*SPAWN_MS) / 1000)
         self._spawned += 1
         worker = SimulatedWorker(name, self._spawned, self)
-        worker.slow = self._spawned == self.slow_number
+        worker.slow = self._spawned in self.slow_from_birth
         self.workers[worker.number] = worker
         if self.told:
             world.record("hsm", name, outcome="spawn", step=str(worker.number))

@@ -7,6 +7,7 @@ once for each process by the real nodes in a world without faults; each run then
 import asyncio
 import datetime
 import pickle
+from collections.abc import Awaitable, Callable
 from functools import cache, partial
 from random import Random
 from typing import Final, TypeVar
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from warifu.adapters.hsm.software import StoredKey
 from warifu.adapters.shelf import MemoryShelf
+from warifu.contract.center import Confirmed, ConfirmWrite
 from warifu.contract.intake import AcceptApplication, Apply, AskNotification, CheckApplication, Followed, Notification
 from warifu.contract.issuance import Produced, RunProduction
 from warifu.contract.message import Answer, Request
@@ -22,7 +24,7 @@ from warifu.contract.registry import Changed, ChangeResident, Register, Register
 from warifu.contract.terminal import Performed, PerformOperation, Pin, ReceiveShipment, TerminalReceived
 from warifu.contract.values import OperationKind, Person, PinName
 from warifu.domain.admission.rules import Limits
-from warifu.domain.cards.records import Card
+from warifu.domain.cards.records import Card, CardWrite
 from warifu.domain.certificates.records import CaGeneration
 from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Fault, Refused
@@ -42,7 +44,7 @@ from warifu.lab.world import Ports, World
 from warifu.nodes import center, intake, issuance, numbering, registry
 from warifu.nodes.authority import applet, key_pool, searching
 from warifu.nodes.authority import node as authority
-from warifu.nodes.base import Node
+from warifu.nodes.base import Call, Node, expect
 from warifu.nodes.card_trust import CardTrust
 from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
 from warifu.nodes.hsm_pool import HsmPool, PoolLimits
@@ -165,7 +167,21 @@ class Nation:
 
     def _center(self, ports: Ports) -> Node:
         kind = center_class(self.world.plan.without)
-        return kind(ports.world, ports.store, self.pool("center", ports), Drawings())
+        node = kind(ports.world, ports.store, self.pool("center", ports), Drawings())
+        node.handlers[ConfirmWrite.NAME] = partial(self._confirmed, node.confirm)
+        return node
+
+    async def _confirmed(self, confirm: Callable[[Call], Awaitable[Confirmed]], call: Call) -> Confirmed:
+        """As the centre's own; what it says of a card write is what its journal holds, or honestly unknown."""
+        answer = await confirm(call)
+        request = expect(call.request, ConfirmWrite)
+        rows = self.stores["center"].records(CardWrite)
+        found = next((row for row in rows if isinstance(row, CardWrite) and row.write_id == request.write_id), None)
+        state = found.state if found else "nothing"
+        if answer.result not in {"unknown", state}:
+            text = f"{request.write_id} was called {answer.result} and is {state}"
+            self.world.violated("what the centre says of a card write is so", text)
+        return answer
 
     def _authority(self, ports: Ports) -> Node:
         return authority.Authority(

@@ -37,9 +37,12 @@ PACED_SHARE: Final = 8
 PACE_MS: Final = 50
 PACED: Final = 500
 """One run in so many has a worker that is slow from its birth and somebody who asks steadily, so long that it shows."""
+ALL_SLOW_SHARE: Final = 3
+"""Of these, in one of so many all workers are."""
 CANCELLED_SHARE: Final = 5
 """One caller in so many goes away in the middle."""
-LIMITS: Final = PoolLimits(queue=QUEUE, sessions=4, history=8, dumps=4)
+SESSIONS: Final = 2
+LIMITS: Final = PoolLimits(queue=QUEUE, sessions=SESSIONS, history=8, dumps=4)
 MAC, AGREE, WRAP = "lab-mac", "lab-agree", "lab-wrap"
 
 
@@ -59,7 +62,7 @@ class PoolTrial:
         world.snap_within_ms, world.snapped_share = 6_000, 0.0 if self._paced else SNAPPED_SHARE
         self._device = device(Deal(), ((MAC, "mac"), (AGREE, "agree"), (WRAP, "wrap")))
         self._factory = SimulatedFactory(world, self._device, told=True)
-        self._factory.slow_number = int(self._paced)
+        self._factory.slow_from_birth = range(1, 1 + self._slow())
         world.lasts_ms = 10 * PACED * PACE_MS
         pool = pool_class(world.plan.without)
         self.pool = pool(self._factory, "relay-1/hsm", SIZE, limits=LIMITS, on_fence=self._told)
@@ -68,14 +71,20 @@ class PoolTrial:
         self._running = world.loop.create_task(self._run(), name="pool", context=Process("relay-1").context)
         self._reference: Engine[StoredKey] = Engine(SimulatedDevice(Deal(), self._device.keys))
         self._sessions = self._agree()
+        self._met: set[bytes] = set()
         world.look = self._look
 
+    def _slow(self) -> int:
+        if not self._paced:
+            return 0
+        return SIZE if self._world.plan.seed // PACED_SHARE % ALL_SLOW_SHARE == 1 else 1
+
     def _agree(self) -> list[hsm.OpenMessageSession]:
-        """More message sessions than the pool keeps, known to the reference."""
+        """As many message sessions as the pool keeps, known to the reference."""
         crypto = FixtureCrypto(SeededEntropy(self._world.plan.seed, "sessions"), Deal())
         public = self._device.public_key(AGREE)
         made = []
-        for number in range(2):
+        for number in range(SESSIONS):
             session = bytes([number]) * 16
             opening = hsm.OpenMessageSession(AGREE, session, crypto.agree(public, session).encapsulation, session)
             self._reference.perform(opening)
@@ -90,8 +99,15 @@ class PoolTrial:
                 self._world.violated("timers run", "the pool ended")
 
     def _told(self, dump: Dump) -> None:
+        if dump.reason == "slow" and not self._another_is_quick(dump.worker):
+            self._world.violated("when all are slow, all stay", f"{dump.worker} was fenced beside none that is quick")
         detail = f"worker={dump.worker} reason={dump.reason} commands={len(dump.commands)}"
         self._world.record("log", "relay-1", outcome="trouble hsm.fenced", detail=detail)
+
+    def _another_is_quick(self, name: str) -> bool:
+        now = self._world.loop.time()
+        places = (place for place in self.pool._places if place.name != name)  # noqa: SLF001 - its own measure
+        return any(place.admitted and not place.slow(now, LIMITS.slow_median_ms) for place in places)
 
     # -- callers
 
@@ -192,6 +208,9 @@ class PoolTrial:
     def _encrypt(self, step: str) -> Question:
         opening = self._sessions[self._world.pick(len(self._sessions))]
         self.pool.message_session(opening.label, opening.session, opening.encapsulation, opening.info)
+        self._met.add(opening.session)
+        if len(self.pool._sessions) != len(self._met):  # noqa: SLF001 - forgetting shows nowhere else
+            self._world.violated("as many sessions as the limits say are kept", f"not {len(self._met)}")
         command = hsm.EncryptMessage(opening.session, bytes(12), b"", step.encode())
         right = self._reference.perform(command)
         return Question(command, lambda reply: reply == right)
