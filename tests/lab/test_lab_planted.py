@@ -7,16 +7,10 @@ import pytest
 from warifu.lab.search import run_batch
 from warifu.nodes import relay
 from warifu.nodes.hsm_pool import HsmPool
-from warifu.nodes.relay import Relay
-from warifu.nodes.with_hsm import WithHsm
 
 
 def places_never_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(relay, "_is_over", lambda *_: False)
-
-
-def the_path_is_not_tried(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Relay, "parts", lambda self: WithHsm.parts(self) | {"admission": self._probe_admission})
 
 
 def a_session_is_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -33,7 +27,6 @@ def a_session_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     ("plant", "scenario", "first", "broken"),
     [
         (places_never_end, "relay", 0, "a place ends with its operation"),
-        (the_path_is_not_tried, "relay", 2, "a half-sick relay is out of rotation in time"),
         (a_session_is_forgotten, "hsm", 0, "as many sessions as the limits say are kept"),
     ],
 )
