@@ -14,6 +14,8 @@ DEADLINE_S = 240
 @pytest.mark.timeout(DEADLINE_S + 10)
 def test_every_command_of_the_page_says_what_the_page_says(desk: Path) -> None:
     commands = [commands for commands, _ in docs_pages.blocks(PAGE)]
-    text = docs_pages.script(commands, "for one in home copy; do WARIFU_HOME=$PWD/$one warifu down > /dev/null 2>&1 || :; done")
+    text = docs_pages.script(
+        commands, "for one in home copy; do WARIFU_HOME=$PWD/$one warifu down > /dev/null 2>&1 || :; done"
+    )
     said = asyncio.run(docs_pages.said_by_the_shell(desk, text, DEADLINE_S, lambda *argv: list(argv)))
     docs_pages.hold(PAGE, said)
