@@ -208,14 +208,12 @@ def set_up_tray(clerk: Clerk) -> None:
 
 
 def enter_pins(screen: Page) -> None:
-    """The resident enters every PIN that is asked for."""
-    screen.wait_for_selector("#pin_juki")
-    if screen.locator("#pin_signature").count():
-        screen.fill("#pin_signature", PASSWORD)
-        screen.fill("#again_signature", PASSWORD)
-    for pin in ("authentication", "text", "juki"):
-        screen.fill(f"#pin_{pin}", DIGITS)
-        screen.fill(f"#again_{pin}", DIGITS)
+    """The resident enters every PIN that is asked for: after a break, those the chip did not take."""
+    screen.wait_for_selector("input[id^=pin_]")
+    for pin in ("signature", "authentication", "text", "juki"):
+        if screen.locator(f"#pin_{pin}").count():
+            screen.fill(f"#pin_{pin}", PASSWORD if pin == "signature" else DIGITS)
+            screen.fill(f"#again_{pin}", PASSWORD if pin == "signature" else DIGITS)
     screen.get_by_role("button", name="決定").click()
 
 

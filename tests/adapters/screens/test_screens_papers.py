@@ -54,7 +54,7 @@ def text(answer: APIResponse) -> str:
 
 
 def name_of(stack: Stack, card: str) -> str:
-    return stack.holder(card).person.name.replace("　", "")
+    return stack.holder(card).person.name.replace("　", "").replace(" ", "")
 
 
 def test_the_notices_of_a_tray_are_printed_in_a_row(stack: Stack, clerk: Clerk) -> None:

@@ -21,7 +21,7 @@ from warifu.adapters.papers import (
 )
 from warifu.adapters.screens.visit import Visit
 from warifu.adapters.screens.words import CERTIFICATES
-from warifu.contract.center import AskHolder, CardView, FormGiven, GiveForm, Holder
+from warifu.contract.center import AskCard, AskHolder, CardView, FormGiven, GiveForm, Holder
 from warifu.contract.values import CardId, ReissueReason
 from warifu.domain.counter.errors import PaperNotDue
 from warifu.domain.counter.records import Work
@@ -32,6 +32,8 @@ from warifu.kernel.ids import parse_card_id
 COLLECT_DAYS: Final = 90
 """How long a card waits for its holder, as the notice says."""
 HOURS: Final = "平日 8時30分～17時"
+USABLE: Final = frozenset({"issued", "valid"})
+"""Of certificates on a card that is handed over: JPKI hears of the activation a moment after the card."""
 ADULT_FROM: Final = 15
 """From this age on without a legal representative, and with a signature certificate."""
 MAX_NOTICES: Final = 200
@@ -61,7 +63,9 @@ async def receipt(visit: Visit) -> Response:
     if (work.kind, work.state) != ("delivery", "done"):
         raise PaperNotDue("a receipt is for a delivery that is done")
     holder = await _holder(visit, work.card_id, "paper.receipt", {"in_use", "suspended"})
-    return await _printed(visit, _receipt(visit, holder, work), "paper.receipt", holder, operation_id=work.operation_id)
+    card = await visit.counter.desk.ask(AskCard(card_id=work.card_id), CardView, visit.staff)
+    paper = _receipt(visit, holder, card, work)
+    return await _printed(visit, paper, "paper.receipt", holder, operation_id=work.operation_id)
 
 
 async def particulars(visit: Visit) -> Response:
@@ -129,15 +133,14 @@ def _notice(visit: Visit, holder: Holder) -> DeliveryNotice:
     )
 
 
-def _receipt(visit: Visit, holder: Holder, work: Work) -> Receipt:
-    card = _card(holder)
+def _receipt(visit: Visit, holder: Holder, card: CardView, work: Work) -> Receipt:
     if card.expires_on is None:
         raise PaperNotDue("the card has no last day yet")
     return Receipt(
         name=holder.person.name,
         card_id=card.card_id,
         expires_on=card.expires_on,
-        certificates=tuple(CERTIFICATES[one.kind][0] for one in card.certificates if one.state == "valid"),
+        certificates=tuple(CERTIFICATES[one.kind][0] for one in card.certificates if one.state in USABLE),
         municipality=visit.counter.place.full_name,
         clerk=visit.staff.name,
         proxy="（下に署名した人）" if "proxy" in work.checks else "",
