@@ -6,6 +6,7 @@ relay's port by itself, so that a relay that died a moment ago gets no more conn
 """
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ _QUESTION_WITHIN_S = 2.0
 _BACKEND = "nodes"
 _ANSWER_WITHIN_S = 5.0
 _AGAIN_S = 0.1
+_UP_WITHIN_S = 10.0
 
 Judge = Callable[[str], bool]
 """Whether the node of this name does its work now, or whether it is being drained."""
@@ -112,6 +114,7 @@ class Runtime:
         await self._tell(f"add server {_BACKEND}/{name} {line}", "New server registered.")
         for what in ("health", "agent", "server"):
             await self._tell(f"enable {what} {_BACKEND}/{name}")
+        await self._until_up(name)
 
     async def drain(self, name: str) -> None:
         """No new connections; those that are open stay."""
@@ -120,6 +123,7 @@ class Runtime:
     async def ready(self, name: str) -> None:
         """In rotation again, when it does its work."""
         await self._tell(f"set server {_BACKEND}/{name} state ready")
+        await self._until_up(name)
 
     async def remove(self, name: str) -> None:
         """Forget a server without connections."""
@@ -132,13 +136,24 @@ class Runtime:
 
     async def connections(self, name: str) -> int:
         """Open now."""
+        return int(await self._says(name, "scur") or 0)
+
+    async def _until_up(self, name: str) -> None:
+        """Until HAProxy itself has found it to do its work: only then may another leave. Not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_UP_WITHIN_S):
+                while not (await self._says(name, "status")).startswith("UP"):  # noqa: ASYNC110 - another program
+                    await asyncio.sleep(_AGAIN_S)
+
+    async def _says(self, name: str, what: str) -> str:
+        """A column of HAProxy's table of servers; "" when it does not know the server."""
         rows = (await self._ask("show stat")).splitlines()
         places = {word: number for number, word in enumerate(rows[0].removeprefix("# ").split(","))}
         for row in rows[1:]:
             cells = row.split(",")
             if cells[:2] == [_BACKEND, name]:
-                return int(cells[places["scur"]])
-        return 0
+                return cells[places[what]]
+        return ""
 
     async def _tell(self, command: str, expected: str = "") -> None:
         answer = (await self._ask(command)).strip()
