@@ -13,7 +13,7 @@ from warifu.contract.values import CertificateState, CertificateView
 from warifu.demo import web
 from warifu.demo.errors import NoResponder
 from warifu.demo.export import openssl_commands
-from warifu.lab import pki_load
+from warifu.lab.rigs import pki_load
 from warifu.stack.status import StackStatus
 
 

@@ -13,7 +13,7 @@ from warifu.adapters.store.migrate import migrate
 from warifu.demo import pki_import
 from warifu.demo.pki_import import Imported, import_file
 from warifu.domain.certificates.imported import ImportDiffers, ImportRefused, Line, line_of
-from warifu.lab.database import scratch_database
+from warifu.lab.rigs.database import scratch_database
 from warifu.synthetic.closed_authority import lines
 
 COUNT = 2_500

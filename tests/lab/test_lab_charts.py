@@ -4,7 +4,7 @@ import re
 from xml.etree import ElementTree as Xml
 
 from warifu.lab.charts import HEIGHT, WIDTH, Mark, line_chart
-from warifu.lab.load_page import Section, page
+from warifu.lab.load.page import Section, page
 
 LINES = {"offered <1>": [(0.0, 1.0), (10.0, 300.0)], "completed": [(0.0, 0.0), (10.0, 120.0)]}
 

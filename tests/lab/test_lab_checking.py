@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from warifu.kernel.errors import Malformed
-from warifu.lab.catalog import SCENARIOS
 from warifu.lab.checking import (
     CHIP_EQUALS_RECORD,
     NONE_TWICE,
@@ -18,8 +17,9 @@ from warifu.lab.checking import (
     check_files,
 )
 from warifu.lab.history import Event, to_line
-from warifu.lab.plan import Plan
-from warifu.lab.run import run
+from warifu.lab.scenarios.catalog import SCENARIOS
+from warifu.lab.search.run import run
+from warifu.lab.simulation.plan import Plan
 
 CARD = "WRF000000000001"
 WHOLE = (

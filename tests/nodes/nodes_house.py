@@ -43,7 +43,7 @@ from warifu.domain.certificates.records import CaGeneration
 from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import new_ulid, ulid_bytes
-from warifu.lab.keys import Deal, FixtureCrypto, SeededEntropy
+from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.nodes import center, front, intake, issuance, numbering, registry
 from warifu.nodes.authority import applet, key_pool, searching
 from warifu.nodes.authority import node as authority

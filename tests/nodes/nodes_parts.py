@@ -14,7 +14,7 @@ from warifu.chip.card import Chip
 from warifu.chip.image import Image, decode
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import Unavailable
-from warifu.lab.keys import Deal, fixture_rsa
+from warifu.lab.simulation.keys import Deal, fixture_rsa
 from warifu.ports import hsm
 from warifu.ports.entropy import Entropy
 from warifu.ports.reader import CardGone

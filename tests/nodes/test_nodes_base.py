@@ -29,7 +29,7 @@ from warifu.kernel.errors import (
     WarifuError,
 )
 from warifu.kernel.ids import new_ulid
-from warifu.lab.keys import SeededEntropy
+from warifu.lab.simulation.keys import SeededEntropy
 from warifu.nodes.base import MAX_DECISIONS, OUTBOX_AT_ONCE, OUTBOX_BATCH, PURGE_EVERY_S, World, step_of
 from warifu.nodes.registry import RECORDS, Registry
 from warifu.ports.store import Change

@@ -33,7 +33,7 @@ from warifu.kernel.errors import (
     WarifuError,
 )
 from warifu.kernel.ids import new_ulid
-from warifu.lab.keys import Deal, FixtureCrypto, SeededEntropy
+from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.nodes.base import World
 from warifu.nodes.cs import MAX_WAITING, CommunicationServer, MessageSession
 from warifu.nodes.hsm_pool import HsmPool, HsmRejected

@@ -14,7 +14,7 @@ from warifu.demo.connection import any_config
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import Refused, Stale
 from warifu.kernel.municipalities import MUNICIPALITIES
-from warifu.lab.load_data import Loaded, Wanted, load
+from warifu.lab.load.data import Loaded, Wanted, load
 from warifu.stack import status
 from warifu.stack.home import default_home
 from warifu.synthetic.bulk import RESIDENTS_MAX, SEEDS

@@ -12,8 +12,8 @@ import uvloop
 from rich.console import Console
 
 from warifu.kernel.errors import Refused
-from warifu.lab import load_page
-from warifu.lab.load_result import Outcome
+from warifu.lab.load import page as load_page
+from warifu.lab.load.result import Outcome
 from warifu.stack.home import default_home
 
 FAILED: Final = 3
@@ -43,12 +43,14 @@ class Test(NamedTuple):
 
 
 TESTS: Final[dict[str, Test]] = {
-    "load": Test("a usual day and the peak day of 2016, at several times its rate", 3.0, "warifu.lab.load"),
+    "load": Test("a usual day and the peak day of 2016, at several times its rate", 3.0, "warifu.lab.load.load"),
     "limit": Test(
-        "more and more until it refuses; deaths at the limit; overload, beside 2016's rules", 6.0, "warifu.lab.limit"
+        "more and more until it refuses; deaths at the limit; overload, beside 2016's rules",
+        6.0,
+        "warifu.lab.load.limit",
     ),
     "endurance": Test(
-        "the same load for long: nothing may grow; one leg with 512 MB a process", 5.0, "warifu.lab.endurance"
+        "the same load for long: nothing may grow; one leg with 512 MB a process", 5.0, "warifu.lab.load.endurance"
     ),
 }
 

@@ -33,7 +33,7 @@ from warifu.demo.connection import any_config, connected, database_urls
 from warifu.domain.certificates.ceremony import enrolment_statement, generation_statement
 from warifu.kernel.errors import Malformed
 from warifu.kernel.ids import ulid_text
-from warifu.lab.pki_register import examine
+from warifu.lab.rigs.pki_register import examine
 from warifu.stack import status
 from warifu.stack.home import default_home
 

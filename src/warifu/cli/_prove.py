@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from warifu.kernel.errors import Refused
-from warifu.lab.proofs import PROOFS, Proved, UnknownProof, prove
+from warifu.lab.proofs.catalog import PROOFS, Proved, UnknownProof, prove
 
 SUMMARY = "prove a promise at length"
 EPILOG = """\

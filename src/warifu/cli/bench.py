@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from warifu.kernel.errors import Refused
-from warifu.lab.benches import BENCHES, Result, check_name, machine, measure
+from warifu.lab.benches.catalog import BENCHES, Result, check_name, measure
+from warifu.lab.rigs.machine import machine
 
 _WIDE: Final = 200
 _EPILOG = """\

@@ -10,15 +10,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from warifu.cli import _data, _load, _prove
 from warifu.cli._prove import BadCount
-from warifu.lab.catalog import plan_for, removed, scenario_named
-from warifu.lab.exhaust import Exhausted, exhaust, variants
-from warifu.lab.page import page
-from warifu.lab.plan import Plan, parse_plan
-from warifu.lab.run import Outcome
-from warifu.lab.run import run as run_plan
-from warifu.lab.search import Covered, Report, search
-from warifu.lab.shrink import shrink
-from warifu.lab.timeline import timeline
+from warifu.lab.scenarios.catalog import plan_for, removed, scenario_named
+from warifu.lab.search.exhaust import Exhausted, exhaust, variants
+from warifu.lab.search.page import page
+from warifu.lab.search.run import Outcome
+from warifu.lab.search.run import run as run_plan
+from warifu.lab.search.search import Covered, Report, search
+from warifu.lab.search.shrink import shrink
+from warifu.lab.search.timeline import timeline
+from warifu.lab.simulation.plan import Plan, parse_plan
 
 SUMMARY = "search schedules and faults for one that breaks a promise"
 EPILOG = """\

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 from warifu.adapters.clock import SystemClock
 from warifu.demo.rehearsal import Rehearsal, rehearsal
-from warifu.lab.benches import Result
+from warifu.lab.benches.catalog import Result
 
 RESIDENTS: Final = 6
 ROUNDS: Final = 5

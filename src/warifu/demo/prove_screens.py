@@ -11,7 +11,7 @@ from typing import Any, Final
 from warifu.adapters.clock import SystemClock
 from warifu.demo.rehearsal import Rehearsal, rehearsal
 from warifu.kernel.errors import Unavailable
-from warifu.lab.proofs import Part, Violation
+from warifu.lab.proofs.catalog import Part, Violation
 
 LANGUAGES: Final = ("ja", "en")
 RESIDENTS: Final = 8

@@ -19,7 +19,7 @@ from warifu.contract.message import Answer
 from warifu.domain.applications.loss import HolderUnknown
 from warifu.kernel.check_digits import application_id_from
 from warifu.kernel.errors import Fault, NotFound, Unavailable
-from warifu.lab.keys import SeededEntropy
+from warifu.lab.simulation.keys import SeededEntropy
 from warifu.nodes.base import World
 from warifu.nodes.portal import Portal, PortalRules
 

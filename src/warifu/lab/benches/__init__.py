@@ -1,0 +1,1 @@
+"""What parts carry on this machine, each beside its raw limit, for ``warifu bench``."""

@@ -1,0 +1,371 @@
+"""OCSP over HTTP in ``warifu bench pki``: just in time beside raw signing, cached beside nginx.
+
+Responders run in processes of their own, as in the stack: the real node over PostgreSQL, its HSM workers, the real HTTP
+face. Requests come from wrk, so that the generator costs both sides the same little; without wrk, or nginx, the rows
+say so.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import asyncpg
+import uvloop
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from warifu.adapters.clock import SystemClock
+from warifu.adapters.entropy import SystemEntropy
+from warifu.adapters.hsm.process import ProcessHsmFactory
+from warifu.adapters.net.http import serve_http
+from warifu.adapters.net.local import LocalTransport
+from warifu.adapters.net.relying import relying_edge
+from warifu.adapters.shelf import MemoryShelf
+from warifu.adapters.store.postgres import open_postgres
+from warifu.domain.pki import ocsp
+from warifu.domain.pki.profile import FIRST_SERIAL, Profile
+from warifu.domain.pki.profile import Authority as Issuer
+from warifu.kernel.errors import Fault, Unavailable
+from warifu.lab.benches.pki import Rate, interleaved
+from warifu.lab.rigs.database import scratch_database
+from warifu.lab.rigs.pki_rig import CORES, DeviceKind, Quiet, authority_rig, device
+from warifu.nodes.authority import node as authority
+from warifu.nodes.base import World
+from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.responder import Responder
+from warifu.ports.hsm import Sign
+
+_LIMITS: Final[dict[DeviceKind, str]] = {
+    "software": "by the library",
+    "softhsm": "by worker processes of the device asked back to back",
+}
+CERTIFICATES: Final = 10_000
+PLACES: Final = 50
+WARM_S: Final = 1.0
+_FIRST: Final = FIRST_SERIAL + 1_000_000
+_CONNECTIONS: Final = 64
+_START_S: Final = 60.0
+_ROWS: Final = """
+INSERT INTO authority.certificate
+  (version, ca, serial, generation, card_id, resident_id, municipality, key_pair_id, state, write_id,
+   resident_version, not_after, tbs, der, reason, revoked_ms, changed_ms)
+SELECT 1, 'signature', $1::bigint + i, 1, 'card' || i, 'resident' || i, lpad((i % $2::bigint)::text, 6, '0'),
+  'pair' || i, 'valid', '', 1, date '2035-01-01', convert_to(repeat('t', 1000), 'UTF8'),
+  convert_to(repeat('d', 1300), 'UTF8'), '', NULL, 1
+FROM generate_series(0, $3::bigint - 1) AS i
+"""
+_LUA: Final = """
+local head, tail = {head}, {tail}
+math.randomseed(os.time())
+local function octets(count)
+  local t = {{}}
+  for i = 1, count do t[i] = string.char(math.random(0, 255)) end
+  return table.concat(t)
+end
+request = function()
+  local serial = {first} + math.random(0, {count} - 1)
+  local text = string.char(
+    math.floor(serial / 16777216) % 256, math.floor(serial / 65536) % 256, math.floor(serial / 256) % 256, serial % 256)
+  return wrk.format("POST", "/ocsp", {{["content-type"] = "application/ocsp-request"}},
+    head .. text .. {middle} .. octets(16) .. tail)
+end
+"""
+
+
+# ---- a responder in a process of its own -----------------------------------------------------------------------------
+
+
+async def serve(url: str, folder: Path, kind: DeviceKind, name: str) -> None:
+    """Serve until standard input ends; tells its port and the issuer's hashes on standard output."""
+    config = device(folder, kind)
+    async with AsyncExitStack() as stack:
+        rig = await stack.enter_async_context(authority_rig(url, config, workers=1))
+        transport = LocalTransport({"authority": lambda envelope, _peer: rig.handle(envelope)}, name, Quiet())
+        register = await stack.enter_async_context(open_postgres(url, authority.Authority.KIND, authority.RECORDS))
+        world = World(name=name, transport=transport, clock=SystemClock(), entropy=SystemEntropy(), log=Quiet())
+        pool = HsmPool(ProcessHsmFactory(config), f"{name}/hsm", CORES)
+        node = Responder(world, register, pool, Profile(), MemoryShelf())
+        running = asyncio.create_task(node.run())
+        stack.callback(running.cancel)
+        identity = (await node.identities("signature"))[-1]
+        server = await serve_http(relying_edge(node), "127.0.0.1", 0, log=Quiet())
+        stack.push_async_callback(server.stop)
+        template = ocsp.request([ocsp.cert_id(identity.authority, _FIRST)], bytes(16))
+        told = {"port": server.port, "template": template.hex(), "plain": _plain(identity.authority).hex()}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def _plain(issuer: Issuer) -> bytes:
+    return ocsp.request([ocsp.cert_id(issuer, _FIRST)])
+
+
+@asynccontextmanager
+async def responders(url: str, folder: Path, kind: DeviceKind, count: int) -> AsyncIterator[list[dict[str, Any]]]:
+    """So many of them; what each tells."""
+    async with AsyncExitStack() as stack:
+        told = []
+        for number in range(1, count + 1):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "warifu.lab.benches.pki_ocsp", str(folder), kind, f"responder-{number}"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            stack.push_async_callback(_ended, process)
+            if process.stdin is None or process.stdout is None:
+                raise Fault("a child without pipes")
+            process.stdin.write(url.encode() + b"\n")
+            async with asyncio.timeout(_START_S):
+                line = await process.stdout.readline()
+            if not line:
+                raise Fault("a responder did not start")
+            told.append(json.loads(line))
+        yield told
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(10):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+# ---- requests --------------------------------------------------------------------------------------------------------
+
+
+def _wrk() -> str:
+    found = shutil.which("wrk")
+    if found is None:
+        raise Unavailable("wrk is missing: apt-get install wrk")
+    return found
+
+
+async def _rate(urls: Sequence[str], seconds: float, script: Path | None = None) -> float:
+    """Answers a second, every one a 200, from all addresses together."""
+    command = ["-t", "1", "-c", str(_CONNECTIONS // len(urls)), "-d", f"{max(round(seconds), 1)}s"]
+    command += ["-s", str(script)] if script else []
+    processes = [
+        await asyncio.create_subprocess_exec(_wrk(), *command, url, stdout=asyncio.subprocess.PIPE) for url in urls
+    ]
+    return sum([_told((await process.communicate())[0].decode()) for process in processes])
+
+
+def _told(text: str) -> float:
+    found = re.search(r"Requests/sec:\s+([0-9.]+)", text)
+    if found is None or "Non-2xx" in text or "Socket errors" in text:
+        raise Fault("wrk had errors: " + " ".join(text.split())[-200:])
+    return float(found[1])
+
+
+def _script(folder: Path, template: bytes) -> Path:
+    """Requests for any of the certificates, each with a nonce of its own."""
+    serial = _FIRST.to_bytes(4, "big")
+    place, nonce = template.index(b"\x02\x04" + serial) + 2, template.index(bytes(16))
+    parts = {"head": template[:place], "middle": template[place + 4 : nonce], "tail": template[nonce + 16 :]}
+    texts = {name: '"' + "".join(f"\\{octet:03d}" for octet in part) + '"' for name, part in parts.items()}
+    path = folder / "ocsp.lua"
+    path.write_text(_LUA.format(**texts, first=_FIRST, count=CERTIFICATES))
+    return path
+
+
+# ---- limits ----------------------------------------------------------------------------------------------------------
+
+
+async def signing_alone(slice_s: float) -> float:
+    """RSA-2048 signatures a second on all cores, by the library alone."""
+    key = rsa.generate_private_key(65537, 2048)
+    start = time.perf_counter()
+
+    def worker() -> tuple[int, float]:
+        count = 0
+        while time.perf_counter() < start + slice_s:
+            key.sign(b"an answer", padding.PKCS1v15(), hashes.SHA256())
+            count += 1
+        return count, time.perf_counter() - start
+
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(CORES) as threads:
+        done = await asyncio.gather(*(loop.run_in_executor(threads, worker) for _ in range(CORES)))
+    return sum(count / took for count, took in done)
+
+
+@asynccontextmanager
+async def _limit(folder: Path, kind: DeviceKind) -> AsyncIterator[Rate]:
+    """Signing alone: by the library, or by as many workers of the device as there are cores, asked back to back."""
+    if kind == "software":
+        yield signing_alone
+        return
+    pool = HsmPool(ProcessHsmFactory(device(folder, kind)), "raw/hsm", CORES)
+    running = asyncio.create_task(pool.run())
+    try:
+        yield lambda slice_s: _signed(pool, "jpki-ca-signature-1", slice_s)
+    finally:
+        running.cancel()
+
+
+async def _signed(pool: HsmPool, label: str, slice_s: float) -> float:
+    start = time.perf_counter()
+
+    async def asker() -> int:
+        count = 0
+        while time.perf_counter() < start + slice_s:
+            await pool.bytes_of(Sign(label, b"an answer"), 10_000)
+            count += 1
+        return count
+
+    counts = await asyncio.gather(*(asker() for _ in range(2 * CORES)))
+    return sum(counts) / (time.perf_counter() - start)
+
+
+@asynccontextmanager
+async def nginx(folder: Path, body: bytes) -> AsyncIterator[str]:
+    """URL at which nginx serves these bytes from a file. ``Unavailable`` when it is missing."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise Unavailable("nginx is missing: apt-get install nginx-light")
+    port = _free_port()
+    config = await asyncio.to_thread(_configured, folder, body, port)
+    process = await asyncio.create_subprocess_exec(
+        *(program, "-p", str(folder), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await _listens(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _configured(folder: Path, body: bytes, port: int) -> Path:
+    """The file and a configuration that serves it at every path."""
+    folder.parent.chmod(0o755)
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "answer.der").write_bytes(body)
+    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    lines = (
+        "user root;" if os.geteuid() == 0 else "",
+        f"worker_processes {CORES}; pid {folder}/pid; error_log stderr crit; daemon off;",
+        "events { worker_connections 1024; }",
+        "http { access_log off; sendfile on; open_file_cache max=10; keepalive_requests 100000000;",
+        *(f"{name}_temp_path {folder}/{name};" for name in names),
+        "default_type application/ocsp-response;",
+        f"server {{ listen 127.0.0.1:{port}; location / {{ root {folder}; try_files /answer.der =404; }} }} }}",
+    )
+    config = folder / "nginx.conf"
+    config.write_text("\n".join(lines))
+    return config
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def _listens(port: int) -> None:
+    async with asyncio.timeout(_START_S):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+async def _fill(url: str) -> None:
+    connection = await asyncpg.connect(url, timeout=60, command_timeout=300)
+    try:
+        await connection.execute(_ROWS, _FIRST, PLACES, CERTIFICATES)
+        await connection.execute(
+            "INSERT INTO authority.list_revision (version, ca, municipality, changed_ms) "
+            "SELECT DISTINCT 1, ca, municipality, 1 FROM authority.certificate ON CONFLICT DO NOTHING"
+        )
+        await connection.execute("VACUUM ANALYZE authority.certificate")
+    finally:
+        await connection.close(timeout=60)
+
+
+async def just_in_time(seconds: float, kind: DeviceKind, count: int = CORES) -> dict[str, Any]:
+    """Answers to requests with nonces, each signed for it alone."""
+    with tempfile.TemporaryDirectory(prefix="warifu-bench-") as name, scratch_database() as url:
+        folder = Path(name)
+        async with responders(url, folder / "device", kind, count) as told:
+            await _fill(url)
+            urls = [f"http://127.0.0.1:{each['port']}" for each in told]
+            script = _script(folder, bytes.fromhex(told[0]["template"]))
+            await _rate(urls, WARM_S, script)
+            async with _limit(folder / "device", kind) as raw:
+                return await interleaved(
+                    f"pki.ocsp.just_in_time.{kind}",
+                    "OCSP answers/s over HTTP, each with a nonce, looked up in PostgreSQL and signed",
+                    "RSA-2048 signatures alone on all cores, " + _LIMITS[kind],
+                    ours=lambda slice_s: _rate(urls, slice_s, script),
+                    raw=raw,
+                    seconds=seconds,
+                )
+
+
+async def cached(seconds: float, count: int = CORES) -> dict[str, Any]:
+    """Answers to one request without a nonce, each looked up anew in PostgreSQL, beside nginx and the same bytes."""
+    with tempfile.TemporaryDirectory(prefix="warifu-bench-") as name, scratch_database() as url:
+        folder = Path(name)
+        async with responders(url, folder / "device", "software", count) as told:
+            await _fill(url)
+            path = quote(base64.b64encode(bytes.fromhex(told[0]["plain"])).decode(), safe="")
+            urls = [f"http://127.0.0.1:{each['port']}/ocsp/{path}" for each in told]
+            body = await _fetch(told[0]["port"], path)
+            async with nginx(folder / "nginx", body) as other:
+                await _rate(urls, WARM_S)
+                return await interleaved(
+                    "pki.ocsp.cached",
+                    "OCSP answers/s over HTTP without a nonce, the register asked for each",
+                    "nginx serving the same bytes from a file",
+                    ours=lambda slice_s: _rate(urls, slice_s),
+                    raw=lambda slice_s: _rate([other] * 2, slice_s),
+                    seconds=seconds,
+                )
+
+
+async def _fetch(port: int, path: str) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET /ocsp/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    if not head.startswith(b"HTTP/1.1 200") or len(body) < 500:  # noqa: PLR2004 - an error answer has five octets
+        raise Fault("the responder does not answer")
+    return body
+
+
+def main(arguments: list[str]) -> None:
+    """The child."""
+    url = sys.stdin.readline().strip()
+    kind: DeviceKind = "software" if arguments[1] == "software" else "softhsm"
+    uvloop.run(serve(url, Path(arguments[0]), kind, arguments[2]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,210 @@
+"""The ``counter`` scenario: clerks, terminals, CSs, relays, centres, JPKI, registry, and cards in readers -- all real.
+
+Clerks do what counters do, each operation under one id until it is done, whatever breaks meanwhile: set-ups,
+deliveries, PIN resets, renewals, continued use, loss and abolition. Cards are pulled at any command, messages and
+commits are lost, nodes die. Afterwards chip, record and register must be the same (F6), and nothing may be open.
+"""
+
+import asyncio
+from typing import Final
+
+from warifu.contract.center import AskCard, CardView, SuspendCard
+from warifu.contract.terminal import Performed, Pin
+from warifu.contract.values import OperationKind, PinName
+from warifu.kernel.errors import Refused
+from warifu.lab.properties import Property, common
+from warifu.lab.scenarios.chain import watch
+from warifu.lab.scenarios.chain_properties import Admission, CsOrder, NeverBlocked, OnlyCsRetries, RetryBudget
+from warifu.lab.scenarios.counter_evening import Evening
+from warifu.lab.scenarios.nation import HERE, LIMITS, PINS, THERE, Holder, Nation, morning, perform
+from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.simulation.driver import Driver
+from warifu.lab.simulation.keys import Deal
+from warifu.lab.simulation.world import WELL_MS, World
+
+Errand = OperationKind | str
+LOSS: Final = "loss"
+ERRANDS: Final[dict[str, tuple[tuple[Errand, ...], ...]]] = {
+    "received": (("setup",), ("setup", "delivery"), ("abolition",)),
+    "set_up": (("delivery",), ("delivery", "pin_reset"), ("abolition",)),
+    "in_use": (
+        ("update",),
+        ("pin_reset",),
+        ("certificate_renewal",),
+        (LOSS, "resumption"),
+        ("abolition",),
+        (LOSS,),
+        (LOSS, "abolition"),
+    ),
+    "moved": (("continuation",), ("continuation", "abolition")),
+}
+"""What the holder of a card in this state may come for, in turn."""
+DEFAULT_SIZE: Final = 2
+"""Holders who come."""
+HARSH: Final = (1.0, 0.3, 0.1)
+"""How hard the storm is: an operation takes a hundred messages, and in the hardest none comes to the card."""
+AT_THE_CARD: Final = frozenset({"pull", "chip_error"})
+LOOKS: Final = 3
+SEALED_MS: Final = 2_500
+"""Within this time after the last look, the audit trail is sealed."""
+OVERTAKEN: Final = frozenset(
+    {
+        "operation.write_not_settled",
+        "operation.taken_up_again",
+        "operation.wrong_step",
+        "card.chip_differs",
+        "authority.write_ended",
+        "operation.ended",
+    }
+)
+"""What a run may be told that another run of the same operation overtook; who is told so again and again is stuck."""
+ENDED: Final = "operation.ended"
+"""The centre abandoned what was left for long. Told so twice (not that it is done), a clerk begins anew."""
+PATIENT: Final = 4
+PATIENCE_MS: Final = (800, 2_500, 6_000, 20_000)
+"""A clerk's in the storm: who is impatient has two runs of one operation under way."""
+CALM_MS: Final = 60_000
+STORMS_MS: Final = (2_000, 5_000, 10_000, 20_000)
+BACK_MS: Final = (1, 1_500)
+"""How long a clerk takes to begin again."""
+FEWER_PINS: Final = 3
+"""One first try in so many lacks a PIN the resident has yet to think of."""
+
+
+class CounterTrial:
+    """Some holders come to the counters of two places."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        begin = morning()
+        world.deal = Deal(begin.dealt)
+        world.storms_ms, world.snap_within_ms, world.snapped_share = STORMS_MS, 3_000, 0.03
+        world.dice.soften(HARSH[world.pick(len(HARSH))], AT_THE_CARD)
+        self.nation = Nation(world, begin)
+        self.holders = self._coming(begin.holders)
+        self._evening = Evening(world, self.nation)
+        world.look = watch(world, self.nation.relays)
+
+    def _coming(self, holders: tuple[Holder, ...]) -> tuple[Holder, ...]:
+        first = self._world.pick(len(holders))
+        size = min(self._world.plan.size or DEFAULT_SIZE, len(holders))
+        return tuple(holders[(first + number) % len(holders)] for number in range(size))
+
+    # -- who comes
+
+    async def drive(self) -> None:
+        """Each holder with a clerk; beside them somebody looks at the same cards."""
+        async with asyncio.TaskGroup() as group:
+            for number, holder in enumerate(self.holders):
+                group.create_task(self._visit(number, holder), name=f"holder {number + 1}")
+            for number in range(LOOKS if not self._world.plan.tight else 0):
+                group.create_task(self._look_at(number), name=f"look {number + 1}")
+
+    async def _visit(self, number: int, holder: Holder) -> None:
+        world = self._world
+        clerk = Driver(world, f"driver-{number + 1}", PATIENCE_MS[world.pick(len(PATIENCE_MS))], CALM_MS)
+        errands = ERRANDS[holder.state]
+        place = THERE if holder.state == "moved" else HERE
+        for turn, errand in enumerate(errands[world.pick(len(errands))]):
+            await asyncio.sleep(world.delay_ms(0, 500) / 1000)
+            if errand == LOSS:
+                await self._lost(clerk, holder, f"loss.{turn}")
+            else:
+                await self._perform(clerk, holder, errand, place)  # type: ignore[arg-type]  # all others are kinds
+
+    async def _lost(self, clerk: Driver, holder: Holder, step: str) -> None:
+        found = await clerk.ask(
+            "center", SuspendCard(card_id=holder.card_id), CardView, operation_id=clerk.operation_id(), step=step
+        )
+        if isinstance(found, Refused):
+            self._world.violated("no request is refused", f"loss: {found.code}")
+
+    async def _perform(self, clerk: Driver, holder: Holder, kind: OperationKind, place: str) -> None:
+        """The same operation again and again, until it is done: with the PINs that are asked for."""
+        world, operation_id = self._world, clerk.operation_id()
+        pins = dict(PINS) if world.pick(FEWER_PINS) else _without_one()
+        refused, ended = 0, False
+        for turn in range(1_000):
+            found = await clerk.ask(
+                f"terminal-{place}",
+                perform(kind, holder.card_id, pins),
+                Performed,
+                operation_id=operation_id,
+                step=f"perform.{turn}",
+            )
+            if isinstance(found, Refused):
+                if found.code == ENDED and ended:
+                    operation_id = clerk.operation_id()
+                ended = found.code == ENDED and not ended
+                refused = refused + 1 if found.code in OVERTAKEN else PATIENT
+                if refused >= PATIENT:
+                    world.violated("no card ever needs reissue", f"{kind} of {holder.card_id}: {found.code} {found}")
+                    return
+                await asyncio.sleep(world.delay_ms(*BACK_MS) / 1000)
+                continue
+            refused, ended = 0, False
+            if found.outcome == "done":
+                self._evening.done(holder, kind, operation_id, place)
+                return
+            pins = dict(PINS)
+            await asyncio.sleep(world.delay_ms(*BACK_MS) / 1000)
+
+    async def _look_at(self, number: int) -> None:
+        """Somebody else of the same municipality asks for a card's record, through the same CS."""
+        world = self._world
+        looker = Driver(world, f"terminal-{HERE}-9{number}", CALM_MS)
+        await asyncio.sleep(world.delay_ms(0, 2_000) / 1000)
+        card = self.holders[number % len(self.holders)].card_id
+        found = await looker.ask(
+            f"cs-{HERE}",
+            AskCard(card_id=card),
+            CardView,
+            operation_id=looker.operation_id(),
+            step=f"look.{number}",
+            order=card,
+        )
+        if isinstance(found, Refused):
+            world.violated("no request is refused", f"look: {found.code}")
+
+    # -- looking
+
+    def settled(self) -> bool:
+        """The outboxes are empty, those of the CSs too."""
+        return self._world.stores.waiting() == 0 and self.nation.cs.empty
+
+    async def conclude(self) -> None:
+        """Chip, record, register and audit are whole; every node says that it is well."""
+        await self._world.all_well(WELL_MS)
+        await asyncio.sleep(SEALED_MS / 1000)
+        self._evening.check()
+
+    def state(self) -> object:
+        """Records, chips and who is up."""
+        return self._evening.state(), tuple(machine.up for machine in self._world.machines.values())
+
+
+def _without_one() -> dict[PinName, Pin]:
+    return {pin: value for pin, value in PINS.items() if pin != "text"}
+
+
+class Counter:
+    """See the module."""
+
+    name = "counter"
+    safeguards = (
+        Safeguard("tally-settling", "a write whose end is unknown is settled by asking the chip", ("F6",)),
+        Safeguard("idempotency", "the answer is remembered under the request's key, and given again"),
+        Safeguard("version-guard", "a commit fails when the record moved since it was read"),
+    )
+
+    def properties(self) -> tuple[Property, ...]:
+        """The common ones, and those of CS and relay."""
+        return (*common(), CsOrder(), NeverBlocked(), OnlyCsRetries(), RetryBudget(), Admission(LIMITS))
+
+    def prepare(self) -> None:
+        """Cards in every state."""
+        morning()
+
+    def build(self, world: World) -> CounterTrial:
+        """See ``Scenario``."""
+        return CounterTrial(world)

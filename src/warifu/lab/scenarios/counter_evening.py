@@ -1,0 +1,191 @@
+"""What must be true in the evening: chip, record, journal, register and audit tell the same story."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+from warifu.adapters.store.audit import AuditBroken, verify_export
+from warifu.chip import layout
+from warifu.chip.image import Image
+from warifu.contract.values import OperationKind
+from warifu.domain.cards import plans
+from warifu.domain.cards.records import Card, CardWrite, Operation
+from warifu.domain.certificates.records import AppletWrite, Certificate, Revocation, StoredKeyPair
+from warifu.kernel.ids import ulid_text
+from warifu.lab.history import DIGEST_SHOWN
+from warifu.lab.scenarios.nation import KEY_PAIRS, Holder, Nation, morning
+from warifu.ports.store import Record
+
+if TYPE_CHECKING:
+    from warifu.lab.simulation.world import World
+
+R = TypeVar("R", bound=Record)
+
+FILES = {"signature": layout.SIGNATURE_CERTIFICATE, "authentication": layout.AUTHENTICATION_CERTIFICATE}
+LIVE = frozenset({"issued", "valid"})
+LOOKS = {
+    "registry.identity": "resident.look",
+    "numbering.reveal": "number.look",
+    "intake.photo": "photo.look",
+    "center.card": "card.look",
+}
+"""What shows personal data, and the audit's word for it."""
+
+
+class Evening:
+    """Compares what is durable. Knows which operations were done."""
+
+    def __init__(self, world: "World", nation: Nation) -> None:
+        self._world = world
+        self._nation = nation
+        self.holders = morning().holders
+        self.revoked: set[tuple[str, str]] = set()
+        """Residents, and of which kind their certificate ended by a change of their record."""
+        self._done: list[tuple[Holder, OperationKind, str, str]] = []
+        self._looked = Counter(row.entry.action for store in nation.stores.values() for row in store.audit())
+        self._earlier = {write.write_id for write in self._rows("center", CardWrite)}
+
+    def done(self, holder: Holder, kind: OperationKind, operation_id: str, place: str) -> None:
+        """A clerk was told that an operation is done: then it is, whatever still breaks."""
+        self._done.append((holder, kind, operation_id, place))
+        operation = next((row for row in self._rows("center", Operation) if row.operation_id == operation_id), None)
+        if operation is None or operation.state != "closed":
+            self._bad(
+                "done means done", f"{kind} was reported done and is {operation.state if operation else 'unknown'}"
+            )
+
+    def check(self) -> None:
+        """Everything."""
+        self._tell()
+        for card in self._rows("center", Card):
+            self._card(card, self._nation.cards.image(card.card_id))
+        for operation in self._rows("center", Operation):
+            if operation.pending_write:
+                self._bad("no operation is left open", f"{operation.kind} of {operation.card_id}")
+        self._writes()
+        self._register()
+        self._audit()
+
+    def _tell(self) -> None:
+        """What stands in the end, into the history: the checker of whole histories reads it."""
+        tell = self._world.record
+        for card in self._rows("center", Card):
+            tell("record", "center", name="card", peer=card.card_id, step=card.write_id, outcome=card.state)
+            chip = self._nation.cards.image(card.card_id)
+            last = chip.last_write if chip.last_write and chip.last_write.committed else None
+            step, digest = (ulid_text(last.write_id), last.digest.hex()[:DIGEST_SHOWN]) if last else ("", "")
+            tell("chip", card.card_id, outcome="holds", step=step, digest=digest, detail=chip.life)
+        for row in self._rows("center", Operation):
+            fields = {"operation_id": row.operation_id, "peer": row.card_id, "outcome": row.state, "detail": row.kind}
+            tell("record", "center", name="operation", **fields)
+        for write in self._rows("center", CardWrite):
+            fields = {"step": write.write_id, "peer": write.card_id, "outcome": write.state, "detail": write.step_name}
+            digest = write.digest.hex()[:DIGEST_SHOWN]
+            tell("record", "center", name="card_write", operation_id=write.operation_id, digest=digest, **fields)
+        for part in self._rows("authority", AppletWrite):
+            fields = {"step": part.write_id, "peer": part.card_id, "outcome": part.state, "detail": part.purpose}
+            tell("record", "authority", name="applet_write", **fields)
+
+    def _card(self, card: Card, chip: Image) -> None:
+        if card.open_operation:
+            self._bad("no operation is left open", f"{card.card_id}: {card.open_operation}")
+        windows = [pin.fid for found in chip.applets for pin in found.pins if pin.window]
+        if windows:
+            self._bad("no PIN window is left open", f"{card.card_id}: {len(windows)}")
+
+    def _writes(self) -> None:
+        """Each planned card write was finished exactly once, and JPKI was told of its own."""
+        writes = [write for write in self._rows("center", CardWrite) if write.write_id not in self._earlier]
+        told = {row.write_id: row.state for row in self._rows("authority", AppletWrite)}
+        for write in writes:
+            if write.with_jpki and told.get(write.write_id) != write.state:
+                self._bad("every card write is settled", f"JPKI: {told.get(write.write_id)}, centre: {write.state}")
+        finished = Counter((write.operation_id, write.step_name) for write in writes if write.state == "finished")
+        for _, kind, operation_id, _ in self._done:
+            for step in plans.plan(kind, plans.ALL_PINS):
+                if step.action == "write" and finished.pop((operation_id, step.name), 0) != 1:
+                    self._bad("exactly one effect per request", f"{step.name} of {kind} was not finished once")
+        if finished:
+            self._bad("exactly one effect per request", f"{next(iter(finished))} was in no plan, or twice")
+
+    def _register(self) -> None:
+        """Key pairs and serials are used once; what is on a chip in use is what the register holds valid."""
+        certificates = self._rows("authority", Certificate)
+        pairs = Counter(row.key_pair_id for row in certificates)
+        if max(pairs.values()) > 1:
+            self._bad("a key pair and a serial are used once", f"key pair of {max(pairs.values())} certificates")
+        told = {row.write_id: row.state for row in self._rows("authority", AppletWrite)}
+        known = {row.key_pair_id: row for row in self._rows("authority", StoredKeyPair)}
+        if sum(row.state == "free" for row in known.values()) < KEY_PAIRS:
+            self._bad("the stock of key pairs is filled again", f"{len(known)} pairs, too few of them free")
+        revoked = {(row.ca, row.serial) for row in self._rows("authority", Revocation)}
+        for row in certificates:
+            if row.state == "intent" and told.get(row.write_id) != "undone":
+                self._bad("no certificate is left unsigned", f"{row.ca} {row.serial}")
+            if (row.state == "revoked") is not ((row.ca, row.serial) in revoked):
+                self._bad("the lists hold what is revoked", f"{row.ca} {row.serial} {row.state}")
+            if known[row.key_pair_id].wrapped is not None and row.write_id:
+                self._bad("a key pair that is done with is destroyed", f"{row.ca} {row.serial}")
+        for card in self._rows("center", Card):
+            self._on_chip(card, [row for row in certificates if row.card_id == card.card_id])
+
+    def _on_chip(self, card: Card, certificates: list[Certificate]) -> None:
+        applet = next(found for found in self._nation.cards.image(card.card_id).applets if found.aid == layout.JPKI)
+        files = {ef.fid: ef.content for ef in applet.efs}
+        for kind, fid in FILES.items():
+            mine = [row for row in certificates if row.ca == kind and row.state in LIVE]
+            if card.state in {"abolished", "suspended"} and mine:
+                self._bad("nothing ended is valid", f"{card.state} {card.card_id} has a {mine[0].state} certificate")
+            ended = (card.resident_id, kind) in self.revoked or self._moved(card, kind)
+            if card.state == "in_use" and not ended:
+                if [row.state for row in mine] != ["valid"]:
+                    self._bad("delivered certificates are valid", f"{card.card_id} {kind}: {[r.state for r in mine]}")
+                elif files[fid] != mine[0].der:
+                    self._bad("chip equals record", f"{card.card_id}: another {kind} certificate on the chip")
+
+    @staticmethod
+    def _moved(card: Card, kind: str) -> bool:
+        """After a move the signature certificate is revoked until continued use."""
+        return kind == "signature" and bool(card.continuation_municipality)
+
+    def _audit(self) -> None:
+        for kind, store in self._nation.stores.items():
+            state = store._state  # noqa: SLF001 - an export without a store that may fail
+            try:
+                self._looks(kind, Counter(row.entry.action for row in state.audit))
+                if verify_export(state.audit, state.seals).unsealed:
+                    self._bad("the audit chain is whole", f"{kind}: not sealed any more")
+            except AuditBroken as error:
+                self._bad("the audit chain is whole", f"{kind}: {error}")
+
+    def _looks(self, kind: str, audited: Counter[str]) -> None:
+        """Each answer that shows personal data left its audit row."""
+        for name, action in LOOKS.items():
+            if name.partition(".")[0] == kind:
+                shown = sum(
+                    event.kind == "reply"
+                    and event.name == name
+                    and event.outcome == "ok"
+                    and event.node.startswith(kind)
+                    for event in self._world.history
+                )
+                if shown > audited[action] - self._looked[action]:
+                    self._bad("every look leaves an audit row", f"{shown} answers to {name}")
+
+    def state(self) -> object:
+        """Records and chips, as texts that tell them apart."""
+        cards = tuple((row.state, row.write_id, row.open_operation) for row in self._rows("center", Card))
+        pending = tuple((row.state, row.pending_write, row.writes_done) for row in self._rows("center", Operation))
+        certificates = tuple((row.serial, row.state) for row in self._rows("authority", Certificate))
+        chips = tuple(hash_of(image) for image in self._nation.cards.images.values())
+        return cards, pending, certificates, chips
+
+    def _rows(self, kind: str, record: type[R]) -> list[R]:
+        return [row for row in self._nation.stores[kind].records(record) if isinstance(row, record)]
+
+    def _bad(self, name: str, text: str) -> None:
+        self._world.violated(name, text)
+
+
+def hash_of(image: bytes) -> str:
+    """The image's own digest, which its head carries."""
+    return image[6:14].hex()

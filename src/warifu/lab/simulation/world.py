@@ -1,0 +1,339 @@
+"""One simulated world: its machines, what happens to them, and what has happened.
+
+A *machine* is one instance of a node: it can be killed and started again, and several may answer to one name. Machines
+share nothing but the network and the stores.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from hashlib import blake2b
+from random import Random
+from typing import Any, ClassVar
+
+from msgspec import Struct
+
+from warifu.kernel.errors import Fault, WarifuError
+from warifu.lab.history import Event, EventKind, to_line
+from warifu.lab.properties import Property
+from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy, SimulatedClock
+from warifu.lab.simulation.loop import Process, SimulatedLoop
+from warifu.lab.simulation.network import Link, Network
+from warifu.lab.simulation.plan import Dice, Plan
+from warifu.lab.simulation.storage import Stores, StoreView
+from warifu.nodes import base
+from warifu.ports.crypto import Crypto
+from warifu.ports.store import Store
+
+LOOK_MS = 500
+SNAPPED_SHARE = 0.05
+"""One drawn delay in twenty ends at a pending timer's instant, or a millisecond beside it."""
+SNAP_WITHIN_MS = 60_000
+LATENCIES_MS = ((1, 1), (1, 5), (1, 40), (0, 2))
+TIGHT_MS = (1, 1)
+STORM_MS = (400, 1500, 4000)
+WELL_MS = 70_000
+"""Virtual time in which every node must say that it is well: slow HSM commands count for a minute."""
+STORM_KINDS = ("crash", "partition", "skew")
+
+
+class PropertyFailed(WarifuError):  # noqa: N818 - as all of the tree: it reads as a sentence
+    """What must hold does not. ``name`` is the property's."""
+
+    code: ClassVar[str] = "lab.property_failed"
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
+
+
+class Ports(Struct, frozen=True):
+    """What a machine's node is made from."""
+
+    world: base.World
+    store: Store
+    """The database of the machine's destination."""
+    crypto: Crypto
+    machine: "Machine"
+
+
+Build = Callable[[Ports], base.Node]
+"""Makes a node from what is injected."""
+
+
+class Machine:
+    """One instance of a node.
+
+    Args:
+        name: unique, e.g. ``tally-1``.
+        destination: the name in the topology that it answers to.
+        build: called at each start; what it made is lost at each crash.
+    """
+
+    def __init__(self, world: "World", name: str, destination: str, build: Build) -> None:
+        self.name = name
+        self.destination = destination
+        self.clock = SimulatedClock(world.loop)
+        self.process = Process(name)
+        self.node: base.Node | None = None
+        self.serving: Counter[str] = Counter()
+        """Requests being answered, by name."""
+        self._world = world
+        self._build = build
+        self._starts = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether it runs."""
+        return self.node is not None and self.process.alive
+
+    def start(self) -> None:
+        """Start it, with nothing in memory."""
+        self._starts += 1
+        self.process = Process(self.name)
+        self.serving = Counter()
+        entropy = SeededEntropy(self._world.plan.seed, f"{self.name}/{self._starts}")
+        view = StoreView(self._world, self, self._world.stores.of(self.destination))
+        link = Link(self._world.network, self.name)
+        log = _Log(self._world, self.name)
+        injected = base.World(self.name, link, self.clock, entropy, log)
+        self.node = self._build(Ports(injected, view, FixtureCrypto(entropy, self._world.deal), self))
+        self._world.spawn(self._run(self.node), f"{self.name} timers", self.process.context.copy())
+
+    async def _run(self, node: base.Node) -> None:
+        await node.run()
+        self._world.violated("timers run", f"{self.name}'s timers ended")
+
+
+class World:
+    """One run's world.
+
+    Args:
+        loop: the simulated loop; nothing in the world happens anywhere else.
+        plan: the run's plan.
+        properties: what is checked at every event.
+        state: what the nodes' states are, for counting distinct ones at quiet points.
+    """
+
+    def __init__(self, loop: SimulatedLoop, plan: Plan, properties: tuple[Property, ...]) -> None:
+        self.loop = loop
+        self.plan = plan
+        self.dice = Dice(plan)
+        self.history: list[Event] = []
+        self.deal = Deal()
+        self.network = Network(self)
+        self.stores = Stores(self)
+        self.machines: dict[str, Machine] = {}
+        self.faults: Counter[str] = Counter()
+        self.states: set[bytes] = set()
+        self.state: Callable[[], object] = tuple
+        self.look: Callable[[], None] | None = None
+        """Called at each quiet instant: looks into the nodes for what no history shows."""
+        self.healed = asyncio.Event()
+        self.lasts_ms = 0
+        """How long whoever asks may take after the storm, beside what healing takes."""
+        self.storms_ms: tuple[int, ...] = STORM_MS
+        self.snapped_share = SNAPPED_SHARE
+        self.snap_within_ms = SNAP_WITHIN_MS
+        self._properties = properties
+        self._random = Random(f"{plan.seed}/world")  # noqa: S311 - repeatable on purpose
+        self._latency = TIGHT_MS if plan.tight else self._random.choice(LATENCIES_MS)
+        self._context = copy_context()
+        self._busy = 0
+        self._changed = True
+        loop.idle = self._note_state
+
+    # -- making
+
+    def add(self, name: str, destination: str, build: Build) -> Machine:
+        """A machine, started."""
+        if name in self.machines:
+            raise Fault(f"two machines named {name}")
+        machine = self.machines[name] = Machine(self, name, destination, build)
+        machine.start()
+        return machine
+
+    # -- chance
+
+    def pick(self, count: int) -> int:
+        """A number from 0 to ``count - 1``, by the seed."""
+        return int(self._random.random() * count)
+
+    def latency_ms(self) -> int:
+        """How long a message or a store's answer takes in this run."""
+        return self.delay_ms(*self._latency)
+
+    def delay_ms(self, low: int, high: int) -> int:
+        """A drawn delay; one in twenty ends where a pending timer does, or a millisecond beside."""
+        if self.plan.tight:
+            return low
+        delay = low + self.pick(high - low + 1)
+        if self._random.random() >= self.snapped_share:
+            return delay
+        return self._snapped(delay)
+
+    def _snapped(self, delay: int) -> int:
+        now = self.loop.now_ms
+        instants = [instant for instant in self.loop.pending_instants() if instant <= now + self.snap_within_ms]
+        if not instants:
+            return delay
+        return max(0, instants[self.pick(len(instants))] - 1 + self.pick(3) - now)
+
+    def strikes(self, kind: str, node: str, peer: str = "") -> bool:
+        """Whether this fault happens here; then it is in the history."""
+        if not self.dice.strikes(kind):
+            return False
+        self.fault(kind, node, peer)
+        return True
+
+    # -- time
+
+    def later(self, delay_ms: int, act: Callable[..., object], *args: object) -> None:
+        """Let the world do something after a delay; it survives the death of whoever asked."""
+        self.loop.call_later(delay_ms / 1000, act, *args, context=self._context)
+
+    def spawn(self, coro: Coroutine[Any, Any, None], name: str, context: Context | None = None) -> None:
+        """Start a task of the world's, or of the process whose context is given."""
+        self.loop.create_task(coro, name=name, context=context or self._context.copy())
+
+    # -- seeing
+
+    def record(self, kind: EventKind, node: str, **fields: str) -> None:
+        """Something happened: into the history, the trace hash and before every property."""
+        event = Event(at_ms=self.loop.now_ms, kind=kind, node=node, **fields)
+        self.history.append(event)
+        self.loop.note(to_line(event))
+        for each in self._properties:
+            trouble = each.see(event)
+            if trouble is not None:
+                self.violated(each.name, trouble)
+
+    def fault(self, kind: str, node: str, peer: str = "", detail: str = "") -> None:
+        """The world did something to someone."""
+        self.faults[kind] += 1
+        self.record("fault", node, peer=peer, outcome=kind, detail=detail)
+
+    def violated(self, name: str, text: str) -> None:
+        """A property failed: the run ends, whatever the running code catches."""
+        self.loop.abort(PropertyFailed(name, text))
+
+    def check_end(self) -> None:
+        """Ask each property for its last word."""
+        for each in self._properties:
+            trouble = each.end()
+            if trouble is not None:
+                raise PropertyFailed(each.name, trouble)
+
+    def busy(self, change: int) -> None:
+        """A call, a message or a store's work is under way (+1) or over (-1)."""
+        self._busy += change
+
+    def _note_state(self) -> None:
+        """Nothing more happens at this instant: a quiet point, whose state counts as covered."""
+        if self.look is not None:
+            self.look()
+        if self._changed:
+            self._changed = False
+            self.states.add(blake2b(repr(self.state()).encode(), digest_size=8).digest())
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way."""
+        return self._busy == 0
+
+    def changed(self) -> None:
+        """A store's content changed."""
+        self._changed = True
+
+    # -- storm and healing
+
+    def crash(self, machine: Machine, kind: str = "crash") -> None:
+        """Kill a machine; it is started again after a while, at the latest when the storm is over."""
+        if not machine.up:
+            return
+        self.fault(kind, machine.name)
+        self.loop.kill(machine.process)
+        machine.node = None
+        self.network.lost(machine)
+        self.later(self.delay_ms(1, 1000), self._restart, machine)
+
+    def _restart(self, machine: Machine) -> None:
+        if not machine.up:
+            self.record("fault", machine.name, outcome="restart")
+            machine.start()
+
+    async def storm(self) -> None:
+        """Some seconds in which everything may happen."""
+        if not self.dice.chances:
+            return
+        end_ms = self.loop.now_ms + self.storms_ms[self.pick(len(self.storms_ms))]
+        while self.loop.now_ms < end_ms:
+            await asyncio.sleep(self.delay_ms(5, 200) / 1000)
+            for kind in STORM_KINDS:
+                self._storm(kind)
+
+    def _storm(self, kind: str) -> None:
+        if not self.dice.strikes(kind):
+            return
+        machines = [machine for machine in self.machines.values() if machine.up]
+        if not machines:
+            return
+        machine = machines[self.pick(len(machines))]
+        match kind:
+            case "crash":
+                self.crash(machine)
+            case "partition":
+                others = [name for name in self.network.names() if name != machine.name]
+                self.network.part(machine.name, others[self.pick(len(others))], self.delay_ms(10, 2000))
+            case "skew":
+                machine.clock.skew_ms = self.delay_ms(0, 120_000) - 60_000
+                self.fault("skew", machine.name, detail=f"{machine.clock.skew_ms} ms")
+
+    def heal(self) -> None:
+        """No more faults; who is down comes up, who is apart comes together, clocks are right."""
+        self.dice.calm = True
+        self.healed.set()
+        self.record("fault", "world", outcome="heal")
+        self.network.rejoin_all()
+        for machine in self.machines.values():
+            machine.clock.skew_ms = 0
+            self._restart(machine)
+
+    async def all_well(self, within_ms: int) -> None:
+        """Every node's own health, asked again and again; ``all is well after healing`` when one stays ailing."""
+        end_ms = self.loop.now_ms + within_ms
+        ailing: dict[str, str] = dict.fromkeys(self.machines, "")
+        while ailing:
+            for name in list(ailing):
+                node = self.machines[name].node
+                health = None if node is None else await node.health()
+                if health is not None and health.ok:
+                    del ailing[name]
+                elif health is not None:
+                    ailing[name] = "; ".join(
+                        f"{part}: {said.detail}" for part, said in health.parts.items() if not said.ok
+                    )
+            if ailing and self.loop.now_ms > end_ms:
+                self.violated("all is well after healing", str(ailing))
+            await asyncio.sleep(LOOK_MS / 1000)
+
+
+class _Log:
+    """A node's log goes into the history."""
+
+    def __init__(self, world: World, node: str) -> None:
+        self._world = world
+        self._node = node
+
+    def info(self, event: str, **fields: str | float) -> None:
+        """See ``ports.log.Log``."""
+        self._world.record("log", self._node, outcome=event, detail=_text(fields))
+
+    def trouble(self, event: str, **fields: str | float) -> None:
+        """See ``ports.log.Log``."""
+        self._world.record("log", self._node, outcome=f"trouble {event}", detail=_text(fields))
+
+
+def _text(fields: dict[str, str | float]) -> str:
+    return " ".join(f"{name}={value}" for name, value in fields.items())

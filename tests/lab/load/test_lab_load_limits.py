@@ -1,0 +1,119 @@
+"""Load tests: what they put into a topology, which shape they offer, and how slopes and shares are found."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from warifu.domain.admission.retry import QUEUE_MS
+from warifu.lab import checking
+from warifu.lab.load import endurance, limit, load
+from warifu.lab.load import result as load_result
+from warifu.lab.load.meter import EXCESS, Sample
+from warifu.lab.load.result import MESSAGES_EACH, OPERATIONS_A_DAY, REFUSED_A_DAY, SETUPS_AN_HOUR, Verdict, excess_among
+from warifu.lab.load.stack import Limited, WrongTopology, source_of, times_logged
+from warifu.stack.home import Home
+from warifu.stack.topology import parse
+
+
+def step(rate: float, processors: float, p99: float = 100.0) -> limit.Step:
+    return limit.Step(rate, rate, 20.0, p99, {"center": processors, "generator": 9.0}, 4.0)
+
+
+def test_limits_are_put_into_the_topology_and_are_valid_there() -> None:
+    text = Limited(policy="legacy", total=7, connections=3).topology(source_of("quarter"))
+    topology = parse(text, "limited.toml")
+    assert (topology.admission.policy, topology.admission.connections) == ("legacy", 3)
+    relays = [node for node in topology.node if node.kind == "relay"]
+    assert [node.policies.total for node in relays] == [7, 7]
+    assert all(node.policies.total != 7 for node in topology.node if node.kind != "relay")
+    assert len(topology.node) == len(tomllib.loads(source_of("quarter"))["node"])
+
+
+def test_a_topology_with_limits_of_its_own_is_refused() -> None:
+    with pytest.raises(WrongTopology):
+        Limited().topology(source_of("quarter") + '\n[admission]\npolicy = "legacy"\n')
+
+
+@pytest.mark.parametrize(("day", "messages"), [("29 March", 715_000), ("18 April", 549_000)])
+def test_a_day_has_the_messages_of_that_day(day: str, messages: int) -> None:
+    """Upstream business messages of both days: annex volume of June 2016, material 4, reference."""
+    phases = [phase for phase in load.phases(60.0, 1.0) if phase.name.startswith(day)]
+    stretched = sum(hours for _, hours, _ in load.SHAPE) * 3600 / sum(phase.seconds for phase in phases)
+    offered = sum(sum(phase.rates.values()) * phase.seconds for phase in phases) * MESSAGES_EACH * stretched
+    assert offered == pytest.approx(messages, rel=1e-6)
+
+
+def test_a_day_is_busiest_when_the_documents_say_so() -> None:
+    """Weekdays at about 9:30-12:00 and in the hour from 14:00, in opening hours of 7:30-21:30 (reference paper, 3)."""
+    busiest = [begin for begin, _, weight in load.SHAPE if weight == max(weight for _, _, weight in load.SHAPE)]
+    assert busiest == ["09:30", "14:00"]
+    assert (load.SHAPE[0][0], sum(hours for _, hours, _ in load.SHAPE)) == ("07:30", 14.0)
+    ends = [_minutes(begin) + hours * 60 for begin, hours, _ in load.SHAPE]
+    assert ends == [*(_minutes(begin) for begin, _, _ in load.SHAPE[1:]), _minutes("21:30")]
+
+
+def _minutes(clock: str) -> float:
+    hours, minutes = clock.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def test_what_a_run_is_held_against_is_what_the_documents_print() -> None:
+    assert list(OPERATIONS_A_DAY.values()) == [149_000, 198_000, 216_000]
+    assert list(SETUPS_AN_HOUR.values()) == [360, 720]
+    assert list(REFUSED_A_DAY.values()) == [12_650, 79]
+    most_connections = OPERATIONS_A_DAY["with 94 connections (estimate)"]
+    assert most_connections == pytest.approx(149_000 * 16_000 / 12_000, rel=0.01)
+
+
+def test_excess_is_told_as_of_that_days_messages() -> None:
+    samples = [Sample(0, 1, "center.open", outcome) for outcome in (EXCESS, *["ok"] * 99)]
+    assert excess_among(samples, 715_000) == pytest.approx(7_150)
+    assert excess_among([], 715_000) == 0
+
+
+def test_c_lies_between_the_steps_where_the_stack_passes_half_of_the_processors() -> None:
+    assert limit._half([step(10, 0.5), step(20, 0.9), step(30, 1.4)], 1.0) == pytest.approx(22.0)
+
+
+def test_the_generators_share_is_not_the_stacks() -> None:
+    assert step(10, 0.5).stack == 0.5
+
+
+def test_deliveries_take_their_part_of_the_overload() -> None:
+    assert limit.mix(40, deliveries=10) == {"setup": 30, "delivery": 10}
+
+
+def test_a_slope_is_not_moved_by_single_peaks() -> None:
+    line = [(float(n), 100.0 + n) for n in range(50)]
+    assert endurance.slope([*line[:20], (20.0, 9_000.0), *line[21:]]) == pytest.approx(1.0)
+
+
+def test_what_the_programs_logged_is_counted_over_all_of_them(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.logs.mkdir(parents=True)
+    (home.logs / "cs-131016.jsonl").write_text('{"event":"cs.blocked"}\n{"event":"cs.carried"}\n', "utf-8")
+    (home.logs / "cs-141003.jsonl").write_text('{"event":"cs.blocked"}\n', "utf-8")
+    assert times_logged(home, "cs.blocked") == 2
+
+
+def test_a_refused_clerk_has_come_back_or_gone_within_the_time_the_promise_leaves() -> None:
+    """Patience and the last attempt's wait in the CS end before the stack is held to be calm again."""
+    assert limit.PATIENCE_S + QUEUE_MS["setup"] / 1000 < limit.WITHIN_S
+
+
+def test_one_condition_that_fails_fails_the_verdict_and_is_said() -> None:
+    verdict = Verdict()
+    verdict.require("a", holds=True)
+    verdict.require("b", holds=False)
+    assert verdict.word == "failed"
+    assert verdict.reasons == ["yes: a", "NO: b"]
+
+
+def test_only_what_a_clerk_gave_up_is_left_aside() -> None:
+    card, operation = "WRFG00000000001", "01BX5ZZKBKACTAV9WEVGEMMVS0"
+    mine = checking.Violation(checking.SETTLED, f"operation {operation} (delivery) is left open")
+    torn = checking.Violation(checking.CHIP_EQUALS_RECORD, f"{card}: the record is set_up, the chip in_use")
+    assert load_result._is_left(mine, {operation})
+    assert not load_result._is_left(mine, {card})
+    assert not load_result._is_left(torn, {card})
