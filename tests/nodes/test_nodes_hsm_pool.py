@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warifu.kernel.errors import DeadlinePassed, Malformed, Unavailable, WarifuError
-from warifu.nodes.hsm_pool import Dump, HsmPool, HsmRejected, NoSuchKey, PoolLimits, UnknownSession
+from warifu.nodes.hsm_answers import HsmRejected, NoSuchKey, UnknownSession
+from warifu.nodes.hsm_pool import Dump, HsmPool, PoolLimits
 from warifu.ports import hsm
 
 T = TypeVar("T")

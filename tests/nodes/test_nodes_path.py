@@ -36,7 +36,8 @@ from warifu.kernel.ids import new_ulid
 from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.nodes.base import World
 from warifu.nodes.cs import MAX_WAITING, CommunicationServer, MessageSession
-from warifu.nodes.hsm_pool import HsmPool, HsmRejected
+from warifu.nodes.hsm_answers import HsmRejected
+from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.relay import MESSAGE_KEY, NotCarried, Relay
 
 HERE = "131016"

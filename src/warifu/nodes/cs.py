@@ -40,7 +40,7 @@ from warifu.kernel.errors import (
 )
 from warifu.kernel.ids import new_ulid
 from warifu.nodes.base import PATH_MS, Node, Probe, World
-from warifu.nodes.hsm_pool import HsmRejected, NoSuchKey, UnknownSession
+from warifu.nodes.hsm_answers import HsmRejected, NoSuchKey, UnknownSession
 from warifu.nodes.leftovers import Leftover, Leftovers
 from warifu.ports.backlog import Backlog
 from warifu.ports.crypto import Crypto

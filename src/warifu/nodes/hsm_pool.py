@@ -20,6 +20,7 @@ from typing import Final, Literal
 from msgspec import Struct, structs
 
 from warifu.kernel.errors import DeadlinePassed, Fault, Refused, TryAgain, Unavailable
+from warifu.nodes.hsm_answers import HsmRejected, error_of, fits
 from warifu.ports import hsm
 from warifu.ports.hsm import HsmCommand, HsmFactory, HsmReply, HsmWorker
 
@@ -28,43 +29,8 @@ PlaceState = Literal["waiting", "starting", "ready", "busy"]
 
 _ENOUGH_SAMPLES: Final = 16
 _UNANSWERED_MS: Final = -1.0
-_TAG_BYTES: Final = 16
-_WRAP_BYTES: Final = 12 + _TAG_BYTES
-_POINT_BYTES: Final = 65
-_CHANNEL_KEY_BYTES: Final = 16
-_SIGNATURE_BYTES: Final = 256
 SIGN_AT_ONCE: Final = 32
 """Texts of one command: about 16 ms of one core, so that whoever waits for one signature does not wait long."""
-_LENGTHS: Final[dict[type, int]] = {
-    hsm.Sign: 256,
-    hsm.SignDigestInfo: 256,
-    hsm.Mac: 16,
-    hsm.DeriveCardKeys: _POINT_BYTES + 3 * 16 + _TAG_BYTES,
-}
-_GROWTH: Final[dict[type, int]] = {
-    hsm.Wrap: _WRAP_BYTES,
-    hsm.Unwrap: -_WRAP_BYTES,
-    hsm.EncryptMessage: _TAG_BYTES,
-    hsm.DecryptMessage: -_TAG_BYTES,
-}
-
-
-class HsmRejected(Refused):
-    """The device refused the command: changed data, or a key that is for something else."""
-
-    code = "hsm.rejected"
-
-
-class NoSuchKey(Refused):
-    """The device has no key of this name."""
-
-    code = "hsm.no_such_key"
-
-
-class UnknownSession(TryAgain):
-    """Nobody here knows the message session any more: agree a new one, then send the same request again."""
-
-    code = "hsm.unknown_session"
 
 
 class PoolLimits(Struct, frozen=True, kw_only=True):
@@ -396,7 +362,7 @@ class HsmPool:
 
     def _accepted(self, command: HsmCommand, reply: HsmReply) -> HsmReply:
         if isinstance(reply, hsm.Rejected):
-            raise _error_of(reply)
+            raise error_of(reply)
         if isinstance(command, hsm.OpenMessageSession):
             self.message_session(command.label, command.session, command.encapsulation, command.info)
         return reply
@@ -518,7 +484,7 @@ class HsmPool:
             raise _Fenced("died") from None
         place.end(_now(), (_now() - began) * 1000, counts=not isinstance(command, hsm.CreateKey | hsm.SignMany))
         self._commands += 1
-        if not _fits(command, reply):
+        if not fits(command, reply):
             raise _Fenced("self_test" if isinstance(command, hsm.SelfTest) else "wrong_answer")
         return reply
 
@@ -576,34 +542,3 @@ def _label(command: HsmCommand) -> str:
     if isinstance(command, hsm.DecryptMessage | hsm.EncryptMessage | hsm.SelfTest):
         return ""
     return command.label
-
-
-def _error_of(reply: hsm.Rejected) -> HsmRejected | NoSuchKey | UnknownSession:
-    kinds = (NoSuchKey, UnknownSession)
-    kind = next((kind for kind in kinds if kind.code == reply.code), HsmRejected)
-    return kind("the HSM refused the command")
-
-
-def _fits(command: HsmCommand, reply: HsmReply) -> bool:
-    """Whether the reply has the form this command's answer has. A ``Rejected`` always has, except in a self-test."""
-    if isinstance(reply, hsm.Rejected):
-        return not isinstance(command, hsm.SelfTest)
-    if isinstance(command, hsm.OpenCardChannel):
-        return isinstance(reply, hsm.ChannelKeys) and all(
-            len(key) == _CHANNEL_KEY_BYTES for key in (reply.enc, reply.mac, reply.rmac, reply.dek)
-        )
-    if isinstance(command, hsm.OpenMessageSession | hsm.SelfTest):
-        return isinstance(reply, hsm.Done)
-    if isinstance(command, hsm.CreateKey) and command.purpose not in {"sign", "agree"}:
-        return isinstance(reply, hsm.Done)
-    if isinstance(command, hsm.SignMany):
-        sizes = [len(each) for each in reply.data] if isinstance(reply, hsm.ManyBytes) else []
-        return sizes == [_SIGNATURE_BYTES] * len(command.data)
-    return isinstance(reply, hsm.Bytes) and _length_of(command) in {None, len(reply.data)}
-
-
-def _length_of(command: HsmCommand) -> int | None:
-    """How many bytes the answer must have; None when that is not known."""
-    if isinstance(command, hsm.Wrap | hsm.Unwrap | hsm.EncryptMessage | hsm.DecryptMessage):
-        return len(command.data) + _GROWTH[type(command)]
-    return _LENGTHS.get(type(command))

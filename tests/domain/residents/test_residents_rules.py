@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warifu.contract.registry import ChangeResident, Register
+from warifu.contract.registry import ChangeResident, Register, SearchResidents
 from warifu.contract.values import Person, ResidentEvent
 from warifu.domain.decision import Asked
 from warifu.domain.residents import rules
 from warifu.domain.residents.records import Resident
-from warifu.domain.residents.rules import FIELDS_OF_EVENT, AlreadyRegistered, WrongChange
+from warifu.domain.residents.rules import FIELDS_OF_EVENT, AlreadyRegistered, NothingAsked, WrongChange
 from warifu.kernel.errors import NotAllowed, NotFound
 from warifu.ports.store import Insert, Update
+from warifu.synthetic.residents import residents
 
 TODAY = datetime.date(2026, 4, 1)
 RESIDENT = "0" * 26
@@ -101,3 +102,18 @@ def test_who_left_the_register_does_not_change_any_more() -> None:
         rules.change(gone, request("address", "address"), ASKED)
     with pytest.raises(NotFound):
         rules.change(None, request("address", "address"), ASKED)
+
+
+@pytest.mark.parametrize("kind", ["common", "rare_characters", "former_surname", "foreign"])
+def test_a_resident_of_any_kind_is_searched_for_by_the_registered_name(kind: str) -> None:
+    today = datetime.date(2026, 11, 22)
+    person = next(one.person for one in residents(1, 500, today) if one.kind == kind)
+    for typed, field in ((person.name, "name"), (person.name.replace("\u3000", " "), "name"), (person.kana, "kana")):
+        asked = SearchResidents(municipality=person.municipality, name=typed, purpose="counter.search")
+        where = {"municipality": person.municipality, field: getattr(person, field)}
+        assert where in rules.searches(asked)
+
+
+def test_a_search_for_nothing_is_refused() -> None:
+    with pytest.raises(NothingAsked):
+        rules.searches(SearchResidents(municipality="131016", purpose="counter.search"))

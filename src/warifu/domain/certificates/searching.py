@@ -6,22 +6,20 @@ whoever has the database alone can neither read nor try names. Two spellings tha
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from warifu.contract.authority import FoundCertificate, FoundCertificates, SearchCertificates
 from warifu.contract.values import CertificateKind, CertificateState
 from warifu.domain.certificates.records import Certificate
 from warifu.domain.certificates.rules import UNSIGNED
 from warifu.kernel.errors import Malformed
+from warifu.kernel.name_forms import common_forms
 from warifu.ports.store import Find
-
-_VARIANTS: Final = str.maketrans("髙﨑𠮷邉邊齋齊斉濵濱德桒栁冨𡈽澤廣國", "高崎吉辺辺斎斎斎浜浜徳桑柳富土沢広国")
-"""Forms of one character that names are written with; a counter finds one by the other."""
 
 
 def comparable_name(name: str) -> bytes:
     """A name as it is digested: compatibility forms folded, no spaces, no case, common variants as one."""
-    folded = unicodedata.normalize("NFKC", name).casefold().translate(_VARIANTS)
+    folded = common_forms(unicodedata.normalize("NFKC", name).casefold())
     return "".join(folded.split()).encode()
 
 

@@ -20,6 +20,7 @@ from warifu.domain.decision import Asked, Decision
 from warifu.domain.residents.records import Resident
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import NotAllowed, NotFound, Refused
+from warifu.kernel.name_forms import kana_spelling, name_spellings
 from warifu.ports.store import Insert, Update
 
 FIELDS_OF_EVENT: dict[ResidentEvent, frozenset[str]] = {
@@ -137,16 +138,11 @@ def searches(request: SearchResidents) -> tuple[dict[str, Any], ...]:
         return ({"resident_code": request.resident_code},)
     here = {"municipality": request.municipality}
     if request.name:
-        spaced = full_width_space(request.name)
-        return tuple(here | {field: spaced} for field in ("name", "kana"))
+        names = tuple(here | {"name": spelling} for spelling in name_spellings(request.name))
+        return (*names, here | {"kana": kana_spelling(request.name)})
     if request.birth_date:
         return (here | {"birth_date": request.birth_date},)
     raise NothingAsked("a name, a birth date or a number")
-
-
-def full_width_space(name: str) -> str:
-    """The name as the register writes it: one full-width space between family and given name."""
-    return "\u3000".join(name.split())
 
 
 def matching(request: SearchResidents, found: Iterable[Sequence[Resident]]) -> tuple[Resident, ...]:

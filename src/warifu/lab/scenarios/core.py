@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
+from warifu.kernel.errors import Fault
 from warifu.kernel.ids import new_ulid
 from warifu.lab.properties import Property
 from warifu.lab.scenarios.scenario import Safeguard
@@ -101,7 +102,7 @@ class Calls:
 
 async def nobody(destination: str, envelope: Envelope) -> Reply:
     """A transport of who asks nobody."""
-    raise NotImplementedError(f"{envelope.name} to {destination}")
+    raise Fault(f"a core asks nobody, and sent {envelope.name} to {destination}")
 
 
 def injected(world: World, name: str, answer: Callable[[str, Envelope], Awaitable[Reply]] = nobody) -> base.World:

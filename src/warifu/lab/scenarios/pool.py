@@ -21,7 +21,8 @@ from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.lab.simulation.loop import Process
 from warifu.lab.simulation.sabotage_nodes import pool_class
 from warifu.lab.simulation.world import World
-from warifu.nodes.hsm_pool import Dump, NoSuchKey, PoolLimits
+from warifu.nodes.hsm_answers import NoSuchKey
+from warifu.nodes.hsm_pool import Dump, PoolLimits
 from warifu.ports import hsm
 
 SIZE: Final = 3
