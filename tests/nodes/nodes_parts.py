@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import gc
 import selectors
 from collections import deque
 from collections.abc import Coroutine
@@ -55,6 +56,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: complaints.append(str(context)))
         result = runner.run(main)
+        gc.collect(0)
     assert complaints == []
     return result
 

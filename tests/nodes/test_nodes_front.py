@@ -116,9 +116,7 @@ def test_the_front_keeps_what_is_final_and_nothing_else() -> None:
         async with house.running():
             credential = await registered(house)
             card_id, serial = await with_card(house)
-            await tell(
-                house, RevokeCertificates(card_id=card_id, event="key_compromise"), Certificates, sender="center"
-            )
+            await compromised(house, card_id)
             await house.front.check(credential, "authentication", (serial, 7))
             (kept,) = house.stores["front"].records(FinalStatus)
             assert isinstance(kept, FinalStatus)

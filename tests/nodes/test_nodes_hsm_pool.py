@@ -1,19 +1,18 @@
 """The HSM pool over a scripted device, in virtual time: every deadline passes at once and the same way each time."""
 
 import asyncio
-import gc
-import selectors
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from itertools import pairwise, repeat
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nodes_parts import run
 
 from warifu.kernel.errors import DeadlinePassed, Malformed, Unavailable, WarifuError
 from warifu.nodes.hsm_answers import HsmRejected, NoSuchKey, UnknownSession
@@ -21,37 +20,6 @@ from warifu.nodes.hsm_pool import Dump, HsmPool, PoolLimits
 from warifu.ports import hsm
 
 T = TypeVar("T")
-
-
-class VirtualSelector(selectors.DefaultSelector):
-    """Never waits: moves the loop's clock instead."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "nothing will ever happen again"
-        self.now += max(timeout, 0)
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self.virtual = VirtualSelector()
-        super().__init__(self.virtual)
-
-    def time(self) -> float:
-        return self.virtual.now
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run in virtual time. Nothing may be left over that asyncio has to complain of."""
-    complaints: list[str] = []
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
-        result = runner.run(main)
-        gc.collect(0)
-    assert complaints == []
-    return result
 
 
 Behaviour = Literal["answer", "stall", "die", "wrong", "late", "refuse", "slow", "unable"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from warifu.adapters.clock import SystemClock
 from warifu.adapters.entropy import SystemEntropy
@@ -35,19 +34,8 @@ _LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _PASSWORD_LETTERS: Final = 16
 
 
-class DemoAccount(Struct, frozen=True, kw_only=True):
+class DemoAccount(NewAccount, frozen=True, kw_only=True):
     """An account of a demonstration, with its secrets."""
-
-    municipality: str
-    login: str
-    name: str
-    role: str
-    password: str
-    totp: bytes
-
-    def __repr__(self) -> str:
-        """Without its secrets."""
-        return f"DemoAccount({self.municipality}/{self.login})"
 
     def code(self, now_ms: int) -> str:
         """The second factor's code now."""
@@ -145,7 +133,7 @@ async def _add(home: Home, topology: Topology, database_url: str, wanted: tuple[
 
 async def add(staff: Accounts, one: DemoAccount) -> None:
     """Make an account. ``StaffExists``, ``BadStaff``."""
-    await staff.add(NewAccount(**msgspec.structs.asdict(one)))
+    await staff.add(one)
 
 
 def _key_path(home: Home) -> Path:

@@ -8,6 +8,7 @@ import datetime
 import random
 from collections.abc import Iterator
 
+import msgspec
 from msgspec import Struct
 
 from warifu.domain.applications.records import Application, NotificationCard
@@ -69,20 +70,8 @@ def _one(seed: int, number: int, today: datetime.date, places: tuple[Municipalit
     resident_id = _ulid(dice)
     application = application_id(dice.randbytes(16))
     return BulkResident(
-        resident=Resident(
-            version=1,
-            resident_id=resident_id,
-            resident_code=resident_code(f"{which * _SPREAD % _CODES:010}"),
-            name=person.name,
-            kana=person.kana,
-            former_surname=person.former_surname,
-            birth_date=person.birth_date,
-            sex=person.sex,
-            address=person.address,
-            municipality=person.municipality,
-            stay_until=person.stay_until,
-            registered=True,
-            changed_ms=now_ms,
+        resident=msgspec.structs.replace(
+            Resident.of(resident_id, resident_code(f"{which * _SPREAD % _CODES:010}"), person, now_ms), version=1
         ),
         notification=NotificationCard(
             version=1,

@@ -33,7 +33,7 @@ class NewAccount(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Without its secrets."""
-        return f"NewAccount({self.municipality}/{self.login})"
+        return f"{type(self).__name__}({self.municipality}/{self.login})"
 
 
 class SignedIn(Struct, frozen=True):

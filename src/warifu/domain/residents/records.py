@@ -37,6 +37,26 @@ class Resident(Record, frozen=True, kw_only=True):
         """Without personal data."""
         return f"Resident({self.resident_id})"
 
+    @classmethod
+    def of(
+        cls, resident_id: str, resident_code: str, person: Person, now_ms: int, *, registered: bool = True
+    ) -> "Resident":
+        """The record of a person, not yet in any store."""
+        return cls(
+            resident_id=resident_id,
+            resident_code=resident_code,
+            name=person.name,
+            kana=person.kana,
+            former_surname=person.former_surname,
+            birth_date=person.birth_date,
+            sex=person.sex,
+            address=person.address,
+            municipality=person.municipality,
+            stay_until=person.stay_until,
+            registered=registered,
+            changed_ms=now_ms,
+        )
+
     def person(self) -> Person:
         """As the contract carries it."""
         return Person(

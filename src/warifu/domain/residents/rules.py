@@ -52,7 +52,7 @@ def register(found: Resident | None, request: Register, resident_code: str, aske
         raise AlreadyRegistered(request.resident_id)
     if request.person.birth_date > jst_date(asked.now_ms):
         raise WrongChange("birth date in the future")
-    record = _resident(request.resident_id, resident_code, request.person, asked.now_ms)
+    record = Resident.of(request.resident_id, resident_code, request.person, asked.now_ms)
     assign = AssignNumber(
         resident_id=request.resident_id, resident_code=resident_code, municipality=request.person.municipality
     )
@@ -71,7 +71,7 @@ def change(found: Resident | None, request: ChangeResident, asked: Asked) -> Dec
         raise NotFound(f"resident {request.resident_id}")
     _require_change(found, request)
     registered = request.event != "death"
-    record = _resident(found.resident_id, found.resident_code, request.person, asked.now_ms, registered=registered)
+    record = Resident.of(found.resident_id, found.resident_code, request.person, asked.now_ms, registered=registered)
     record = msgspec.structs.replace(record, version=found.version)
     told = ResidentChanged(
         resident_id=found.resident_id,
@@ -105,25 +105,6 @@ def _require_change(found: Resident, request: ChangeResident) -> None:
         raise WrongChange(f"{request.event} changes nothing")
     if request.event == "move" and "municipality" not in changed:
         raise WrongChange("a move changes the municipality; within it, it is an address change")
-
-
-def _resident(
-    resident_id: str, resident_code: str, person: Person, now_ms: int, *, registered: bool = True
-) -> Resident:
-    return Resident(
-        resident_id=resident_id,
-        resident_code=resident_code,
-        name=person.name,
-        kana=person.kana,
-        former_surname=person.former_surname,
-        birth_date=person.birth_date,
-        sex=person.sex,
-        address=person.address,
-        municipality=person.municipality,
-        stay_until=person.stay_until,
-        registered=registered,
-        changed_ms=now_ms,
-    )
 
 
 class NothingAsked(Refused):
