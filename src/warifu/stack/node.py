@@ -104,9 +104,9 @@ async def _serve_edge(home: Home, own: config.NodeConfig, node: Node, log: JsonL
             edge = verifier_edge(node)
             return await serve_http(edge, own.http.host, own.http.port, log=log, tls=tls, limits=checking.LIMITS)
         if isinstance(node, Portal):
-            return await serve_web(portal_app(node), own.http.host, own.http.port)
+            return await serve_web(portal_app(node), own.http.host, own.http.port, log=log)
         if isinstance(node, CounterTerminal):
-            return await serve_web(counter_app(node.counter), own.http.host, own.http.port)
+            return await serve_web(counter_app(node.counter), own.http.host, own.http.port, log=log)
     return None
 
 
