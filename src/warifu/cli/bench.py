@@ -15,6 +15,7 @@ from warifu.lab.benches.catalog import BENCHES, Result, check_name, measure
 from warifu.lab.rigs.machine import machine
 
 _WIDE: Final = 200
+_SMALL: Final = 10
 _EPILOG = """\
 examples:
   warifu bench                              all of them, about 20 seconds each, the chain 100
@@ -68,8 +69,16 @@ def _show(results: list[Result]) -> None:
     table = Table("name", "value", "unit", "limit", "limit value", "ratio", box=None, pad_edge=False)
     for result in results:
         table.add_row(
-            result["name"], f"{result['value']:,.0f}", result["unit"], result["limit"],
-            f"{result['limit_value']:,.0f}", f"{result['ratio']:.2f}",
+            result["name"], _figure(result["value"]), result["unit"], result["limit"],
+            _figure(result["limit_value"]), f"{result['ratio']:.2f}",
         )  # fmt: skip
     console.print(machine(), highlight=False)
     console.print(table)
+    for result in results:
+        for note in result.get("notes", ()):
+            console.print(f"{result['name']}: {note}", highlight=False, soft_wrap=True)
+
+
+def _figure(value: float) -> str:
+    """Two decimals where they are most of it."""
+    return f"{value:,.2f}" if value < _SMALL else f"{value:,.0f}"

@@ -2,7 +2,7 @@
 
 A bench is ``async (seconds) -> list of results``. A result says what was measured beside what raw limit, interleaved in
 the same run: name, value, unit, limit, limit_value, ratio (a median), runs (the ratios). A part that cannot be measured
-here is ``{"name", "skipped": why}``.
+here is ``{"name", "skipped": why}``. ``notes`` (lines of text) stand below the table: what a figure is made of.
 """
 
 import importlib

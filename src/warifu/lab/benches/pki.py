@@ -37,6 +37,11 @@ async def bench_pki(seconds: float) -> list[dict[str, Any]]:
     return results
 
 
+def slice_of(seconds: float) -> float:
+    """How long one slice is, when all take so many seconds together."""
+    return max(seconds / (2 * RATIOS), SHORTEST_S)
+
+
 async def interleaved(name: str, unit: str, limit: str, *, ours: Rate, raw: Rate, seconds: float) -> dict[str, Any]:
     """One row: medians of both figures and of their ratios, nine pairs of slices in turn.
 
@@ -48,7 +53,7 @@ async def interleaved(name: str, unit: str, limit: str, *, ours: Rate, raw: Rate
         raw: the limit's.
         seconds: for all slices together.
     """
-    slice_s = max(seconds / (2 * RATIOS), SHORTEST_S)
+    slice_s = slice_of(seconds)
     pairs: list[tuple[float, float]] = []
     for turn in range(RATIOS):
         if turn % 2:

@@ -1,7 +1,8 @@
 """Key pairs into the stock, beside generation alone on all cores.
 
-Ours: generated on threads of all cores, the private key wrapped under the HSM's key, stored in PostgreSQL. The limit:
-the same library generating on as many threads, results thrown away.
+Ours: what fills the stock (``KeyPool.run``): two blocks at a time, generated on threads of all cores, each private key
+wrapped under the HSM's key, a block stored in one commit. A slice ends with the block it is in. The limit: the same
+library generating on as many threads, results thrown away.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from warifu.lab.benches.pki import interleaved
 from warifu.lab.rigs.database import scratch_database
 from warifu.lab.rigs.pki_rig import CORES, DeviceKind, authority_rig, device
+from warifu.nodes.authority.key_pool import BLOCK, FILLERS
 from warifu.nodes.authority.node import Authority
 
 DEVICES: Final[tuple[DeviceKind, ...]] = ("software", "softhsm")
@@ -42,14 +44,15 @@ async def _with_device(folder: Path, url: str, kind: DeviceKind, seconds: float)
 async def _filled(node: Authority, slice_s: float) -> float:
     start = time.perf_counter()
 
-    async def worker() -> tuple[int, float]:
+    async def filler() -> int:
         count = 0
         while time.perf_counter() < start + slice_s:
-            await node.pool.make()
-            count += 1
-        return count, time.perf_counter() - start
+            await node.pool.make_block()
+            count += BLOCK
+        return count
 
-    return sum(count / took for count, took in await asyncio.gather(*(worker() for _ in range(CORES))))
+    counts = await asyncio.gather(*(filler() for _ in range(FILLERS)))
+    return sum(counts) / (time.perf_counter() - start)
 
 
 async def _generated(slice_s: float) -> float:

@@ -153,9 +153,10 @@ async def _rows(publisher: _Publisher, kind: DeviceKind, entries: int, turns: in
     _check(publisher.folder, entries)
     unit = f"s from the database to a signed file, {entries:,} entries, {kind} device"
     limit = "s: the same octets joined by the database, hashed and written, nothing checked or signed"
+    memory = f"the publisher's process used {peak_mb:.0f} MB at most"
     changed = f"ms for one changed partition of {PLACES:,}, {kind} device"
     return [
-        _row(f"pki.list.full.{kind}", unit, limit, whole, 1.0) | {"peak_mb": round(peak_mb)},
+        _row(f"pki.list.full.{kind}", unit, limit, whole, 1.0) | {"peak_mb": round(peak_mb), "notes": [memory]},
         _row(f"pki.list.partition.{kind}", changed, "ms: the signature alone", part, 1000.0),
     ]
 

@@ -1,21 +1,16 @@
 """OCSP over HTTP in ``warifu bench pki``: just in time beside raw signing, cached beside nginx.
 
 Responders run in processes of their own, as in the stack: the real node over PostgreSQL, its HSM workers, the real HTTP
-face. Requests come from wrk, so that the generator costs both sides the same little; without wrk, or nginx, the rows
-say so.
+face. Requests come from wrk, so that the generator costs both sides the same little (``pki_ocsp_http``).
 """
 
 import asyncio
 import base64
 import json
-import os
-import re
-import shutil
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -38,8 +33,10 @@ from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.pki import ocsp
 from warifu.domain.pki.profile import FIRST_SERIAL, Profile
 from warifu.domain.pki.profile import Authority as Issuer
-from warifu.kernel.errors import Fault, Unavailable
+from warifu.kernel.errors import Fault
 from warifu.lab.benches.pki import Rate, interleaved
+from warifu.lab.benches.pki_ocsp_http import asker, beside
+from warifu.lab.rigs.bare_http import Question
 from warifu.lab.rigs.database import scratch_database
 from warifu.lab.rigs.pki_rig import CORES, DeviceKind, Quiet, authority_rig, device
 from warifu.nodes.authority import node as authority
@@ -67,23 +64,6 @@ SELECT 1, 'signature', $1::bigint + i, 1, 'card' || i, 'resident' || i, lpad((i 
   convert_to(repeat('d', 1300), 'UTF8'), '', NULL, 1
 FROM generate_series(0, $3::bigint - 1) AS i
 """
-_LUA: Final = """
-local head, tail = {head}, {tail}
-math.randomseed(os.time())
-local function octets(count)
-  local t = {{}}
-  for i = 1, count do t[i] = string.char(math.random(0, 255)) end
-  return table.concat(t)
-end
-request = function()
-  local serial = {first} + math.random(0, {count} - 1)
-  local text = string.char(
-    math.floor(serial / 16777216) % 256, math.floor(serial / 65536) % 256, math.floor(serial / 256) % 256, serial % 256)
-  return wrk.format("POST", "/ocsp", {{["content-type"] = "application/ocsp-request"}},
-    head .. text .. {middle} .. octets(16) .. tail)
-end
-"""
-
 
 # ---- a responder in a process of its own -----------------------------------------------------------------------------
 
@@ -148,44 +128,6 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-# ---- requests --------------------------------------------------------------------------------------------------------
-
-
-def _wrk() -> str:
-    found = shutil.which("wrk")
-    if found is None:
-        raise Unavailable("wrk is missing: apt-get install wrk")
-    return found
-
-
-async def _rate(urls: Sequence[str], seconds: float, script: Path | None = None) -> float:
-    """Answers a second, every one a 200, from all addresses together."""
-    command = ["-t", "1", "-c", str(_CONNECTIONS // len(urls)), "-d", f"{max(round(seconds), 1)}s"]
-    command += ["-s", str(script)] if script else []
-    processes = [
-        await asyncio.create_subprocess_exec(_wrk(), *command, url, stdout=asyncio.subprocess.PIPE) for url in urls
-    ]
-    return sum([_told((await process.communicate())[0].decode()) for process in processes])
-
-
-def _told(text: str) -> float:
-    found = re.search(r"Requests/sec:\s+([0-9.]+)", text)
-    if found is None or "Non-2xx" in text or "Socket errors" in text:
-        raise Fault("wrk had errors: " + " ".join(text.split())[-200:])
-    return float(found[1])
-
-
-def _script(folder: Path, template: bytes) -> Path:
-    """Requests for any of the certificates, each with a nonce of its own."""
-    serial = _FIRST.to_bytes(4, "big")
-    place, nonce = template.index(b"\x02\x04" + serial) + 2, template.index(bytes(16))
-    parts = {"head": template[:place], "middle": template[place + 4 : nonce], "tail": template[nonce + 16 :]}
-    texts = {name: '"' + "".join(f"\\{octet:03d}" for octet in part) + '"' for name, part in parts.items()}
-    path = folder / "ocsp.lua"
-    path.write_text(_LUA.format(**texts, first=_FIRST, count=CERTIFICATES))
-    return path
-
-
 # ---- limits ----------------------------------------------------------------------------------------------------------
 
 
@@ -235,64 +177,6 @@ async def _signed(pool: HsmPool, label: str, slice_s: float) -> float:
     return sum(counts) / (time.perf_counter() - start)
 
 
-@asynccontextmanager
-async def nginx(folder: Path, body: bytes) -> AsyncIterator[str]:
-    """URL at which nginx serves these bytes from a file. ``Unavailable`` when it is missing."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        raise Unavailable("nginx is missing: apt-get install nginx-light")
-    port = _free_port()
-    config = await asyncio.to_thread(_configured, folder, body, port)
-    process = await asyncio.create_subprocess_exec(
-        *(program, "-p", str(folder), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await _listens(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-def _configured(folder: Path, body: bytes, port: int) -> Path:
-    """The file and a configuration that serves it at every path."""
-    folder.parent.chmod(0o755)
-    folder.mkdir()
-    folder.chmod(0o755)
-    (folder / "answer.der").write_bytes(body)
-    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    lines = (
-        "user root;" if os.geteuid() == 0 else "",
-        f"worker_processes {CORES}; pid {folder}/pid; error_log stderr crit; daemon off;",
-        "events { worker_connections 1024; }",
-        "http { access_log off; sendfile on; open_file_cache max=10; keepalive_requests 100000000;",
-        *(f"{name}_temp_path {folder}/{name};" for name in names),
-        "default_type application/ocsp-response;",
-        f"server {{ listen 127.0.0.1:{port}; location / {{ root {folder}; try_files /answer.der =404; }} }} }}",
-    )
-    config = folder / "nginx.conf"
-    config.write_text("\n".join(lines))
-    return config
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def _listens(port: int) -> None:
-    async with asyncio.timeout(_START_S):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return
-
-
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -315,18 +199,31 @@ async def just_in_time(seconds: float, kind: DeviceKind, count: int = CORES) -> 
         folder = Path(name)
         async with responders(url, folder / "device", kind, count) as told:
             await _fill(url)
-            urls = [f"http://127.0.0.1:{each['port']}" for each in told]
-            script = _script(folder, bytes.fromhex(told[0]["template"]))
-            await _rate(urls, WARM_S, script)
+            ports = [each["port"] for each in told]
+            questions = asker(folder, _any_certificate(bytes.fromhex(told[0]["template"])))
+            await questions.rate(ports, WARM_S)
             async with _limit(folder / "device", kind) as raw:
                 return await interleaved(
                     f"pki.ocsp.just_in_time.{kind}",
-                    "OCSP answers/s over HTTP, each with a nonce, looked up in PostgreSQL and signed",
+                    f"OCSP answers/s over HTTP, each with a nonce, looked up in PostgreSQL, signed ({questions.name})",
                     "RSA-2048 signatures alone on all cores, " + _LIMITS[kind],
-                    ours=lambda slice_s: _rate(urls, slice_s, script),
+                    ours=lambda slice_s: questions.rate(ports, slice_s),
                     raw=raw,
                     seconds=seconds,
                 )
+
+
+def _any_certificate(template: bytes) -> Question:
+    """Each asking is about another certificate, with a nonce of its own."""
+    return Question(
+        path="/ocsp",
+        body=template,
+        media_type="application/ocsp-request",
+        serial_at=template.index(b"\x02\x04" + _FIRST.to_bytes(4, "big")) + 2,
+        first=_FIRST,
+        count=CERTIFICATES,
+        nonce_at=template.index(bytes(16)),
+    )
 
 
 async def cached(seconds: float, count: int = CORES) -> dict[str, Any]:
@@ -335,24 +232,24 @@ async def cached(seconds: float, count: int = CORES) -> dict[str, Any]:
         folder = Path(name)
         async with responders(url, folder / "device", "software", count) as told:
             await _fill(url)
-            path = quote(base64.b64encode(bytes.fromhex(told[0]["plain"])).decode(), safe="")
-            urls = [f"http://127.0.0.1:{each['port']}/ocsp/{path}" for each in told]
-            body = await _fetch(told[0]["port"], path)
-            async with nginx(folder / "nginx", body) as other:
-                await _rate(urls, WARM_S)
+            path = "/ocsp/" + quote(base64.b64encode(bytes.fromhex(told[0]["plain"])).decode(), safe="")
+            ports = [each["port"] for each in told]
+            questions, body = asker(folder, Question(path=path)), await _fetch(ports[0], path)
+            async with beside(folder / "beside", body) as other:
+                await questions.rate(ports, WARM_S)
                 return await interleaved(
                     "pki.ocsp.cached",
-                    "OCSP answers/s over HTTP without a nonce, the register asked for each",
-                    "nginx serving the same bytes from a file",
-                    ours=lambda slice_s: _rate(urls, slice_s),
-                    raw=lambda slice_s: _rate([other] * 2, slice_s),
+                    f"OCSP answers/s over HTTP without a nonce, the register asked for each ({questions.name})",
+                    other.name,
+                    ours=lambda slice_s: questions.rate(ports, slice_s),
+                    raw=lambda slice_s: questions.rate(other.ports, slice_s),
                     seconds=seconds,
                 )
 
 
 async def _fetch(port: int, path: str) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET /ocsp/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     if not head.startswith(b"HTTP/1.1 200") or len(body) < 500:  # noqa: PLR2004 - an error answer has five octets

@@ -31,6 +31,8 @@ BLOCK: Final = 32
 """Pairs of one block."""
 SINGLES: Final = 64
 """Free pairs kept for counters; what a larger stock has beyond them is in blocks."""
+FILLERS: Final = 2
+"""Blocks made at a time, so that no core waits for the last pair of one; they may overfill the stock by one block."""
 AT_ONCE: Final = 16
 """Pairs asked for at the same time; how many are made at the same time is the crypto port's to bound (all cores)."""
 PAGE: Final = 1_000
@@ -65,8 +67,7 @@ class KeyPool:
     async def run(self) -> None:
         """Fill the stock, for ever."""
         async with asyncio.TaskGroup() as group:
-            # Two, so that no core waits for the last pair of a block; they may overfill the stock by one block.
-            for _ in range(2 if self.target > SINGLES else 1):
+            for _ in range(FILLERS if self.target > SINGLES else 1):
                 group.create_task(self._fill_on())
 
     async def _fill_on(self) -> None:
