@@ -12,13 +12,15 @@ from nodes_parts import ListLog, LoopClock, run
 from warifu.adapters.net.handling import Handler, Peer
 from warifu.adapters.net.local import LocalTransport
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
-from warifu.contract.codec import UnknownMessage, decode, encode
+from warifu.contract.codec import UnknownMessage, decode, decode_request, encode
 from warifu.contract.envelope import Envelope, Reply, Step
 from warifu.contract.errors import error_body
 from warifu.contract.health import AskHealth, Health
 from warifu.contract.message import Done, Request
 from warifu.contract.numbering import AssignNumber, RevealNumber
 from warifu.contract.registry import AskIdentity, Changed, ChangeResident, Register, Registered, ResidentChanged
+from warifu.domain.decision import Decision
+from warifu.domain.residents.records import Resident
 from warifu.kernel.errors import (
     DeadlinePassed,
     KeyReused,
@@ -30,9 +32,10 @@ from warifu.kernel.errors import (
 )
 from warifu.kernel.ids import new_ulid
 from warifu.lab.simulation.keys import SeededEntropy
-from warifu.nodes.base import MAX_DECISIONS, OUTBOX_AT_ONCE, OUTBOX_BATCH, PURGE_EVERY_S, World, step_of
+from warifu.nodes.base import MAX_DECISIONS, OUTBOX_BATCH, PURGE_EVERY_S, Call, World, step_of
 from warifu.nodes.registry import RECORDS, Registry
-from warifu.ports.store import Change
+from warifu.nodes.under_way import OUTBOX_AT_ONCE
+from warifu.ports.store import Change, Snapshot, Update
 
 DAY = PERSON.birth_date.replace(year=2026)
 
@@ -166,6 +169,94 @@ async def later(seconds: float) -> None:
     done = loop.create_future()
     loop.call_later(seconds, done.set_result, None)
     await done
+
+
+# ---- a step from what was written last -------------------------------------------------------------------------------
+
+
+class Guessing:
+    """A registered resident, and a step that moves the record or only looks at it."""
+
+    def __init__(self, bench: Bench, record: Resident) -> None:
+        self.bench = bench
+        self.guess = Snapshot(None, ((record,),))
+        self.told: list[Decision] = []
+        self.call = call_of(bench.envelope(AskIdentity(resident_id=record.resident_id, purpose="test")))
+
+    @staticmethod
+    async def begun(bench: Bench) -> "Guessing":
+        await bench.answer(bench.registering())
+        return Guessing(bench, stored(bench))
+
+    async def step(self, rule: Callable[[Resident], Decision]) -> Done | None:
+        def decide(snapshot: Snapshot) -> Decision:
+            record = snapshot.one(0, Resident)
+            assert record is not None
+            return rule(record)
+
+        def tell(_: Snapshot, decision: Decision) -> None:
+            self.told.append(decision)
+
+        return await self.bench.node.step_from(self.call, self.guess, decide, Done, tell)
+
+
+def call_of(envelope: Envelope) -> Call:
+    request = decode_request(envelope.name, envelope.body)
+    return Call(envelope, request, 0, asyncio.get_running_loop().time() + 10)
+
+
+def stored(bench: Bench) -> Resident:
+    (record,) = bench.store.records(Resident)
+    assert isinstance(record, Resident)
+    return record
+
+
+def touched(record: Resident) -> Decision:
+    return Decision(answer=Done(), writes=(Update(msgspec.structs.replace(record, changed_ms=7)),))
+
+
+def looked(_: Resident) -> Decision:
+    return Decision(answer=Done())
+
+
+def test_a_right_guess_is_committed_without_reading_and_remembered_as_any_answer() -> None:
+    async def right(bench: Bench) -> None:
+        guessing = await Guessing.begun(bench)
+        assert await guessing.step(touched) == Done()
+        assert (stored(bench).changed_ms, stored(bench).version, len(guessing.told)) == (7, 2, 1)
+        key = guessing.call.key(bench.node.KIND)
+        assert (await bench.store.read(request=key)).answer == encode(Done())
+
+    with_bench(right)
+
+
+@pytest.mark.parametrize("rule", [touched, looked])
+def test_a_guess_of_a_record_that_moved_does_nothing_even_if_it_was_only_looked_at(
+    rule: Callable[[Resident], Decision],
+) -> None:
+    async def moved(bench: Bench) -> None:
+        guessing = await Guessing.begun(bench)
+        await bench.store.commit(Change(now_ms=0, writes=touched(stored(bench)).writes))
+        before = bench.store._state.answers.copy()
+        assert await guessing.step(rule) is None
+        assert (stored(bench).version, guessing.told, bench.store._state.answers) == (2, [], before)
+
+    with_bench(moved)
+
+
+def test_no_refusal_is_taken_from_a_guess_and_no_answer_given_twice() -> None:
+    def refused(_: Resident) -> Decision:
+        raise NotAllowed("as the record was")
+
+    async def neither(bench: Bench) -> None:
+        guessing = await Guessing.begun(bench)
+        assert await guessing.step(refused) is None
+        assert await guessing.step(touched) == Done()
+        guessing.guess = Snapshot(None, ((stored(bench),),))
+        assert await guessing.step(touched) is None
+        assert stored(bench).version == 2
+
+    with_bench(neither)
 
 
 # ---- breaks ------------------------------------------------------------------------------------------------------
@@ -360,6 +451,34 @@ def test_a_message_goes_out_again_under_the_same_key_until_it_is_answered() -> N
         assert (len(bench.received), len(keys)) == (4, 1)
 
     with_bench(again)
+
+
+def test_of_two_processes_with_one_outbox_each_sends_its_own_at_once_and_what_the_other_left_later() -> None:
+    async def shared(bench: Bench) -> None:
+        sent: list[str] = []
+
+        async def receive(envelope: Envelope, _peer: Peer) -> Reply:
+            sent.append(envelope.sender)
+            await asyncio.sleep(0.2)  # a slow receiver: all that time the message stands in the outbox
+            return Reply(body=encode(Done()))
+
+        transport = LocalTransport(dict.fromkeys(bench.handlers, receive), "registry-2", bench.log)
+        other = Registry(World("registry-2", transport, bench.clock, bench.entropy, bench.log), bench.store)
+        bench.handlers |= dict.fromkeys(bench.handlers, receive)
+        async with asyncio.timeout(300), asyncio.TaskGroup() as group:
+            timers = [group.create_task(node.run()) for node in (other, bench.node)]
+            await asyncio.sleep(0.1)  # both have looked
+            for node in (bench.node, other, bench.node):
+                await node.handle(bench.registering())
+            await asyncio.sleep(0.35)
+            assert (sorted(sent), bench.store.outbox()) == (["registry", "registry", "registry-2"], ())
+            timers.pop().cancel()
+            await bench.node.handle(bench.registering())
+            await asyncio.sleep(1)
+            assert (sent[3:], bench.store.outbox()) == (["registry-2"], ())
+            timers.pop().cancel()
+
+    with_bench(shared)
 
 
 async def answered_when(bench: Bench, name: str, count: int) -> None:

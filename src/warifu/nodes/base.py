@@ -11,8 +11,7 @@ cancelled, killed or repeated at any await and its effect still happens once.
 import asyncio
 import hashlib
 import itertools
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import msgspec
@@ -27,18 +26,21 @@ from warifu.contract.message import Answer, Request
 from warifu.domain.decision import Asked, Decision
 from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Refused, Stale, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
+from warifu.nodes.under_way import UnderWay
 from warifu.ports.clock import Clock
 from warifu.ports.entropy import Entropy
 from warifu.ports.log import Log
 from warifu.ports.store import (
     AuditEntry,
     Change,
+    Check,
     Find,
     Get,
     Pending,
     RequestKey,
     Snapshot,
     Store,
+    Write,
 )
 from warifu.ports.transport import Transport
 
@@ -50,11 +52,8 @@ _STEP_DIGEST: Final = 32
 """Hexadecimal digits in the place of a step too long to be kept in front of a part."""
 OUTBOX_BATCH = 256
 """New messages looked at in one go."""
-OUTBOX_AT_ONCE = 32
-"""Messages under way to one destination; those it has refused do not count."""
-OUTBOX_REFUSED = 480
-"""Refused messages tried again and again to one destination; with more of them a person is needed before the next."""
 OUTBOX_IDLE_S = 0.5
+"""Between two looks for what other processes left: where several share an outbox, each sends its own at once."""
 SEAL_EVERY_S = 1.0
 ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
 """How long an answer is remembered. Whoever asks the same again later is asking anew: what must not happen twice even
@@ -268,50 +267,6 @@ class Node:
         return await self.health()
 
 
-class UnderWay:
-    """Which outbox messages are being sent, so that one destination's trouble takes nobody else's room."""
-
-    def __init__(self) -> None:
-        self._destinations: dict[int, str] = {}
-        self._refused: set[int] = set()
-        self._trying: Counter[str] = Counter()
-        self._resting: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._destinations)
-
-    def take(self, pending: Pending) -> bool:
-        """Whether to begin sending it now: it is not being sent, and there is room."""
-        destination = pending.message.destination
-        if pending.sequence in self._destinations or self._is_full(destination):
-            return False
-        self._destinations[pending.sequence] = destination
-        self._trying[destination] += 1
-        return True
-
-    def refuse(self, pending: Pending) -> bool:
-        """Its receiver refused it: others need not wait for it. Whether this is news."""
-        if pending.sequence in self._refused:
-            return False
-        self._refused.add(pending.sequence)
-        self._trying[pending.message.destination] -= 1
-        self._resting[pending.message.destination] += 1
-        return True
-
-    def leave(self, pending: Pending) -> None:
-        """It was answered."""
-        counts = self._resting if pending.sequence in self._refused else self._trying
-        counts[self._destinations.pop(pending.sequence)] -= 1
-        self._refused.discard(pending.sequence)
-
-    def full(self) -> frozenset[str]:
-        """Destinations that get no more now."""
-        return frozenset(filter(self._is_full, set(self._destinations.values())))
-
-    def _is_full(self, destination: str) -> bool:
-        return self._trying[destination] >= OUTBOX_AT_ONCE or self._resting[destination] >= OUTBOX_REFUSED
-
-
 class KeepingNode(Node):
     """A node with a store: idempotent steps, audited looks, an outbox."""
 
@@ -326,10 +281,21 @@ class KeepingNode(Node):
         self.head_signer: SignsHeads | None = None
         """Signs the heads of the audit trail; given by whoever composes the node. Without, they are chained only."""
         self._outbox_kick = asyncio.Event()
+        self._outbox_own: dict[str, str] = {}
+        """Messages this process has put into the outbox: their order keys by their ids."""
+        self._outbox_all = True
+        """The next look at the outbox takes whatever is there, not this process's own alone."""
         self._outbox_troubles: dict[str, str] = {}
 
     async def step(
-        self, call: Call, reads: Sequence[Get | Find], rule: Rule, answer: type[A], *, begun: Snapshot | None = None
+        self,
+        call: Call,
+        reads: Sequence[Get | Find],
+        rule: Rule,
+        answer: type[A],
+        *,
+        begun: Snapshot | None = None,
+        committed: Callable[[Snapshot, Decision], None] | None = None,
     ) -> A:
         """Do an idempotent step: the same call again gets the first answer.
 
@@ -339,6 +305,7 @@ class KeepingNode(Node):
             rule: pure; called again with fresh state when a record moved.
             answer: the type of the answer.
             begun: what ``begin`` read by the same reads: the first decision is made from it, guarded as ever.
+            committed: told of the decision that was committed, and what it was made from.
 
         Raises:
             KeyReused: the key was used for another request.
@@ -357,10 +324,41 @@ class KeepingNode(Node):
                 await self.store.commit(self._change(call, decision, key))
             except Stale:
                 continue
-            if decision.outbox:
-                self._outbox_kick.set()
+            self._committed(snapshot, decision, committed)
             return decision.answer
         raise Stale(f"{call.envelope.name}: the record kept changing")
+
+    async def step_from(
+        self, call: Call, guess: Snapshot, rule: Rule, answer: type[A], committed: Callable[[Snapshot, Decision], None]
+    ) -> A | None:
+        """Do an idempotent step without reading, from what this process wrote last.
+
+        The guess counts only if the commit goes through: that finds the request new, and every guessed record as
+        guessed. Otherwise (None) nothing was done, and ``step`` will say what is wrong: not even a refusal is taken
+        from a guess.
+        """
+        try:
+            decision = rule(guess)
+        except WarifuError:
+            return None
+        if not isinstance(decision.answer, answer):
+            raise Fault(f"{call.envelope.name}: rule answered {type(decision.answer).__name__}")
+        guarded = msgspec.structs.replace(decision, writes=(*decision.writes, *unguarded(guess, decision.writes)))
+        try:
+            await self.store.commit(self._change(call, guarded, call.key(self.KIND)))
+        except Stale:
+            return None
+        self._committed(guess, decision, committed)
+        return decision.answer
+
+    def _committed(
+        self, snapshot: Snapshot, decision: Decision, told: Callable[[Snapshot, Decision], None] | None
+    ) -> None:
+        if decision.outbox:
+            self._outbox_own |= {message.message_id: message.order_key for message in decision.outbox}
+            self._outbox_kick.set()
+        if told is not None:
+            told(snapshot, decision)
 
     async def begin(self, call: Call, reads: Sequence[Get | Find], answer: type[A]) -> tuple[Snapshot, A | None]:
         """Records, and the answer given before to the same call, at once: for steps with slow work before them."""
@@ -429,32 +427,54 @@ class KeepingNode(Node):
 
     def kick_outbox(self) -> None:
         """Something was put into the outbox: send it now."""
+        self._outbox_all = True
         self._outbox_kick.set()
 
     async def run_outbox(self) -> None:
         """Send what commits left in the outbox, in order, until each message is answered; for ever.
 
         Each message is sent by a task of its own, so many to a destination, so a receiver that does not answer holds
-        up its own messages only.
+        up its own messages only. Of what another process with the same outbox has put into it, it takes what it finds
+        there each half second: that process was killed meanwhile, or is slow.
         """
-        under_way = UnderWay()
+        under_way, looked_s = UnderWay(), 0.0
         async with asyncio.TaskGroup() as group:
             while True:
                 self._outbox_kick.clear()
                 # Beside those under way there is always room for new ones; a full answer may hide others' behind it.
-                limit = OUTBOX_BATCH + len(under_way)
+                limit, now_s = OUTBOX_BATCH + len(under_way), asyncio.get_running_loop().time()
+                everything = self._outbox_all or now_s - looked_s >= OUTBOX_IDLE_S
+                known, self._outbox_all = list(self._outbox_own), False
                 waiting = await self._waiting(limit, under_way.full())
-                for pending in filter(under_way.take, waiting):
+                if everything:
+                    looked_s = now_s
+                for pending in filter(under_way.take, self._mine(waiting, everything=everything)):
                     group.create_task(self._deliver(pending, under_way))
                 if len(waiting) < limit:
+                    self._forget(known, waiting)
                     await self._outbox_kicked()
+                else:
+                    self._outbox_all = True
+
+    def _mine(self, waiting: Sequence[Pending], *, everything: bool) -> Iterator[Pending]:
+        """What this process may send now. Others' messages wait for those who left them, and seldom in vain."""
+        return (each for each in waiting if everything or each.message.message_id in self._outbox_own)
+
+    def _forget(self, known: Sequence[str], waiting: Sequence[Pending]) -> None:
+        """What was there before the outbox was read, and was not in it: another process has sent it."""
+        there = {pending.message.message_id for pending in waiting}
+        keys = {pending.message.order_key for pending in waiting} - {""}  # of each, others stay behind the oldest
+        for message_id in known:
+            if message_id not in there and self._outbox_own.get(message_id, "") not in keys:
+                self._outbox_own.pop(message_id, None)
 
     async def _outbox_kicked(self) -> None:
+        """Wait for a kick, or until it is time for everything."""
         try:
             async with asyncio.timeout(OUTBOX_IDLE_S):
                 await self._outbox_kick.wait()
         except TimeoutError:
-            return
+            self._outbox_all = True
 
     async def _waiting(self, limit: int, skip: Collection[str]) -> Sequence[Pending]:
         try:
@@ -484,7 +504,10 @@ class KeepingNode(Node):
                 await asyncio.sleep(pauses[min(attempt, len(pauses) - 1)])
         self._outbox_troubles.pop(pending.message.message_id, None)
         under_way.leave(pending)
-        self._outbox_kick.set()  # the next of its order key may go
+        if self._outbox_own.pop(pending.message.message_id, None) is None:
+            self.kick_outbox()  # of whoever left it, more may wait behind it
+        elif len(self._outbox_own) > len(under_way):
+            self._outbox_kick.set()  # the next of its order key may go, or there is room
 
     async def _send(self, pending: Pending) -> None:
         message = pending.message
@@ -512,6 +535,19 @@ class KeepingNode(Node):
         if self._outbox_troubles:
             message, code = next(iter(self._outbox_troubles.items()))
             raise TryAgain(f"{len(self._outbox_troubles)} waiting; {message}: {code}")
+
+
+def unguarded(guess: Snapshot, writes: Sequence[Write]) -> tuple[Check, ...]:
+    """A check for every record of a snapshot that these writes do not guard."""
+    guarded = {
+        (type(write.record), tuple(getattr(write.record, name) for name in write.record.KEY)) for write in writes
+    }
+    records = (record for found in guess.results for record in found)
+    return tuple(
+        Check(record)
+        for record in records
+        if (type(record), tuple(getattr(record, name) for name in record.KEY)) not in guarded
+    )
 
 
 def step_of(step: str, part: str) -> str:

@@ -28,9 +28,9 @@ SUPERVISOR = "supervisor"
 DRIVER = "driver"
 """Whoever drives the nodes from outside: the demo, the laboratory."""
 RENEW_BEFORE = datetime.timedelta(days=30)
-AFFINITY: Final[dict[NodeKind, Affinity]] = {"relay": "operation", "cs": "order"}
-"""How messages are spread over the processes of one service: a relay holds an operation's lease, a CS's worker a card's
-lane."""
+AFFINITY: Final[dict[NodeKind, Affinity]] = {"relay": "operation", "center": "operation", "cs": "order"}
+"""How messages are spread over the processes of one service: a relay holds an operation's lease, a centre what it
+wrote last of it, a CS's worker a card's lane."""
 HEALTH_MS = 2_800
 """A node exercises its parts for 2 s at most."""
 

@@ -5,11 +5,11 @@ from typing import Final, cast
 
 import msgspec
 
-from warifu.contract.authority import Certificates, WriteSettled
+from warifu.contract.authority import Certificates, OpenApplet, WriteSettled
 from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChangedForAuthority
 from warifu.contract.values import CertificateEvent, CertificateKind, CertificateState, CertificateView
-from warifu.domain.certificates.errors import LeftRegister, StaleIdentity
+from warifu.domain.certificates.errors import LeftRegister, StaleIdentity, WriteEnded
 from warifu.domain.certificates.records import (
     AppletWrite,
     Certificate,
@@ -20,9 +20,12 @@ from warifu.domain.certificates.records import (
 )
 from warifu.domain.decision import Asked, Decision
 from warifu.domain.pki.revocation import Reason, consequence, crl_entry, next_reason
+from warifu.kernel.errors import KeyReused
 from warifu.ports.store import Insert, Update, Write
 
 REPLACING: Final = frozenset({"replace_signature", "replace_both"})
+ISSUES_NOTHING: Final = frozenset({"permit", "open_windows", "enable", "disable"})
+"""Purposes of card writes that only switch what is on the chip."""
 LIVE: Final = frozenset({"issued", "valid"})
 UNSIGNED: Final = frozenset({"intent", "abandoned"})
 """Of these there is no certificate: nothing about them leaves JPKI."""
@@ -109,6 +112,29 @@ def _known(known: KnownResident | None, request: ResidentChangedForAuthority, as
         changed_ms=asked.now_ms,
     )
     return Update(fresh) if known else Insert(fresh)
+
+
+def write_opened(known: AppletWrite | None, request: OpenApplet, asked: Asked) -> tuple[Insert, ...]:
+    """What makes a card write known, before anything of it can reach the chip; nothing when it is.
+
+    Raises:
+        WriteEnded: it has ended already.
+        KeyReused: its id names another write.
+    """
+    if known is None:
+        opened = AppletWrite(
+            write_id=request.write_id,
+            card_id=request.card_id,
+            purpose=request.purpose,
+            state="open",
+            changed_ms=asked.now_ms,
+        )
+        return (Insert(opened),)
+    if known.state != "open":
+        raise WriteEnded(request.write_id)
+    if (known.card_id, known.purpose) != (request.card_id, request.purpose):
+        raise KeyReused(f"write {request.write_id}")
+    return ()
 
 
 def settled(register: Register, of_card: Sequence[AppletWrite], request: WriteSettled, asked: Asked) -> Decision:

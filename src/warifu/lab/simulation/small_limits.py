@@ -9,8 +9,8 @@ from random import Random
 from types import ModuleType
 from typing import Final, NamedTuple
 
-from warifu.nodes import base, cs
-from warifu.nodes.center import completing
+from warifu.nodes import base, cs, under_way
+from warifu.nodes.center import completing, recent
 
 KEPT_SHARE: Final = 0.5
 
@@ -24,15 +24,16 @@ class Limit(NamedTuple):
 
 
 LIMITS: Final = (
-    Limit(base, "OUTBOX_AT_ONCE", (1, 2, 4)),
+    Limit(under_way, "OUTBOX_AT_ONCE", (1, 2, 4)),
     Limit(base, "OUTBOX_BATCH", (1, 3)),
-    Limit(base, "OUTBOX_REFUSED", (1, 4)),
+    Limit(under_way, "OUTBOX_REFUSED", (1, 4)),
     Limit(base, "PURGE_BATCH", (1, 2)),
     Limit(cs, "MAX_WAITING", (2, 4, 8)),
     Limit(completing, "UNKNOWN_AFTER_MS", (6_000, 15_000)),
     Limit(completing, "LEFT_AFTER_MS", (8_000, 20_000)),
     Limit(completing, "EVERY_S", (1, 2)),
     Limit(completing, "PAGE", (1, 2)),
+    Limit(recent, "MOST", (1, 2)),
 )
 
 

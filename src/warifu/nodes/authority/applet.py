@@ -23,14 +23,14 @@ from warifu.contract.authority import JpkiScript, OpenApplet
 from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.errors import CardAlreadyMade, WriteEnded
 from warifu.domain.certificates.records import AppletWrite, Certificate, StoredKeyPair
-from warifu.domain.certificates.rules import LIVE, REPLACING
-from warifu.kernel.errors import Fault, KeyReused, Malformed, NotFound, Stale
+from warifu.domain.certificates.rules import LIVE, write_opened
+from warifu.kernel.errors import Fault, Malformed, NotFound, Stale
 from warifu.kernel.ids import ulid_bytes
 from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.base import Call, KeepingNode
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.ports.hsm import ChannelKeys, OpenCardChannel
-from warifu.ports.store import Change, Find, Get, Insert
+from warifu.ports.store import Change, Find, Get
 
 CARD_MASTER: Final = "jpki-card-master"
 CERTIFICATE_FILES: Final[dict[str, tuple[int, int]]] = {
@@ -57,8 +57,14 @@ class AppletService:
         if request.purpose == "personalise":
             await self.require_in_making(request.card_id)
         await self._record(call, request)
+        return await self._script(call, request, await self._commands(call, request))
+
+    async def unchanged(self, call: Call, request: OpenApplet, of_card: Sequence[Certificate]) -> JpkiScript:
+        """The same for a purpose that issues nothing; whoever asks records the write before the script goes out."""
+        return await self._script(call, request, _switching(request, of_card))
+
+    async def _script(self, call: Call, request: OpenApplet, commands: Sequence[IssuerCommand]) -> JpkiScript:
         write = ulid_bytes(request.write_id)
-        commands = await self._commands(call, request)
         channel = await self._channel(call, request)
         return JpkiScript(
             aid=JPKI,
@@ -74,23 +80,16 @@ class AppletService:
 
     async def _record(self, call: Call, request: OpenApplet) -> None:
         """The write is known before anything is issued for it, so that its end finds whatever was."""
-        opened = AppletWrite(
-            write_id=request.write_id,
-            card_id=request.card_id,
-            purpose=request.purpose,
-            state="open",
-            changed_ms=call.now_ms,
-        )
         try:  # it seldom is there, so it is not looked for first
-            await self.node.store.commit(Change(now_ms=call.now_ms, writes=(Insert(opened),)))
+            opened = write_opened(None, request, self.node.asked(call))
+            await self.node.store.commit(Change(now_ms=call.now_ms, writes=opened))
         except Stale:
             known = (await self.node.store.read(Get(AppletWrite, (request.write_id,)))).one(0, AppletWrite)
         else:
             return
-        if known is None or known.state != "open":
+        if known is None:
             raise WriteEnded(request.write_id)
-        if (known.card_id, known.purpose) != (request.card_id, request.purpose):
-            raise KeyReused(f"write {request.write_id}")
+        write_opened(known, request, self.node.asked(call))
 
     async def _channel(self, call: Call, request: OpenApplet) -> HostChannel:
         answer = parse_initialize_update(request.initialize_update)
@@ -103,16 +102,9 @@ class AppletService:
 
     async def _commands(self, call: Call, request: OpenApplet) -> tuple[IssuerCommand, ...]:
         of_card = await self.issuer.of_card(request.card_id)
-        live = [each for each in of_card if each.state in LIVE]
         if request.purpose == "personalise":
-            return await self._personalise(request.card_id, live)
-        if request.purpose == "open_windows":
-            return tuple(open_pin_window(JPKI, PIN_REFERENCES[pin]) for pin in request.pins)
-        if request.purpose == "enable":
-            return (close_pin_windows(JPKI), _availability({each.ca for each in live}))
-        if request.purpose in REPLACING:
-            return await self._replace(call, request, of_card)
-        return (_availability(set()),)  # permit: nothing usable yet; disable: nothing any more
+            return await self._personalise(request.card_id, [each for each in of_card if each.state in LIVE])
+        return await self._replace(call, request, of_card)
 
     async def _personalise(self, card_id: str, live: Sequence[Certificate]) -> tuple[IssuerCommand, ...]:
         commands: list[IssuerCommand] = []
@@ -164,6 +156,15 @@ class AppletService:
             put_key_pair(slot, private_key),
             *put_ef(JPKI, CERTIFICATE_FILES[certificate.ca][0], certificate.der),
         )
+
+
+def _switching(request: OpenApplet, of_card: Sequence[Certificate]) -> tuple[IssuerCommand, ...]:
+    """What opens and closes windows, and makes certificates usable or not."""
+    if request.purpose == "open_windows":
+        return tuple(open_pin_window(JPKI, PIN_REFERENCES[pin]) for pin in request.pins)
+    if request.purpose == "enable":
+        return (close_pin_windows(JPKI), _availability({each.ca for each in of_card if each.state in LIVE}))
+    return (_availability(set()),)  # permit: nothing usable yet; disable: nothing any more
 
 
 def _availability(kinds: set[str]) -> IssuerCommand:

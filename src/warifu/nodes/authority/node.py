@@ -194,27 +194,46 @@ class Authority(WithHsm, KeepingNode):
         request = expect(call.request, OpenApplet)
         if (request.purpose == "personalise") is not is_kind(call.envelope.sender, "issuance"):
             raise NotAllowed(f"{request.purpose} is not for {call.envelope.sender}")
+        if request.purpose in rules.ISSUES_NOTHING:
+            return await self._open_unchanged(call, request)
         earlier = await self.answered(call, JpkiScript)
         script = await self.applets.script(call, request)
         if earlier is None:
             earlier = await self.remember(call, msgspec.structs.replace(script, commands=()), JpkiScript)
-        if earlier.running_digest != script.running_digest:
-            raise WriteEnded(request.write_id)
-        return script
+        return _unless_ended(request, script, earlier)
+
+    async def _open_unchanged(self, call: Call, request: OpenApplet) -> JpkiScript:
+        """For purposes that issue nothing: the write gets known together with the answer, in one commit."""
+        reads = (Get(AppletWrite, (request.write_id,)), Find(Certificate, {"card_id": request.card_id}, ALL))
+        begun, earlier = await self.begin(call, reads, JpkiScript)
+        if earlier is not None:
+            rules.write_opened(begun.one(0, AppletWrite), request, self.asked(call))
+        script = await self.applets.unchanged(call, request, begun.all(1, Certificate))
+        remembered = msgspec.structs.replace(script, commands=())
+
+        def rule(snapshot: Snapshot) -> Decision:
+            opened = rules.write_opened(snapshot.one(0, AppletWrite), request, self.asked(call))
+            return Decision(answer=remembered, writes=opened)
+
+        return _unless_ended(request, script, earlier or await self.step(call, reads, rule, JpkiScript, begun=begun))
 
     async def settled(self, call: Call) -> Done:
         """A card write ended on the chip."""
         request = expect(call.request, WriteSettled)
         of_card = {"card_id": request.card_id}
-        before = await self.store.read(Find(Certificate, of_card, ALL))
-        concerned = before.all(0, Certificate)
-        reads = [Find(AppletWrite, dict(of_card), ALL), *_reads(of_card, concerned)]
+        reads: list[Get | Find] = [Find(AppletWrite, dict(of_card), ALL), *_reads(of_card, ())]
+        begun, earlier = await self.begin(call, reads, Done)
+        if earlier is not None:
+            return earlier
+        concerned = begun.all(1, Certificate)
+        if concerned:
+            reads[1:] = _reads(of_card, concerned)
 
         def rule(snapshot: Snapshot) -> Decision:
             writes = snapshot.all(0, AppletWrite)
             return rules.settled(_register(snapshot, 1, concerned), writes, request, self.asked(call))
 
-        return await self.step(call, reads, rule, Done)
+        return await self.step(call, reads, rule, Done, begun=None if concerned else begun)
 
     async def revoke(self, call: Call) -> Certificates:
         """Revoke what an event hits among a card's certificates."""
@@ -283,6 +302,13 @@ class Authority(WithHsm, KeepingNode):
         async with asyncio.TaskGroup() as group:
             group.create_task(super().run())
             group.create_task(self.pool.run())
+
+
+def _unless_ended(request: OpenApplet, script: JpkiScript, remembered: JpkiScript) -> JpkiScript:
+    """The script, if it is the one that was remembered; ``WriteEnded`` when what it would do has changed since."""
+    if remembered.running_digest != script.running_digest:
+        raise WriteEnded(request.write_id)
+    return script
 
 
 def _reads(scope: dict[str, str], concerned: Sequence[Certificate]) -> list[Get | Find]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -57,19 +57,20 @@ from warifu.domain.cards.records import CalendarMark, Card, CardWrite, Operation
 from warifu.domain.cards.views import card_view
 from warifu.domain.decision import Decision
 from warifu.kernel.calendar import card_valid_until, jst_date
-from warifu.kernel.errors import NotFound, Stale
+from warifu.kernel.errors import NotFound, Stale, WarifuError
 from warifu.kernel.ids import card_id, ulid_text
-from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, Probe, World, expect
+from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, Probe, World, expect, unguarded
 from warifu.nodes.center.completing import Completer
 from warifu.nodes.center.lapsing import Lapser
 from warifu.nodes.center.looks import Looks
+from warifu.nodes.center.recent import Recent, written
 from warifu.nodes.center.scripts import CARD_MASTER, ROOT_KEY, SIGNING_KEY, Job, MadeScript, ScriptMaker
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.sealed_keys import sealed_keys
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.artwork import Artwork
 from warifu.ports.hsm import PublicKey, Sign
-from warifu.ports.store import Change, Find, Get, Snapshot, Store, Update, Write
+from warifu.ports.store import Change, Find, Get, Snapshot, Store, Update
 
 RECORDS = (Card, Operation, CardWrite, CalendarMark)
 
@@ -89,6 +90,7 @@ class Center(WithHsm, KeepingNode):
         self.hsm = hsm
         self.scripts = ScriptMaker(self, hsm, artwork)
         self.completer = Completer(self)
+        self.recent = Recent()
         looks = Looks(self)
         self.handlers |= {
             AskCards.NAME: looks.cards,
@@ -272,17 +274,39 @@ class Center(WithHsm, KeepingNode):
     async def write(self, call: Call) -> Script:
         """Record the intent, make the script, record its digest, and only then let it out."""
         request = expect(call.request, PrepareWrite)
-        begun, earlier = await self.begin(call, _reads(call, request.card_id), Script)
-        if earlier is not None:
-            return earlier
         write_id = _write_id(call)
-        state = await self._intend(call, request, write_id, _state(begun))
+        state = await self._intend_from(self.recent.take(call.operation_id), call, request, write_id)
+        if state is None:
+            begun, earlier = await self.begin(call, _reads(call, request.card_id), Script)
+            if earlier is not None:
+                return earlier
+            state = await self._intend(call, request, write_id, _state(begun))
         made = await self._script(call, request, state, write_id)
 
         def rule(state: State) -> Decision:
             return operations.script_made(state, write_id, made.digest, made.parts, self.asked(call))
 
         return await self._counter_step(call, request.card_id, rule, Script, _snapshot(state))
+
+    async def _intend_from(self, guess: State | None, call: Call, request: PrepareWrite, write_id: str) -> State | None:
+        """The intent written without reading before, if the records are as they were left here; else nothing is done.
+
+        A write id follows from its request, so one that came before finds its intent there already.
+        """
+        if guess is None:
+            return None
+        try:
+            writes = operations.intend(guess, request, write_id, self.asked(call))
+        except WarifuError:
+            return None
+        if not writes:
+            return None
+        guarded = (*writes, *unguarded(_snapshot(guess), writes))
+        try:
+            await self.store.commit(Change(now_ms=call.now_ms, writes=guarded))
+        except Stale:
+            return None
+        return written(guess, writes)
 
     async def _intend(self, call: Call, request: PrepareWrite, write_id: str, begun: State | None) -> State:
         """The state with the intent in it: as it was read, or as it has just been written."""
@@ -295,7 +319,7 @@ class Center(WithHsm, KeepingNode):
                 await self.store.commit(Change(now_ms=call.now_ms, writes=writes))
             except Stale:
                 continue
-            return _written(state, writes)
+            return written(state, writes)
         raise Stale("the operation kept changing")
 
     async def _script(self, call: Call, request: PrepareWrite, state: State, write_id: str) -> MadeScript:
@@ -344,8 +368,18 @@ class Center(WithHsm, KeepingNode):
     async def _counter_step(
         self, call: Call, card: str, rule: Callable[[State], Decision], answer: type[A], begun: Snapshot | None = None
     ) -> A:
-        reads = _reads(call, card)
-        return await self.step(call, reads, lambda snapshot: rule(_state(snapshot)), answer, begun=begun)
+        def decide(snapshot: Snapshot) -> Decision:
+            return rule(_state(snapshot))
+
+        def keep(snapshot: Snapshot, decision: Decision) -> None:
+            self.recent.keep(call.operation_id, written(_state(snapshot), decision.writes))
+
+        guess = self.recent.take(call.operation_id) if begun is None else None
+        if guess is not None and guess.card is not None and guess.card.card_id == card:
+            done = await self.step_from(call, _snapshot(guess), decide, answer, keep)
+            if done is not None:
+                return done
+        return await self.step(call, _reads(call, card), decide, answer, begun=begun, committed=keep)
 
     async def state(self, call: Call, card: str) -> State:
         """Card, operation and its pending write, as rules see them."""
@@ -441,14 +475,3 @@ def _state(snapshot: Snapshot) -> State:
 def _snapshot(state: State) -> Snapshot:
     """What reading this state would give; the request is not answered yet."""
     return Snapshot(None, tuple((record,) if record else () for record in (state.card, state.operation, state.write)))
-
-
-def _written(state: State, writes: Sequence[Write]) -> State:
-    """The state after these writes were committed: each record one version on."""
-    for write in writes:
-        record = msgspec.structs.replace(write.record, version=write.record.version + 1)
-        if isinstance(record, Operation):
-            state = msgspec.structs.replace(state, operation=record)
-        elif isinstance(record, CardWrite):
-            state = msgspec.structs.replace(state, write=record)
-    return state
