@@ -132,3 +132,14 @@ def test_several_processes_of_one_node_share_its_name() -> None:
 def test_the_names_in_certificates_are_a_choice(line: str, organization: str) -> None:
     given = topology.parse(SMALL.replace("[[node]]", f"{line}[[node]]", 1), "small.toml")
     assert profile_of(given).naming.organization == organization
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ('name = "issuance"\nkind = "issuance"\nhsm = { devices = 2 }', "only a relay has two"),
+        ('name = "relay-2"\nkind = "relay"\nhsm = { devices = 2, workers = 1 }', "each wants a worker"),
+    ],
+)
+def test_two_devices_are_for_a_relay_with_a_worker_for_each(node: str, said: str) -> None:
+    assert said in mistake(f"{SMALL}\n[[node]]\n{node}\n")

@@ -10,7 +10,7 @@ from warifu.adapters.backlog import FileBacklog
 from warifu.adapters.clock import SystemClock
 from warifu.adapters.crypto import SystemCrypto
 from warifu.adapters.entropy import SystemEntropy
-from warifu.adapters.hsm.process import ProcessHsmFactory
+from warifu.adapters.hsm.process import ProcessHsmFactory, SeveralDevices
 from warifu.adapters.net.client import NetTransport
 from warifu.adapters.reader.files import FileChipFactory, FileReader
 from warifu.adapters.reader.key_stock import KeyStock
@@ -66,7 +66,7 @@ class Context:
     def hsm(self) -> HsmPool:
         """The node's pool of workers; each worker that is fenced is told in the log."""
         node = self.config.node
-        factory = ProcessHsmFactory(keys.device(self.home, node))
+        factory = SeveralDevices([ProcessHsmFactory(device) for device in keys.devices(self.home, node)])
         size = node.hsm.workers if node.hsm else 0
         return HsmPool(factory, f"{node.name}/hsm", size, on_fence=lambda dump: _tell(self.world.log, dump))
 

@@ -5,6 +5,7 @@ public half where there is one. A key that is in it is not made again.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from warifu.adapters.hsm.config import HsmConfig, Pkcs11Config
-from warifu.adapters.hsm.prepare import prepare_softhsm, prepare_software
+from warifu.adapters.hsm.prepare import copy_device, prepare_softhsm, prepare_software, softhsm_config, software_config
 from warifu.adapters.hsm.process import ProcessHsmFactory
 from warifu.kernel.errors import Unavailable
 from warifu.nodes.authority.applet import CARD_MASTER as JPKI_CARD_MASTER
@@ -26,7 +27,7 @@ from warifu.nodes.sealing import AUDIT_KEY
 from warifu.ports.hsm import Bytes, CreateKey, HsmWorker, Purpose, Rejected
 from warifu.stack.errors import ConfigInvalid, disk_errors
 from warifu.stack.home import Home, write_file
-from warifu.stack.topology import Node, Topology
+from warifu.stack.topology import Hsm, Node, Topology
 
 CREATE_WITHIN_S: Final = 30.0
 """SoftHSM2 takes about half a second for an RSA pair; real devices take longer."""
@@ -72,16 +73,34 @@ class Inventory(Struct, frozen=True):
         return next((key for key in self.keys if key.label == label), None)
 
 
+def devices(home: Home, node: Node) -> tuple[HsmConfig, ...]:
+    """A node's devices. The second is a copy of the first, and may be gone. Errors as for ``device``."""
+    first = device(home, node)
+    if node.hsm is None or node.hsm.devices == 1:
+        return (first,)
+    folder = _copy(home, node.token_name)
+    if node.hsm.kind == "software":
+        return first, software_config(folder)
+    return first, _with_library(softhsm_config(folder, node.token_name), node.hsm)
+
+
 def device(home: Home, node: Node) -> HsmConfig:
-    """A node's device, made if it was not there. ``Unavailable`` when SoftHSM2 is wanted and missing."""
+    """A node's first device, made if it was not there. ``Unavailable`` when SoftHSM2 is wanted and missing."""
     wanted = node.hsm
     if wanted is None:
         raise ConfigInvalid(f"node {node.name!r} needs an HSM: add hsm = {{ workers = 1 }} to its table")
     folder = home.keys / node.token_name
     if wanted.kind == "software":
         return prepare_software(folder)
-    config: Pkcs11Config = prepare_softhsm(folder, node.token_name)
+    return _with_library(prepare_softhsm(folder, node.token_name), wanted)
+
+
+def _with_library(config: Pkcs11Config, wanted: Hsm) -> Pkcs11Config:
     return msgspec.structs.replace(config, module=wanted.library) if wanted.library else config
+
+
+def _copy(home: Home, token: str) -> Path:
+    return home.keys / f"{token}.copy"
 
 
 def read_inventory(home: Home, token: str) -> Inventory:
@@ -127,8 +146,14 @@ async def make_keys(home: Home, topology: Topology) -> None:
 async def _make_keys_of(home: Home, node: Node) -> None:
     known = read_inventory(home, node.token_name)
     missing = [(label, purpose) for label, purpose in KEYS[node.kind] if known.find(label) is None]
-    if not missing:
-        return
+    if missing:
+        await _make_missing(home, node, known, missing)
+    if node.hsm is not None and node.hsm.devices > 1:
+        with disk_errors(home.keys):
+            await asyncio.to_thread(copy_device, home.keys / node.token_name, _copy(home, node.token_name))
+
+
+async def _make_missing(home: Home, node: Node, known: Inventory, missing: Sequence[tuple[str, Purpose]]) -> None:
     with disk_errors(home.keys):
         config = await asyncio.to_thread(device, home, node)
     factory = ProcessHsmFactory(config, start_deadline_ms=START_WITHIN_MS)

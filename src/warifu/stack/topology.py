@@ -45,6 +45,9 @@ class Hsm(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["software", "softhsm"] = "software"
     workers: Annotated[int, Meta(ge=1, le=16)] = 2
     """Processes, each with one session to a device: two, so that one may be fenced while the other works (F1)."""
+    devices: Annotated[int, Meta(ge=1, le=2)] = 1
+    """With two, every second worker speaks to a copy of the device with the same keys: a relay's stay open when one is
+    gone. For relays only: other nodes make keys later, which no copy would have."""
     library: str = ""
     """PKCS#11 library, for ``softhsm``; empty: where SoftHSM2 usually is."""
     token: str = ""
@@ -350,10 +353,15 @@ def _tokens(topology: Topology) -> str | None:
         if node.hsm is None:
             continue
         other, shared = devices.setdefault(node.token_name, (node, node.hsm))
-        if (shared.kind, shared.library) != (node.hsm.kind, node.hsm.library) or other.kind != node.kind:
+        if node.hsm.devices > 1 and node.kind != "relay":
+            return f"node {node.name!r}, key 'hsm.devices': only a relay has two: leave it out"
+        if node.hsm.devices > node.hsm.workers:
+            return f"node {node.name!r}, key 'hsm.devices': each wants a worker: raise 'hsm.workers'"
+        mine, theirs = ((each.kind, each.library, each.devices) for each in (node.hsm, shared))
+        if mine != theirs or other.kind != node.kind:
             return (
                 f"node {node.name!r}, key 'hsm': {other.name!r} has another device under token {node.token_name!r}: "
-                "give both the same kind and library, or one of them a token of its own"
+                "give both the same kind, library and number of devices, or one of them a token of its own"
             )
     return None
 

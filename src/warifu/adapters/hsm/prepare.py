@@ -41,7 +41,12 @@ def prepare_software(folder: Path) -> SoftwareConfig:
     with exclusive(folder / "prepare.lock"):
         if not pin_file.exists():
             _write_pin(pin_file, _new_pin())
-    return SoftwareConfig(directory=str(folder / "keys"), pin_file=str(pin_file))
+    return software_config(folder)
+
+
+def software_config(folder: Path) -> SoftwareConfig:
+    """How the software store in ``folder`` is reached, whether or not it is there."""
+    return SoftwareConfig(directory=str(folder / "keys"), pin_file=str(folder / "pin"))
 
 
 def prepare_softhsm(folder: Path, label: str) -> Pkcs11Config:
@@ -53,18 +58,41 @@ def prepare_softhsm(folder: Path, label: str) -> Pkcs11Config:
     Raises:
         Unavailable: SoftHSM2 is not there or failed.
     """
-    module = find_softhsm()
-    if module is None:
-        raise Unavailable("SoftHSM2 is not installed")
+    config = softhsm_config(folder, label)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    config = _softhsm_config(folder, label, module)
     with exclusive(folder / "prepare.lock"):
         if not Path(config.pin_file).exists():
             _make_token(folder, config)
     return config
 
 
-def _softhsm_config(folder: Path, label: str, module: str) -> Pkcs11Config:
+def copy_device(first: Path, second: Path) -> None:
+    """A second device with the first one's keys and PIN, as an HSM's maker copies one onto another.
+
+    Call it while nobody makes keys. A copy that has every key stays as it is, since it may be in use.
+    """
+    with exclusive(first / "prepare.lock"):
+        if _key_files(second) == _key_files(first):
+            return
+        fresh = second.with_name(f"{second.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(first, fresh, ignore=shutil.ignore_patterns("*.lock", "inventory.json"))
+        if (fresh / "softhsm2.conf").exists():
+            _write_softhsm_conf(fresh, second / "tokens")
+        shutil.rmtree(second, ignore_errors=True)
+        fresh.rename(second)
+
+
+def _key_files(folder: Path) -> set[str]:
+    found = (path for kind in ("keys", "tokens") for path in (folder / kind).rglob("*"))
+    return {str(path.relative_to(folder)) for path in found if path.is_file() and path.suffix != ".lock"}
+
+
+def softhsm_config(folder: Path, label: str) -> Pkcs11Config:
+    """How the token in ``folder`` is reached, whether or not it is there. ``Unavailable`` without SoftHSM2."""
+    module = find_softhsm()
+    if module is None:
+        raise Unavailable("SoftHSM2 is not installed")
     return Pkcs11Config(
         module=module,
         token_label=label,
@@ -78,14 +106,18 @@ def _make_token(folder: Path, config: Pkcs11Config) -> None:
     tokens = folder / "tokens"
     shutil.rmtree(tokens, ignore_errors=True)
     tokens.mkdir(mode=0o700)
-    settings = (
-        f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n"
-    )
-    (folder / "softhsm2.conf").write_text(settings, "utf-8")
+    _write_softhsm_conf(folder, tokens)
     first_pin, pin = _new_pin(), _new_pin()
     _run_softhsm(config, first_pin)
     _change_pin(config, first_pin, pin)
     _write_pin(Path(config.pin_file), pin)
+
+
+def _write_softhsm_conf(folder: Path, tokens: Path) -> None:
+    settings = (
+        f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n"
+    )
+    (folder / "softhsm2.conf").write_text(settings, "utf-8")
 
 
 def _run_softhsm(config: Pkcs11Config, pin: str) -> None:

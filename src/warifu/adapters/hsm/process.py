@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Final, cast
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from warifu.adapters.hsm import frames
 from warifu.adapters.hsm.config import HsmConfig, SoftwareConfig
 from warifu.kernel.errors import Fault, Malformed, Unavailable
-from warifu.ports.hsm import HsmCommand, HsmReply
+from warifu.ports.hsm import HsmCommand, HsmFactory, HsmReply, HsmWorker
 
 START_DEADLINE_MS: Final = 30_000
 REAP_DEADLINE_MS: Final = 2_000
@@ -63,6 +64,22 @@ class ProcessHsmFactory:
             ours.close()
             raise Unavailable(f"no HSM worker process: {type(error).__name__}") from None
         return await _connect(name, process, ours)
+
+
+class SeveralDevices:
+    """Implements ``ports.hsm.HsmFactory`` over devices with the same keys: each worker's name keeps to one of them.
+
+    Args:
+        devices: one or more; the worker whose name ends in ``-N`` speaks to the one at ``N`` modulo their number.
+    """
+
+    def __init__(self, devices: Sequence[HsmFactory]) -> None:
+        self._devices = tuple(devices)
+
+    async def spawn(self, name: str) -> HsmWorker:
+        """See ``HsmFactory``."""
+        number = int(name.rpartition("-")[2])
+        return await self._devices[number % len(self._devices)].spawn(name)
 
 
 class ProcessHsmWorker:

@@ -73,9 +73,10 @@ class SoftwareDevice:
     """
 
     def __init__(self, config: SoftwareConfig) -> None:
+        pin = read_pin(config.pin_file)  # first: a device that is gone is not made by looking at it
         self._folder = Path(config.directory)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._store_key = self._unlock(read_pin(config.pin_file))
+        self._store_key = self._unlock(pin)
         self._load = lru_cache(maxsize=1024)(self._read_key)
 
     def create(self, label: str, purpose: Purpose) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -47,6 +48,7 @@ class Storm:
             "kill": (5, self._kill),
             "hsm killed": (2, self._kill_worker),
             "hsm stalled": (3, self._stall_worker),
+            "hsm device gone": (1, self._lose_device),
             "half-sick relay": (2, self._half_sick),
             "program stalled": (2, self._stall_program),
             "relay drained": (2, self._drain),
@@ -100,6 +102,24 @@ class Storm:
         )
         self._stop_for(pid, self._dice.uniform(*STALLS_S))
         return name
+
+    async def _lose_device(self) -> str:
+        """One of the relays' two devices is away for a moment, and every worker that spoke to it is gone."""
+        there = self._stack.home.keys / "relay.copy"
+        away = there.with_suffix(".away")
+
+        async def back() -> None:
+            try:
+                await asyncio.sleep(self._dice.uniform(*STALLS_S))
+            finally:
+                away.rename(there)
+
+        there.rename(away)
+        for name, pid in self._stack.processes().items():
+            if re.fullmatch(r"relay-\d+/hsm-1", name):
+                os.kill(pid, signal.SIGKILL)
+        self._spawn(back())
+        return "the second device of the relays"
 
     async def _stall_program(self) -> str:
         name, pid = self._choose(lambda name: "/" not in name and name != "postgres")
