@@ -135,22 +135,25 @@ class _Job:
 
 
 class _Queue:
-    """First in, first out; what a fenced worker left comes first. Nothing is lost if a waiting taker is cancelled."""
+    """First in, first out; what a fenced worker left comes first. Nothing is lost if a waiting taker is cancelled.
+
+    Of several that wait, the one that came last is woken: its worker is still warm.
+    """
 
     def __init__(self) -> None:
         self._jobs: deque[_Job] = deque()
-        self._filled = asyncio.Event()
+        self._takers: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def put(self, job: _Job) -> None:
         self._jobs.append(job)
-        self._filled.set()
+        self._wake()
 
     def put_back(self, job: _Job) -> None:
         self._jobs.appendleft(job)
-        self._filled.set()
+        self._wake()
 
     def drop(self, job: _Job) -> None:
         if job in self._jobs:
@@ -161,13 +164,28 @@ class _Queue:
 
     async def take(self) -> _Job:
         while not self._jobs:
-            self._filled.clear()
-            await self._filled.wait()
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._takers.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn in self._takers:
+                    self._takers.remove(turn)
+                elif self._jobs:
+                    self._wake()  # what this taker was woken for
+                raise
         return self._jobs.popleft()
 
     def fail_all(self, text: str) -> None:
         while self._jobs:
             self._jobs.popleft().fail(Unavailable(text))
+
+    def _wake(self) -> None:
+        while self._takers:
+            turn = self._takers.pop()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
 
 class _Place:

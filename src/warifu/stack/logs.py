@@ -22,7 +22,7 @@ MAX_RECORD_BYTES = 4096
 MAX_FILE_BYTES = 8 << 20
 KEPT_FILES = 8
 """More than a day of a relay's records at the load of 29 March 2016: a day at least is what the documents ask for."""
-GATHER_S = 0.02
+GATHER_S = 0.05
 """How long a record may wait for others before a node writes it."""
 _MAX_VALUE = 1000
 _REMARKS = ("LOG:", "DETAIL:", "HINT:", "CONTEXT:")

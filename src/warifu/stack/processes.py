@@ -58,10 +58,22 @@ def leash(death_signal: signal.Signals) -> Callable[[], None]:
 
     def fasten() -> None:
         prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        work_in_turns()
         if os.getppid() != parent:  # it died between fork and prctl
             os._exit(1)
 
     return fasten
+
+
+def work_in_turns() -> None:
+    """Ask the kernel not to interrupt others whenever something comes for this process (Linux; else nothing).
+
+    A message goes through a dozen processes; if each takes the processor from whoever sent it something, a fifth more
+    time goes into changing from one to another. Children inherit it.
+    """
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Child:

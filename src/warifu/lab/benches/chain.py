@@ -35,6 +35,7 @@ from warifu.lab.load.stack import Prepared, own_stack, prepared
 from warifu.stack.addresses import HOST, Address
 from warifu.stack.balancer import configuration, serve_agent, write_configuration
 from warifu.stack.balancer import spec as balancer_spec
+from warifu.stack.processes import work_in_turns
 
 PAIRS_MIN: Final = 9
 P99_MS: Final = 250.0
@@ -215,7 +216,9 @@ async def _balanced(folder: Path, ports: Sequence[int]) -> AsyncIterator[int]:
     text = configuration(Address(HOST, listen), servers, Address(host, port))
     await write_configuration(program, folder, text)
     spec = balancer_spec(program, folder)
-    child = await asyncio.create_subprocess_exec(*spec.argv, cwd=spec.cwd, stderr=asyncio.subprocess.DEVNULL)
+    child = await asyncio.create_subprocess_exec(
+        *spec.argv, cwd=spec.cwd, stderr=asyncio.subprocess.DEVNULL, preexec_fn=work_in_turns
+    )
     try:
         await _listens(listen)
         yield listen
@@ -286,6 +289,7 @@ class _Errors:
 
 async def _serve_child(folder: Path, kind: str, behind: str, ports: Sequence[int]) -> None:
     """Pass on what comes; the last hop answers with as many bytes as the request says."""
+    work_in_turns()  # as the stack's programs do
     places = {behind: _destination(behind, ports)} if behind else {}
     transport = NetTransport(places, _tls(folder, kind))
 
