@@ -69,6 +69,8 @@ def _say(proved: Proved) -> None:
         say(f"{key}: {value:,.0f}", markup=False)
     for violation in proved.violations:
         say(f"VIOLATED (seed {violation.seed}): {violation.text}", markup=False)
+        for line in violation.detail:
+            say(f"  {line}", markup=False)
     if not proved.violations:
         say("no violation")
 

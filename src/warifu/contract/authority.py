@@ -171,6 +171,8 @@ class RevokeCertificates(Request, frozen=True, kw_only=True):
 
     card_id: CardId
     event: CertificateEvent
+    kinds: tuple[CertificateKind, ...] = ()
+    """Only these of what the event hits; all of it when empty."""
 
 
 class Withdrawn(Answer, frozen=True, kw_only=True):

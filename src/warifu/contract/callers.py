@@ -50,6 +50,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "center.new_form": _COUNTER,
     "center.suspend": frozenset({"driver", "intake", "relay"}),
     "center.abolish": frozenset({"driver", "relay"}),
+    "center.revoke_certificates": frozenset({"driver", "relay"}),
     "center.signing_key": frozenset({"driver", "terminal"}),
     "center.resident_changed": frozenset({"registry"}),
     "authority.issue": _FACTORY,

@@ -20,6 +20,7 @@ from warifu.contract.values import (
     BatchId,
     CardId,
     CardState,
+    CertificateKind,
     CertificateView,
     Challenge,
     ChipStatus,
@@ -78,6 +79,7 @@ __all__ = [
     "PrepareWrite",
     "Received",
     "ResidentChanged",
+    "RevokeOnRequest",
     "Script",
     "ScriptPart",
     "SearchHolders",
@@ -588,3 +590,13 @@ class SuspendCard(Request, frozen=True, kw_only=True):
     ANSWER: ClassVar[type[Answer]] = CardView
 
     card_id: CardId
+
+
+class RevokeOnRequest(Request, frozen=True, kw_only=True):
+    """The holder asks at a counter that certificates of a card in use be ended (失効); the card stays in use."""
+
+    NAME: ClassVar[str] = "center.revoke_certificates"
+    ANSWER: ClassVar[type[Answer]] = CardView
+
+    card_id: CardId
+    kinds: Annotated[tuple[CertificateKind, ...], Meta(min_length=1, max_length=2)]

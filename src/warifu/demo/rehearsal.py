@@ -5,11 +5,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from warifu.demo.people import PLACES, Holder
 from warifu.demo.waiting import cards_on_their_way
 from warifu.stack import control, staff, status
 from warifu.stack.home import Home
@@ -36,6 +38,8 @@ class Rehearsal(Struct, frozen=True):
     url: str
     cards: tuple[str, ...]
     """Of this counter, shipped."""
+    holders: tuple[Holder, ...]
+    """Of every counter."""
 
     def account(self, login: str = "clerk") -> DemoAccount:
         """A demonstration account of this counter."""
@@ -43,20 +47,36 @@ class Rehearsal(Struct, frozen=True):
 
 
 @contextmanager
-def rehearsal(residents: int) -> Iterator[Rehearsal]:
-    """Topology ``demo`` in a folder of its own, gone afterwards."""
+def rehearsal(residents: int, *, second_terminals: bool = False) -> Iterator[Rehearsal]:
+    """Topology ``demo`` in a folder of its own, gone afterwards.
+
+    Args:
+        residents: whose cards are on their way, of both municipalities.
+        second_terminals: each municipality has two.
+    """
     folder = Path(tempfile.mkdtemp(prefix="warifu-rehearsal-"))
     folder.chmod(0o711)  # PostgreSQL's user must pass through
     home = Home(folder / "home")
     try:
-        process = control.start(home, "demo", leashed=True)
+        process = control.start(home, _with_more(folder) if second_terminals else "demo", leashed=True)
         try:
             now = status.read(home)
-            holders = asyncio.run(cards_on_their_way(home, now, residents, Nobody()))
+            holders = tuple(asyncio.run(cards_on_their_way(home, now, residents, Nobody())))
             cards = tuple(holder.card_id for holder in holders if holder.municipality == PLACE)
-            yield Rehearsal(home, now.urls[f"terminal-{PLACE}"], cards)
+            yield Rehearsal(home, now.urls[f"terminal-{PLACE}"], cards, holders)
         finally:
             control.stop(home)
             process.wait(STOP_WITHIN_S)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_more(folder: Path) -> str:
+    """A topology file: ``demo`` with a second terminal at each counter."""
+    text = (resources.files("warifu.stack") / "topologies" / "demo.toml").read_text("utf-8")
+    more = (
+        f'\n[[node]]\nname = "terminal-{place}-2"\nkind = "terminal"\nmunicipality = "{place}"\n' for place in PLACES
+    )
+    path = folder / "counters.toml"
+    path.write_text(text + "".join(more), "utf-8")
+    return str(path)

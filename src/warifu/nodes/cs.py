@@ -63,6 +63,7 @@ COUNTER: Final = frozenset(
         "center.new_form",
         "center.suspend",
         "center.abolish",
+        "center.revoke_certificates",
     }
 )
 """What a terminal may send to the centre."""

@@ -5,7 +5,7 @@ by the same request, here or at another terminal of the municipality. PINs pass 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, Literal, TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from warifu.chip import client
-from warifu.chip.errors import BadCardAnswer, CardRefused
+from warifu.chip.errors import BadCardAnswer, CardRefused, WrongPin
 from warifu.chip.issuer import initialize_update
 from warifu.chip.layout import AUTHENTICATION_CERTIFICATE, ISD, JPKI, SIGNATURE_CERTIFICATE, SIGNATURE_PIN
 from warifu.contract.center import (
@@ -42,7 +42,7 @@ from warifu.contract.terminal import (
     TerminalReceived,
 )
 from warifu.contract.values import CardState, ChipStatus, OperationKind, PinName
-from warifu.domain.cards.chip_names import PIN_PLACES, chip_status
+from warifu.domain.cards.chip_names import PIN_PLACES, Place, chip_status
 from warifu.domain.cards.errors import AnotherCard
 from warifu.domain.pki.names import Kind
 from warifu.kernel.errors import Refused, TryAgain, Unavailable, WarifuError
@@ -172,15 +172,13 @@ class Terminal(Node):
         request = expect(call.request, ChangePin)
         async with self.card(request.card_id) as connection:
             try:
-                for aid, reference in PIN_PLACES[request.pin]:
-                    await client.change_pin(connection.transmit, aid, reference, request.old, request.new)
+                await _change(connection, PIN_PLACES[request.pin], request.old, request.new)
                 changed = True
             except CardRefused as error:
                 self.world.log.info("terminal.pin_refused", operation_id=call.operation_id, code=error.code)
                 changed = False
-            aid, reference = PIN_PLACES[request.pin][0]
-            left = await client.tries_left(connection.transmit, aid, reference)
-        return PinChanged(changed=changed, tries_left=left)
+            left = [await client.tries_left(connection.transmit, *place) for place in PIN_PLACES[request.pin]]
+        return PinChanged(changed=changed, tries_left=min(left))
 
     @asynccontextmanager
     async def card(self, card_id: str) -> AsyncIterator[Connection]:
@@ -194,6 +192,26 @@ class Terminal(Node):
             yield connection
         finally:
             await connection.close()
+
+
+async def _change(connection: Connection, places: Sequence[Place], old: str, new: str) -> None:
+    """Change a PIN in each of its places, the last one last: it has the old PIN until the change is whole.
+
+    A change that was broken off between two places is carried to its end by doing it again.
+
+    Raises:
+        WrongPin, PinBlocked: the old PIN is wrong; one try is used up.
+        CardRefused: the new one has not the form.
+    """
+    *first, last = places
+    if first:
+        await client.verify_pin(connection.transmit, *last, old)
+    for place in first:
+        try:
+            await client.change_pin(connection.transmit, *place, old, new)
+        except WrongPin:
+            await client.verify_pin(connection.transmit, *place, new)  # changed before the break
+    await client.change_pin(connection.transmit, *last, old, new)
 
 
 class Stand(Struct, frozen=True):

@@ -64,6 +64,7 @@ def _cards(guard: Guard) -> list[Route]:
         Route("/card/{card_id}/face", guard.staff(cards.face, "counter", "manager"), methods=["GET"]),
         Route("/card/{card_id}/checks/{kind}", guard.staff(cards.before, "counter", "manager"), methods=["GET"]),
         Route("/card/{card_id}/suspend", guard.staff(cards.suspend, "counter", "manager"), methods=["POST"]),
+        Route("/card/{card_id}/revoke", guard.staff(cards.revoke, "counter", "manager"), methods=["POST"]),
         Route("/card/{card_id}/change-pin", guard.staff(work.change_pin, "counter", "manager"), methods=["POST"]),
         Route("/card/{card_id}/abolish", guard.staff(work.ask_approval, "counter", "manager"), methods=["POST"]),
         Route("/shipments", guard.staff(cards.shipments, "counter", "manager"), methods=["GET"]),

@@ -12,6 +12,7 @@ from warifu.adapters.reader.tray import TrayReader
 from warifu.adapters.screens.accounts import Accounts
 from warifu.adapters.screens.desk import Desk
 from warifu.adapters.screens.seats import Seats
+from warifu.contract.unsettled import Unsettled
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import TryAgain
 from warifu.kernel.municipalities import municipality
@@ -53,6 +54,8 @@ class Counter:
         self.press = Press()
         self.printing = asyncio.Lock()
         self.notices: tuple[str, ...] = ()
+        self.unsettled: tuple[Unsettled, ...] = ()
+        self.unsettled_ms = 0
         self.cookie = f"warifu-{world.name}"
         self.before_cookie = f"warifu-before-{world.name}"
         self.resident_cookie = f"warifu-resident-{world.name}"

@@ -30,8 +30,11 @@ from warifu.ports.store import Change, Find, Get, Insert, Store, Update
 
 RUN_MS: Final = 90_000
 ASK_MS: Final = 10_000
-TAKE_OVER_MS: Final = 100_000
-"""After so long another terminal's run has ended, whatever became of it."""
+BEAT_S: Final = 4.0
+"""How often a terminal says in the record that its run goes on."""
+TAKE_OVER_MS: Final = 15_000
+"""A run that was not heard of for so long may be taken over. Should it go on after all, the centre ends it: only the
+last that took an operation up can write (``operation.taken_up_again``)."""
 MAX_WORKS: Final = 200
 SHOW_EVERY: Final = 8
 """Chip commands between two pictures of the progress."""
@@ -49,8 +52,10 @@ class Busy(Struct, frozen=True):
 class Live:
     """A run that is under way at this terminal."""
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: Seat, work: Work) -> None:
         self.seat = seat
+        self.work = work
+        self.saving = asyncio.Lock()
         self.progress: Progress | None = None
 
 
@@ -78,7 +83,20 @@ class Desk:
         """Hold the runs, until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(BEAT_S)
+                for live in tuple(self.live.values()):
+                    await self._beat(live)
+
+    async def _beat(self, live: Live) -> None:
+        """Say that a run goes on: another terminal takes over what was not heard of."""
+        async with live.saving:
+            if live.work.operation_id not in self.live:
+                return
+            try:
+                live.work = await self._save(msgspec.structs.replace(live.work, changed_ms=self.now_ms))
+            except WarifuError as error:
+                self.terminal.world.log.info("screens.no_beat", operation_id=live.work.operation_id, code=error.code)
 
     # ---- asking --------------------------------------------------------------------------------------------------
 
@@ -228,14 +246,15 @@ class Desk:
     def _spawn(self, seat: Seat, work: Work, run: Callable[[], Awaitable[Performed]], staff: Staff) -> None:
         if self._group is None or work.operation_id in self.live:
             return
-        self.live[work.operation_id] = Live(seat)
+        self.live[work.operation_id] = Live(seat, work)
         self._group.create_task(self._run(seat, work, run, staff))
 
     async def _run(self, seat: Seat, work: Work, run: Callable[[], Awaitable[Performed]], staff: Staff) -> None:
         live = self.live[work.operation_id]
         try:
             after = await self._outcome(seat, work, run, staff)
-            await self._save(after)
+            async with live.saving:
+                await self._save(msgspec.structs.replace(after, version=live.work.version))
         except WarifuError as error:  # the store, or another terminal that was faster: the record says what is so
             self.terminal.world.log.trouble("screens.not_saved", operation_id=work.operation_id, code=error.code)
             after = work

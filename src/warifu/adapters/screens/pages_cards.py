@@ -17,12 +17,15 @@ from warifu.contract.center import (
     Face,
     Holder,
     Holders,
+    RevokeOnRequest,
     SearchHolders,
     SuspendCard,
 )
 from warifu.contract.terminal import ReceiveShipment
-from warifu.contract.values import CardId, CardState, ChipStatus, ReissueReason
+from warifu.contract.unsettled import AskUnsettled, Unsettled, UnsettledCards
+from warifu.contract.values import CardId, CardState, CertificateKind, ChipStatus, ReissueReason
 from warifu.domain.counter import rules
+from warifu.domain.counter.errors import ChecksMissing
 from warifu.kernel.check_digits import require_individual_number
 from warifu.kernel.errors import Malformed, TryAgain
 from warifu.kernel.ids import parse_card_id
@@ -30,12 +33,39 @@ from warifu.kernel.ids import parse_card_id
 NUMBER_LENGTHS = {11: "resident_code", 12: "individual_number", 23: "application_id"}
 RECEIVE_MS = 60_000
 REISSUE = get_args(ReissueReason)
+KINDS: tuple[CertificateKind, ...] = get_args(CertificateKind)
+UNSETTLED_MS = 2_000
+"""Home waits no longer for the centre's list."""
+UNSETTLED_EVERY_MS = 30_000
 
 
 async def home(visit: Visit) -> Response:
     """What waits, what lies on the reader, and the search."""
-    works = await visit.counter.desk.open_works(visit.counter.municipality)
-    return visit.page("home.html", works=works, seat=visit.seat, running=visit.counter.desk.is_running)
+    desk = visit.counter.desk
+    works = await desk.open_works(visit.counter.municipality)
+    known = {work.operation_id for work in works}
+    left = () if visit.staff.role == "auditor" else await _unsettled(visit)
+    return visit.page(
+        "home.html",
+        works=works,
+        seat=visit.seat,
+        running=desk.is_running,
+        unsettled=[one for one in left if one.operation_id not in known],
+    )
+
+
+async def _unsettled(visit: Visit) -> tuple[Unsettled, ...]:
+    """Operations that only their card can settle, as the centre said a moment ago; without it, what it said last."""
+    counter = visit.counter
+    if visit.counter.desk.now_ms >= counter.unsettled_ms + UNSETTLED_EVERY_MS:
+        counter.unsettled_ms = counter.desk.now_ms
+        call = counter.desk.call(AskUnsettled(), visit.staff, remaining_ms=UNSETTLED_MS)
+        try:
+            found = await counter.terminal.inquire(call, AskUnsettled(), UnsettledCards)
+            counter.unsettled = found.unsettled
+        except TryAgain as error:
+            counter.log.info("screens.unsettled_not_known", code=error.code)
+    return counter.unsettled
 
 
 async def cards_in(visit: Visit, state: CardState) -> tuple[CardView, ...]:
@@ -60,7 +90,10 @@ async def lay(visit: Visit) -> Response:
         visit.counter.tray.lay(card_id)
     visit.seat.card_id = card_id
     back = visit.value("back")
-    return visit.see(f"/work/{back}" if back.isalnum() else f"/card/{card_id}")
+    if back.isalnum():
+        return visit.see(f"/work/{back}")
+    # Where cards wait for their holders, only one thing can be meant.
+    return visit.see(f"/card/{card_id}/checks/delivery" if visit.value("for") == "delivery" else f"/card/{card_id}")
 
 
 async def lift(visit: Visit) -> Response:
@@ -167,6 +200,17 @@ async def suspend(visit: Visit) -> Response:
     card_id = parse_card_id(visit.path("card_id"))
     await visit.counter.desk.ask(SuspendCard(card_id=card_id), CardView, visit.staff)
     await _trace(visit, "card.suspend", [card_id], "holder.report")
+    return visit.see(f"/card/{card_id}")
+
+
+async def revoke(visit: Visit) -> Response:
+    """The holder, whose documents were seen, wants certificates no more."""
+    card_id = parse_card_id(visit.path("card_id"))
+    kinds = tuple(kind for kind in KINDS if kind in visit.values("certificate"))
+    if not kinds or visit.value("documents") != "seen":
+        raise ChecksMissing("documents, certificate")
+    await _trace(visit, "certificates.revoke", [card_id], "holder.request")
+    await visit.counter.desk.ask(RevokeOnRequest(card_id=card_id, kinds=kinds), CardView, visit.staff)
     return visit.see(f"/card/{card_id}")
 
 

@@ -13,7 +13,7 @@ OPERATIONS: Final[dict[str, Pair]] = {
     "resumption": ("一時停止の解除", "Resumption"),
     "pin_reset": ("暗証番号の初期化・再設定", "PIN reset"),
     "abolition": ("廃止・返納", "Abolition and return"),
-    "certificate_renewal": ("電子証明書の更新", "Renewal of certificates"),
+    "certificate_renewal": ("電子証明書の発行・更新", "Issue or renewal of certificates"),
 }
 CARD_STATES: Final[dict[str, Pair]] = {
     "": ("–", "–"),
@@ -50,6 +50,10 @@ WORK_STATES: Final[dict[str, Pair]] = {
     "done": ("完了", "Done"),
     "abandoned": ("取りやめ", "Given up"),
     "refused": ("実施不可", "Refused"),
+}
+UNSETTLED: Final[dict[str, Pair]] = {
+    "unknown_write": ("最後の書込みがカードに届いたか", "Whether the last write reached the card"),
+    "half_done": ("書込みは済み、残りの処理がある", "A write is done, other steps are left"),
 }
 STEPS: Final[dict[str, Pair]] = {
     "": ("準備", "Preparing"),
@@ -151,6 +155,7 @@ ACTIONS: Final[dict[str, Pair]] = {
     "resident.search": ("住民の検索", "Searched residents"),
     "photo.look": ("顔写真の閲覧", "Looked at a photo"),
     "card.suspend": ("一時停止の届出", "Reported a loss"),
+    "certificates.revoke": ("電子証明書の失効", "Revoked certificates"),
     "approval.ask": ("承認の依頼", "Asked for an approval"),
     "approval.grant": ("承認", "Approved"),
     "paper.notice": ("交付通知書の印刷", "Printed a delivery notice"),
@@ -341,6 +346,7 @@ _TABLES: Final[dict[str, dict[str, Pair]]] = {
     "certificate": CERTIFICATES,
     "work": WORK_STATES,
     "step": STEPS,
+    "unsettled": UNSETTLED,
     "pin": PINS,
     "sex": SEXES,
     "role": ROLES,

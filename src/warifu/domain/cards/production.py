@@ -6,10 +6,18 @@ from collections.abc import Sequence
 import msgspec
 
 from warifu.contract.authority import RevokeCertificates, WriteSettled
-from warifu.contract.center import CardMade, CardsReceived, CardsShipped, OrderCard, Ordered, Received
+from warifu.contract.center import (
+    CardMade,
+    CardsReceived,
+    CardsShipped,
+    OrderCard,
+    Ordered,
+    Received,
+    RevokeOnRequest,
+)
 from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChanged
-from warifu.domain.cards.errors import WrongCardState, WrongMunicipality
+from warifu.domain.cards.errors import OtherOperationOpen, WrongCardState, WrongMunicipality
 from warifu.domain.cards.lapsing import UNDELIVERED, end
 from warifu.domain.cards.operations import continuation_due
 from warifu.domain.cards.records import Card
@@ -169,6 +177,23 @@ def abolish(card: Card | None, card_id: str, asked: Asked) -> Decision:
         journal=(asked.journal(f"card:{card_id}", "abolished"),),
         audit=(asked.audit("card.abolish", card.resident_id, "holder.report"),),
         outbox=(asked.outbox("authority", revoke, order_key=card_id),),
+    )
+
+
+def revoke_on_request(card: Card | None, request: RevokeOnRequest, asked: Asked) -> Decision:
+    """The holder wants certificates no more: JPKI revokes them, the card stays in use. New ones are a renewal."""
+    card = _reported(card, request.card_id, asked)
+    if card.state != "in_use":
+        raise WrongCardState(f"certificates of a card that is {card.state}")
+    if card.open_operation:
+        raise OtherOperationOpen(card.open_operation)
+    revoke = RevokeCertificates(card_id=card.card_id, event="request", kinds=request.kinds)
+    return Decision(
+        answer=card_view(card),
+        writes=(Update(msgspec.structs.replace(card, changed_ms=asked.now_ms)),),
+        journal=(asked.journal(f"card:{card.card_id}", "certificates_revoked"),),
+        audit=(asked.audit("card.revoke_certificates", card.resident_id, "holder.request"),),
+        outbox=(asked.outbox("authority", revoke, order_key=card.card_id),),
     )
 
 

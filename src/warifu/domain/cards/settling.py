@@ -8,6 +8,7 @@ from msgspec import Struct
 from warifu.contract.authority import RevokeCertificates, WriteSettled
 from warifu.contract.values import CertificateEvent, ChipStatus
 from warifu.domain.cards import plans, tally
+from warifu.domain.cards.lapsing import UNDELIVERED
 from warifu.domain.cards.records import Card, CardWrite, Operation
 from warifu.domain.decision import Asked
 from warifu.kernel.errors import Fault
@@ -101,7 +102,7 @@ def _tell_jpki(
         told.append(asked.outbox("authority", settled, order_key=card.card_id))
     event: CertificateEvent | None = None
     if result == "finished" and write.step_name == "terminate":
-        event = "abolition"
+        event = "cancelled_delivery" if card.state in UNDELIVERED else "abolition"
     elif result == "finished" and write.step_name == "resume" and _lost_again(card, operation):
         event = "suspension"
     if event is not None:

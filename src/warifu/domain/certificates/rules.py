@@ -61,10 +61,19 @@ def views(certificates: Iterable[Certificate], *, with_der: bool = False) -> Cer
     return Certificates(certificates=tuple(view(each, with_der=with_der) for each in shown))
 
 
-def revoke(register: Register, event: CertificateEvent, asked: Asked) -> Decision:
-    """Revoke what the event hits; what is not yet signed never will be. Doing it again changes nothing."""
+def revoke(
+    register: Register, event: CertificateEvent, asked: Asked, kinds: tuple[CertificateKind, ...] = ()
+) -> Decision:
+    """Revoke what the event hits; what is not yet signed never will be. Doing it again changes nothing.
+
+    Args:
+        register: the card's certificates.
+        event: what happened.
+        asked: by whom.
+        kinds: only these of what the event hits; all of it when empty.
+    """
     effect = consequence(event)
-    hit = [each for each in register.certificates if each.ca in effect.kinds]
+    hit = [each for each in register.certificates if each.ca in effect.kinds and (not kinds or each.ca in kinds)]
     return _joined(*_ended(register, hit, effect.reason, asked), _abandoned(hit, asked))
 
 

@@ -60,6 +60,9 @@ PROOFS: Final[dict[str, Proof]] = {
     "screens": Proof(
         "the counter's screens in a browser, a picture of each; counts languages", 2, "warifu.demo.prove_screens"
     ),
+    "screens-breaks": Proof(
+        "every operation at the screens, broken on purpose; counts cards", 10, "warifu.demo.prove_breaks"
+    ),
 }
 
 

@@ -42,6 +42,7 @@ from warifu.contract.center import (
     Personalise,
     PrepareWrite,
     Received,
+    RevokeOnRequest,
     Script,
     SearchHolders,
     SigningKey,
@@ -117,6 +118,7 @@ class Center(WithHsm, KeepingNode):
             AskLiveCard.NAME: self.live_card,
             SuspendCard.NAME: self.suspend,
             AbolishCard.NAME: self.abolish,
+            RevokeOnRequest.NAME: self.revoke_on_request,
             ResidentChanged.NAME: self.resident_changed,
         }
 
@@ -419,6 +421,15 @@ class Center(WithHsm, KeepingNode):
 
         def rule(snapshot: Snapshot) -> Decision:
             return production.abolish(snapshot.one(0, Card), request.card_id, self.asked(call))
+
+        return await self.step(call, (Get(Card, (request.card_id,)),), rule, CardView)
+
+    async def revoke_on_request(self, call: Call) -> CardView:
+        """The holder wants certificates no more."""
+        request = expect(call.request, RevokeOnRequest)
+
+        def rule(snapshot: Snapshot) -> Decision:
+            return production.revoke_on_request(snapshot.one(0, Card), request, self.asked(call))
 
         return await self.step(call, (Get(Card, (request.card_id,)),), rule, CardView)
 
