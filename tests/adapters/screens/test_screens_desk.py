@@ -1,9 +1,10 @@
 """The desk without a stack: a busy centre, runs of dead terminals, operations nobody came back for, two people."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from pathlib import Path
+from typing import TypeVar, cast
 
 import msgspec
 import pytest
@@ -25,11 +26,12 @@ from warifu.contract.terminal import Performed
 from warifu.contract.unsettled import Unsettled, UnsettledCards
 from warifu.domain.counter.records import RECORDS, Work
 from warifu.kernel.errors import ConnectionExcess, Unavailable
-from warifu.lab.keys import SeededEntropy
+from warifu.lab.simulation.keys import SeededEntropy
 from warifu.nodes.base import Call, World
 from warifu.nodes.card_trust import CardTrust
 from warifu.ports.store import Change, Get, Insert
 
+T = TypeVar("T")
 CARD = "WRF000000000001"
 OPERATION = "01KN3FQJZ44G9WM4NKF40TFVNT"
 PASSWORD = "a long password"
@@ -107,17 +109,18 @@ class Desk:
 
         self._do(rested())
 
-    def _do(self, work):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - whatever the coroutine brings
+    def _do(self, work: Coroutine[None, None, T]) -> T:
+        """In the application's loop."""
         assert self.browser.portal is not None
 
-        async def done():  # type: ignore[no-untyped-def]  # noqa: ANN202
+        async def done() -> T:
             return await work
 
         return self.browser.portal.call(done)
 
 
 @pytest.fixture
-def desk(tmp_path) -> Iterator[Desk]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def desk(tmp_path: Path) -> Iterator[Desk]:
     clock, centre, entropy = Clock(), Centre(), SeededEntropy(1, "desk")
     world = World(name="terminal-here", transport=centre, clock=clock, entropy=entropy, log=Quiet())
     terminal = CounterTerminal(
