@@ -117,3 +117,10 @@ def test_only_what_a_clerk_gave_up_is_left_aside() -> None:
     assert load_result._is_left(mine, {operation})
     assert not load_result._is_left(mine, {card})
     assert not load_result._is_left(torn, {card})
+
+
+def test_pools_may_fill_to_their_bound_and_nothing_else_may_grow() -> None:
+    names = {"postgres": 30.0, "center-1": 10.0, "authority": 9.0, "relay-1": 12.0}
+    quarter = endurance.Quarter(memory_mb={}, connections=names, p99_ms=1.0, record_bytes=1, name_length=1)
+    most = {name: endurance.most(name, [quarter]) for name in names}
+    assert most == {"postgres": 4 + 2 * 8, "center-1": 10 + 8 + 2, "authority": 9 + 8 + 2, "relay-1": 12 + 2}

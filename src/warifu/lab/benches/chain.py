@@ -9,6 +9,7 @@ The generator runs on the same processors, here as there.
 
 import asyncio
 import itertools
+import os
 import random
 import shutil
 import socket
@@ -16,12 +17,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import uvloop
+from msgspec import Struct
 
 from warifu.adapters.net.client import Destination, NetTransport
 from warifu.adapters.net.handling import Peer
@@ -30,7 +33,7 @@ from warifu.adapters.net.tls import NodeTls, issue_node_certificate, make_author
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import Fault, Unavailable
 from warifu.lab.load.counters import COUNTED, Counters
-from warifu.lab.load.meter import Meter, Sample, cpu_used, latency
+from warifu.lab.load.meter import Meter, Sample, cpu_used, latency, usage_of
 from warifu.lab.load.stack import Prepared, own_stack, prepared
 from warifu.stack.addresses import HOST, Address
 from warifu.stack.balancer import configuration, serve_agent, write_configuration
@@ -69,45 +72,73 @@ async def bench_chain(seconds: float) -> list[dict[str, Any]]:
         return [await _compare(ready, meter, seconds)]
 
 
+class Slices(Struct):
+    """What the slices of ours and of the bare hops came to. Processor time is in seconds."""
+
+    pairs: list[tuple[float, float]]
+    times: list[Sample]
+    used: defaultdict[str, float]
+    """By kind of process, while ours was at work."""
+    bare_cpu_s: float = 0.0
+    bare_calls: int = 0
+
+
 async def _compare(ready: Prepared, meter: Meter, seconds: float) -> dict[str, Any]:
     slice_s = max(seconds / (2 * PAIRS_MIN), 0.5)
     in_flight = await _settle_on(ready.counters, meter, min(slice_s, 3.0))
-    sizes = meter.sizes[-2_000:]
-    async with bare_hops(sizes) as bare:
+    found = Slices([], [], defaultdict(float))
+    async with bare_hops(meter.sizes[-2_000:]) as bare:
         await _bare_rate(bare, in_flight, 0.5)
-        before = ready.stack.look(0.0)
-        pairs, times, used_s = [], [], 0.0
         for _ in range(PAIRS_MIN):
-            first = len(meter.messages)
-            ours = await _rate(ready.counters, meter, in_flight, slice_s)
-            used_s += slice_s
-            times += meter.messages[first:]
-            pairs.append((ours, await _bare_rate(bare, in_flight, slice_s)))
-        after = ready.stack.look(used_s)
-    return _result(pairs, times, cpu_used(before, after), in_flight)
+            ours = await _our_slice(ready, meter, in_flight, slice_s, found)
+            found.pairs.append((ours, await _bare_slice(bare, in_flight, slice_s, found)))
+    return _result(found, in_flight)
 
 
-def _result(
-    pairs: Sequence[tuple[float, float]], times: Sequence[Sample], used: dict[str, float], in_flight: int
-) -> dict[str, Any]:
-    runs = [ours / bare for ours, bare in pairs]
-    took = latency(times)
-    whole = sum(used.values()) or 1.0
-    failed = sum(sample.outcome != "ok" for sample in times)
+async def _our_slice(ready: Prepared, meter: Meter, in_flight: int, slice_s: float, found: Slices) -> float:
+    first, began = len(meter.messages), time.perf_counter()
+    before = ready.stack.look(0.0)
+    rate = await _rate(ready.counters, meter, in_flight, slice_s)
+    lasted = time.perf_counter() - began
+    found.times += meter.messages[first:]
+    for name, share in cpu_used(before, ready.stack.look(lasted)).items():
+        found.used[name] += share * lasted
+    return rate
+
+
+async def _bare_slice(bare: "Bare", in_flight: int, slice_s: float, found: Slices) -> float:
+    before, calls = bare.cpu_s(), bare.calls
+    rate = await _bare_rate(bare, in_flight, slice_s)
+    found.bare_cpu_s += bare.cpu_s() - before
+    found.bare_calls += bare.calls - calls
+    return rate
+
+
+def _result(found: Slices, in_flight: int) -> dict[str, Any]:
+    runs = [ours / bare for ours, bare in found.pairs]
+    took = latency(found.times)
+    messages = max(len(found.times), 1)
+    used = sorted(found.used.items(), key=lambda part: -part[1])
+    each = {name: round(seconds * 1000 / messages, 3) for name, seconds in used if seconds > 0}
+    bare_ms = found.bare_cpu_s * 1000 / max(found.bare_calls, 1)
+    whole = sum(each.values())
+    parts = ", ".join(f"{name} {ms:.2f}" for name, ms in each.items())
     return {
         "name": "chain.business",
-        "value": statistics.median(ours for ours, _ in pairs),
+        "value": statistics.median(ours for ours, _ in found.pairs),
         "unit": f"business messages/s, {in_flight} operations at once, p99 {took.p99:.0f} ms, generator included",
         "limit": "bare hops: same servers, clients, TLS, HAProxy, bodies; no code in the handlers",
-        "limit_value": statistics.median(bare for _, bare in pairs),
+        "limit_value": statistics.median(bare for _, bare in found.pairs),
         "ratio": statistics.median(runs),
         "runs": runs,
         "p50_ms": took.p50,
         "p99_ms": took.p99,
         "p99_within": took.p99 <= P99_MS,
-        "failed": failed,
-        "profile": {name: round(share / whole, 3) for name, share in used.items()},
-        "processors": round(whole, 2),
+        "failed": sum(sample.outcome != "ok" for sample in found.times),
+        "profile": each,
+        "cpu_ms_per_message": round(whole, 3),
+        "bare_cpu_ms_per_message": round(bare_ms, 3),
+        "notes": [f"processor time of a message: {whole:.2f} ms ({parts}); through bare hops: {bare_ms:.2f} ms"],
     }
 
 
@@ -154,11 +185,38 @@ async def one_operation(counters: Counters, dice: random.Random) -> None:
 
 # ---- bare hops -------------------------------------------------------------------------------------------------------
 
-BareCall = Callable[[], Awaitable[None]]
+
+class Bare:
+    """The same chain without us.
+
+    Args:
+        transport: leads to the first hop.
+        sizes: lengths of request and answer, sent in this order, over and over.
+        pids: of the processes behind.
+    """
+
+    def __init__(self, transport: NetTransport, sizes: Sequence[tuple[int, int]], pids: Sequence[int]) -> None:
+        self.calls = 0
+        self._transport = transport
+        self._lengths = itertools.cycle(sizes or [(1024, 1024)])
+        self._pids = pids
+
+    async def call(self) -> None:
+        """One message through all hops and back."""
+        asked, answered = next(self._lengths)
+        body = answered.to_bytes(_LENGTH, "big") + bytes(max(0, asked - _LENGTH))
+        reply = await self._transport.call("cs", _envelope(_CALLER, body))
+        if reply.body is None or len(reply.body) != answered:
+            raise Fault("a bare hop answered something else")
+        self.calls += 1
+
+    def cpu_s(self) -> float:
+        """Processor time used so far, this process included."""
+        return sum(usage.cpu_s for usage in map(usage_of, (os.getpid(), *self._pids)) if usage is not None)
 
 
 @asynccontextmanager
-async def bare_hops(sizes: Sequence[tuple[int, int]]) -> AsyncIterator[BareCall]:
+async def bare_hops(sizes: Sequence[tuple[int, int]]) -> AsyncIterator[Bare]:
     """The same chain without us; a call goes through it and back.
 
     Args:
@@ -170,34 +228,28 @@ async def bare_hops(sizes: Sequence[tuple[int, int]]) -> AsyncIterator[BareCall]
         for kind, _ in TIERS:
             await asyncio.to_thread(issue_node_certificate, folder, kind)
         await asyncio.to_thread(issue_node_certificate, folder, _CALLER)
-        behind, ports = "", list[int]()
+        behind, ports, pids = "", list[int](), list[int]()
         for kind, count in TIERS:
             servers = [_bare_server(folder, kind, behind, ports) for _ in range(count)]
             found = [await resources.enter_async_context(server) for server in servers]
-            ports = [await resources.enter_async_context(_balanced(folder, found))] if kind == "relay" else found
-            behind = kind
+            ports, behind = [port for port, _ in found], kind
+            if kind == "relay":
+                found.append(await resources.enter_async_context(_balanced(folder, ports)))
+                ports = [found[-1][0]]
+            pids += [pid for _, pid in found]
         transport = NetTransport({"cs": _destination("cs", ports)}, _tls(folder, _CALLER))
         resources.push_async_callback(transport.aclose)
-        lengths = itertools.cycle(sizes or [(1024, 1024)])
-
-        async def call() -> None:
-            asked, answered = next(lengths)
-            body = answered.to_bytes(_LENGTH, "big") + bytes(max(0, asked - _LENGTH))
-            reply = await transport.call("cs", _envelope(_CALLER, body))
-            if reply.body is None or len(reply.body) != answered:
-                raise Fault("a bare hop answered something else")
-
-        yield call
+        yield Bare(transport, sizes, pids)
 
 
-async def _bare_rate(call: BareCall, in_flight: int, slice_s: float) -> float:
+async def _bare_rate(bare: Bare, in_flight: int, slice_s: float) -> float:
     began = time.perf_counter()
     end = began + slice_s
 
     async def caller() -> int:
         count = 0
         while time.perf_counter() < end:
-            await call()
+            await bare.call()
             count += 1
         return count
 
@@ -206,8 +258,8 @@ async def _bare_rate(call: BareCall, in_flight: int, slice_s: float) -> float:
 
 
 @asynccontextmanager
-async def _balanced(folder: Path, ports: Sequence[int]) -> AsyncIterator[int]:
-    """HAProxy as the stack configures it, before these servers."""
+async def _balanced(folder: Path, ports: Sequence[int]) -> AsyncIterator[tuple[int, int]]:
+    """HAProxy as the stack configures it, before these servers: its port and process."""
     program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin") or "haproxy"
     agent = await serve_agent(lambda _: True)
     host, port = agent.sockets[0].getsockname()[:2]
@@ -221,7 +273,7 @@ async def _balanced(folder: Path, ports: Sequence[int]) -> AsyncIterator[int]:
     )
     try:
         await _listens(listen)
-        yield listen
+        yield listen, child.pid
     finally:
         child.terminate()
         await child.wait()
@@ -248,8 +300,8 @@ async def _listens(port: int) -> None:
 
 
 @asynccontextmanager
-async def _bare_server(folder: Path, kind: str, behind: str, ports: Sequence[int]) -> AsyncIterator[int]:
-    """A child that serves until its standard input ends."""
+async def _bare_server(folder: Path, kind: str, behind: str, ports: Sequence[int]) -> AsyncIterator[tuple[int, int]]:
+    """A child that serves until its standard input ends: its port and process."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "warifu.lab.benches.chain", str(folder), kind, behind, *map(str, ports),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -259,7 +311,7 @@ async def _bare_server(folder: Path, kind: str, behind: str, ports: Sequence[int
     try:
         async with asyncio.timeout(START_S):
             port = int(await child.stdout.readline())
-        yield port
+        yield port, child.pid
     finally:
         child.stdin.close()
         await child.wait()
