@@ -62,11 +62,11 @@ class Registry(KeepingNode):
     async def identity(self, call: Call) -> Identity:
         """Provide identity information; the look is audited before it is answered."""
         request = expect(call.request, AskIdentity)
-        snapshot = await self.store.read(Get(Resident, (request.resident_id,)))
+        audit = self.asked(call).audit("resident.look", request.resident_id, request.purpose)
+        snapshot = await self.store.look(Get(Resident, (request.resident_id,)), audit, call.now_ms)
         found = snapshot.one(0, Resident)
         if found is None:
             raise NotFound(f"resident {request.resident_id}")
-        await self.look(call, self.asked(call).audit("resident.look", found.resident_id, request.purpose))
         return _identity(found)
 
     async def search(self, call: Call) -> FoundResidents:

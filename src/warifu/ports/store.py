@@ -220,6 +220,21 @@ class Store(Protocol):
             Unavailable: the store does not answer.
         """
 
+    async def look(self, read: Get, audit: AuditEntry, now_ms: int) -> Snapshot:
+        """Read one record and leave the audit entry of looking at it, in one round trip.
+
+        Whoever gets the record has left the entry, for good; where there is no record, none is left.
+
+        Args:
+            read: which record.
+            audit: who looks, and why.
+            now_ms: the instant to write into the entry.
+
+        Raises:
+            Unavailable: the store does not answer; the entry may be there.
+            Stale: the store did not get to it beside others; nothing was done.
+        """
+
     async def commit(self, change: Change) -> None:
         """Write all of the change, or nothing.
 

@@ -587,6 +587,27 @@ async def test_counts_have_limits(store: AnyStore, count: int) -> None:
 # Audit
 
 
+async def test_a_look_gives_the_record_and_leaves_its_audit_entry(store: AnyStore) -> None:
+    await store.commit(change(Insert(Tally(half="a", number=1))))
+    entry = AuditEntry("clerk", "look", "tally:a1", "op1", "test")
+    snapshot = await store.look(Get(Tally, ("a", 1)), entry, 1_700_000_000_001)
+    assert snapshot.one(0, Tally) == await tally(store)
+    (row,) = await store.audit_rows()
+    assert (row.entry, row.at_ms) == (entry, 1_700_000_000_001)
+
+
+async def test_where_there_is_no_record_no_audit_entry_is_left(store: AnyStore) -> None:
+    snapshot = await store.look(Get(Tally, ("b", 9)), AuditEntry("clerk", "look", "tally:b9", "op1", "test"), 1)
+    assert (snapshot.one(0, Tally), await store.audit_rows()) == (None, ())
+
+
+async def test_a_look_that_cannot_be_written_down_shows_nothing(store: AnyStore) -> None:
+    await store.commit(change(Insert(Tally(half="a", number=1))))
+    with pytest.raises(Fault):
+        await store.look(Get(Tally, ("a", 1)), AuditEntry("a\0", "look", "tally:a1", "op1", "test"), 1)
+    assert await store.audit_rows() == ()
+
+
 async def test_audit_rows_are_sealed_in_batches(store: AnyStore) -> None:
     entries = tuple(AuditEntry("clerk", "look", f"card:{n}", "op1", "window") for n in range(5))
     await store.commit(change(audit=entries[:2]))

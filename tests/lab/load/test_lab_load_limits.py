@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from warifu.domain.admission.retry import QUEUE_MS
@@ -124,3 +125,13 @@ def test_pools_may_fill_to_their_bound_and_nothing_else_may_grow() -> None:
     quarter = endurance.Quarter(memory_mb={}, connections=names, p99_ms=1.0, record_bytes=1, name_length=1)
     most = {name: endurance.most(name, [quarter]) for name in names}
     assert most == {"postgres": 4 + 2 * 8, "center-1": 10 + 8 + 2, "authority": 9 + 8 + 2, "relay-1": 12 + 2}
+
+
+def test_places_leave_room_for_bunches_and_more_of_it_in_part_where_few_come() -> None:
+    assert [limit.with_room(average, 2.0) for average in (0.0, 9.0, 100.0)] == [2, 15, 120]
+
+
+def test_a_step_is_in_time_when_its_work_was_done_and_answered_in_time() -> None:
+    good = step(10, 0.5)
+    slow, undone = step(10, 0.5, p99=251.0), msgspec.structs.replace(good, completed=8.9)
+    assert [limit.in_time(each) for each in (good, slow, undone)] == [True, False, False]

@@ -25,9 +25,10 @@ from warifu.adapters.store.change import (
     detail_of,
     plan_of,
 )
-from warifu.adapters.store.shape import Table, check_join, check_reads, tables_of
+from warifu.adapters.store.shape import Table, check_join, check_reads, check_texts, tables_of
 from warifu.kernel.errors import KeyReused, Stale
 from warifu.ports.store import (
+    AuditEntry,
     Change,
     Check,
     Delete,
@@ -199,6 +200,14 @@ class MemoryStore:
                 yield piece
 
         yield Joined(size=sum(map(len, pieces)), pieces=each())
+
+    async def look(self, read: Get, audit: AuditEntry, now_ms: int) -> Snapshot:
+        """See ``Store.look``."""
+        check_texts(audit)
+        snapshot = await self.read(read)
+        if snapshot.results[0]:
+            await self.commit(Change(now_ms=now_ms, audit=(audit,)))
+        return snapshot
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""

@@ -24,9 +24,10 @@ from warifu.adapters.store.change import (
     plan_of,
 )
 from warifu.adapters.store.connections import FAILURES, KeptConnections
-from warifu.adapters.store.shape import Table, check_join, check_name, check_reads, tables_of
+from warifu.adapters.store.shape import Table, check_join, check_name, check_reads, check_texts, tables_of
 from warifu.adapters.store.statements import (
     Statements,
+    audit_values,
     change_shape,
     change_values,
     join_values,
@@ -108,6 +109,14 @@ class PostgresStore:
         pairs = zip(tables, reads, strict=True)
         found = (_records(table, read, row[place]) for place, (table, read) in enumerate(pairs, 1))
         return Snapshot(_answer(request, row[0]), tuple(found))
+
+    async def look(self, read: Get, audit: AuditEntry, now_ms: int) -> Snapshot:
+        """See ``Store.look``."""
+        (table,) = check_reads(self._tables, (read,))
+        check_texts(audit)
+        statement = self._statements.look(read_shape(table, read))
+        row = await self._row(statement, now_ms, *read.key, *audit_values(audit))
+        return Snapshot(None, (_records(table, read, row[0]),))
 
     @asynccontextmanager
     async def join(self, join: Join) -> AsyncIterator[Joined]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from warifu.adapters.store.change import Plan, detail_of
 from warifu.adapters.store.ddl import COLLATION, SQL_TYPES
 from warifu.adapters.store.shape import Table
-from warifu.ports.store import Change, Check, Delete, Find, Get, Insert, Join, RequestKey, Update
+from warifu.ports.store import AuditEntry, Change, Check, Delete, Find, Get, Insert, Join, RequestKey, Update
 
 Guarded = Update | Delete | Check
 MANY: Final = 8
@@ -117,6 +117,11 @@ def request_values(request: RequestKey) -> tuple[str, str, str]:
     return request.node, request.operation_id, request.step
 
 
+def audit_values(audit: AuditEntry) -> list[str]:
+    """The parameters of an audit entry, in the order of its SQL."""
+    return [getattr(audit, name) for name, _ in _AUDIT]
+
+
 class Statements:
     """The texts for one schema.
 
@@ -129,6 +134,7 @@ class Statements:
         self._schema = schema
         self._by_record = {table.record: table for table in tables.values()}
         self.read = functools.lru_cache(maxsize=1000)(self._read)
+        self.look = functools.lru_cache(maxsize=100)(self._look)
         self.change = functools.lru_cache(maxsize=1000)(self._change)
 
     def join(self, table: Table, join: Join) -> tuple[str, str]:
@@ -155,6 +161,20 @@ class Statements:
         keys = " AND ".join(f"r.{name} = {places.take('text')}" for name in ("node", "operation_id", "step") if asked)
         answer = f"(SELECT ROW(r.digest, r.answer) FROM {self._in('requests')} AS r WHERE {keys})" if asked else "NULL"
         return "SELECT " + ",\n".join((answer, *(self._one_read(shape, places) for shape in shapes)))
+
+    def _look(self, shape: ReadShape) -> str:
+        """One row with one row in it, or NULL; the audit entry is there exactly if the record is."""
+        places = _Places(1)  # $1 is the instant
+        table = self._by_record[shape.table]
+        row = "ROW({})".format(", ".join(f't."{name}"' for name in table.names))
+        where = self._equal(table, table.key, (), places)
+        names = ", ".join(f'"{name}"' for name, _ in _AUDIT)
+        values = ", ".join(places.take(sql_type) for _, sql_type in _AUDIT)
+        return (
+            f"WITH seen AS (SELECT {row} AS found FROM {self._in(table.name)} AS t WHERE {where}), left_behind AS ("
+            f"INSERT INTO {self._in('audit')} ({names}, at_ms) SELECT {values}, $1::bigint FROM seen) "
+            "SELECT (SELECT found FROM seen)"
+        )
 
     def _one_read(self, shape: ReadShape, places: _Places) -> str:
         table = self._by_record[shape.table]
@@ -349,7 +369,7 @@ def _additional_values(change: Change) -> Iterator[Any]:
     for entry in change.journal:
         yield from (entry.stream, entry.event, entry.operation_id, detail_of(entry))
     for audited in change.audit:
-        yield from (getattr(audited, name) for name, _ in _AUDIT)
+        yield from audit_values(audited)
     for message in change.outbox:
         yield from (getattr(message, name) for name, _ in _OUTBOX)
     if change.request is not None:

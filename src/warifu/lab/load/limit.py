@@ -60,10 +60,15 @@ WITHIN_S: Final = 5.0
 PROMISED: Final = 0.95
 UNLIMITED: Final = 10_000
 MIX: Final = {"setup": 0.5, "delivery": 0.5}
-SPARE_ROOM: Final = 1.1
-"""Places beyond what C needs on average: arrivals come in bunches."""
+ROOM: Final = 2.0
+"""Places of a relay beyond what C needs on average, in standard deviations (arrivals come in bunches). With fewer, work
+would be refused below C for no reason, more the smaller C is (Erlang); with many more, 2 C would nearly come in."""
 DEVIATIONS: Final = 4.0
-"""For the same reason: connections beyond the average, in standard deviations."""
+"""The same for connections, which know no line to wait in."""
+WARM_UP_S: Final = 4.0
+"""Before the ramp: connections are made and statements prepared when they are first needed."""
+SLOW_STEPS: Final = 2
+"""Steps in a row that are not done in time end the ramp: a single one may be somebody else's doing."""
 
 
 class Step(Struct, frozen=True):
@@ -157,7 +162,7 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
     step_s = max(4.0, minutes * 60 * RAMP_SHARE / 10)
     kill_s = max(8.0, minutes * 60 * KILL_SHARE / 2)
     limited = Limited(total=UNLIMITED)
-    cards = int(FIRST_RATE * sum(GROWTH**n for n in range(10)) * step_s * 0.6 + 60 * kill_s)
+    cards = int(FIRST_RATE * sum(GROWTH**n for n in range(11)) * step_s * 0.6 + 60 * kill_s)
     async with own_stack(topology, say, limited) as stack, prepared(stack, cards, meter, say) as ready:
         ready.counters.clerk = Clerk(patience_s=60.0)
         drive = Drive(ready, meter, look_every_s=0.5)
@@ -180,16 +185,22 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
 async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None]) -> Ramp:
     steps: list[Step] = []
     rate = FIRST_RATE
+    await drive.run([Phase("warming up", WARM_UP_S, mix(rate))], say)
     for _ in range(STEPS_MAX):
         await drive.run([Phase(f"ramp {rate:.0f}/s", step_s, mix(rate))], say)
         steps.append(_step(drive, drive.spans[-1]))
-        if steps[-1].p99_ms > P99_MS or steps[-1].completed < IN_TIME * steps[-1].offered:
+        if not any(map(in_time, steps[-SLOW_STEPS:])) and len(steps) >= SLOW_STEPS:
             break
         rate *= GROWTH
-    good = [step for step in steps if step.p99_ms <= P99_MS] or steps[:1]
+    good = [step for step in steps if in_time(step)] or steps[:1]
     half = _half(steps, (os.cpu_count() or 1) * HALF)
     near = min(steps, key=lambda step: abs(step.completed - half))
     return Ramp(tuple(steps), max(step.completed for step in good), half, near.messages_at_once)
+
+
+def in_time(step: Step) -> bool:
+    """Whether a step's work was done, and its messages answered, in time."""
+    return step.p99_ms <= P99_MS and step.completed >= IN_TIME * step.offered
 
 
 def _step(drive: Drive, span: Span) -> Step:
@@ -230,9 +241,8 @@ def _judge_kills(verdict: Verdict, kills: Kills) -> None:
 async def _overload(topology: str, minutes: float, ramp: Ramp, policy: str, say: Callable[[str], None]) -> Overload:
     """Through the overload with one policy, its limit set so that it carries C."""
     relays = sum(node.kind == "relay" for node in load_topology(topology).node)
-    places = max(2, math.ceil(ramp.half * HOLD_S * SPARE_ROOM / relays))
-    at_once = ramp.messages_at_once / relays
-    connections = max(2, math.ceil(at_once + DEVIATIONS * math.sqrt(at_once)))
+    places = with_room(ramp.half * HOLD_S / relays, ROOM)
+    connections = with_room(ramp.messages_at_once / relays, DEVIATIONS)
     meter = Meter()
     over_s = max(20.0, minutes * 60 * OVERLOAD_SHARE * 0.6)
     quiet_s = max(12.0, minutes * 60 * OVERLOAD_SHARE * 0.2)
@@ -259,6 +269,11 @@ async def _overload(topology: str, minutes: float, ramp: Ramp, policy: str, say:
         await drive.run(plan, lambda text: say(f"{policy}: {text}"))
         blocks = times_logged(stack.home, "cs.blocked")
         return Overload(policy, drive, await judge(drive, say), places if policy == "modern" else connections, blocks)
+
+
+def with_room(average: float, deviations: float) -> int:
+    """Places for so many at once on average, and so many standard deviations more: they come as they like (Poisson)."""
+    return max(2, math.ceil(average + deviations * math.sqrt(average)))
 
 
 def _judge_overload(verdict: Verdict, run: Overload, c: float) -> None:

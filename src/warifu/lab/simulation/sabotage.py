@@ -11,6 +11,7 @@ import msgspec
 
 from warifu.kernel.errors import Stale
 from warifu.ports.store import (
+    AuditEntry,
     Change,
     Check,
     Delete,
@@ -46,6 +47,10 @@ class _Through:
     def join(self, join: Join) -> AbstractAsyncContextManager[Joined]:
         """See ``Store.join``."""
         return self._inner.join(join)
+
+    async def look(self, read: Get, audit: AuditEntry, now_ms: int) -> Snapshot:
+        """See ``Store.look``."""
+        return await self._inner.look(read, audit, now_ms)
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""

@@ -13,6 +13,7 @@ from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.kernel.errors import Stale, Unavailable, WarifuError
 from warifu.lab.simulation.sabotage import UNIQUE_MARK, sabotaged
 from warifu.ports.store import (
+    AuditEntry,
     Change,
     Find,
     Get,
@@ -114,6 +115,11 @@ class StoreView:
     async def _joined(self, join: Join) -> tuple[int, list[bytes]]:
         async with self._inner.join(join) as joined:
             return joined.size, [piece async for piece in joined.pieces]
+
+    async def look(self, read: Get, audit: AuditEntry, now_ms: int) -> Snapshot:
+        """See ``Store.look``."""
+        change = Change(now_ms=now_ms, audit=(audit,))
+        return await self._ask(lambda: self._inner.look(read, audit, now_ms), change)
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""
