@@ -133,6 +133,8 @@ class Update(Struct, frozen=True):
     """The whole new content of a record; ``record.version`` is the version that was read. Otherwise ``Stale``."""
 
     record: Record
+    only: tuple[str, ...] = ()
+    """The columns that change, where the others need not travel: they stay as they stand. Empty: all of them."""
 
 
 class Delete(Struct, frozen=True):

@@ -35,6 +35,20 @@ class Note(Record, frozen=True, kw_only=True):
     count: int | None = None
 
 
+class Line(Record, frozen=True, kw_only=True):
+    """No tuples: many at once go as arrays."""
+
+    TABLE = "line"
+    KEY = ("line_id",)
+    UNIQUE = (("stamp",),)
+
+    line_id: str
+    stamp: int
+    text: str = ""
+    face: bytes = b""
+    due: date | None = None
+
+
 class Stranger(Record, frozen=True, kw_only=True):
     """Belongs to no store of these tests."""
 
@@ -44,4 +58,4 @@ class Stranger(Record, frozen=True, kw_only=True):
     name: str
 
 
-RECORDS: tuple[type[Record], ...] = (Tally, Note)
+RECORDS: tuple[type[Record], ...] = (Tally, Note, Line)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from store_database import AnyStore
-from store_records import Note, Stranger, Tally
+from store_records import Line, Note, Stranger, Tally
 
 from warifu.kernel.errors import Fault, KeyReused, Stale, WarifuError
 from warifu.ports.store import (
@@ -218,6 +218,45 @@ async def test_each_update_adds_one_to_the_version(store: AnyStore) -> None:
     for version in (1, 2, 3):
         await store.commit(change(Update(Note(note_id="n", text=str(version), version=version))))
     assert (await store.read(Get(Note, ("n",)))).one(0, Note) == Note(note_id="n", text="3", version=4)
+
+
+@pytest.mark.parametrize("count", [1, 40])
+async def test_a_partial_update_changes_the_columns_it_names_and_no_other(store: AnyStore, count: int) -> None:
+    lines = [Line(line_id=str(n), stamp=n, text="old", face=b"kept", due=date(2020, 1, 2)) for n in range(count)]
+    await store.commit(change(*(Insert(each) for each in lines)))
+    told = [Line(line_id=str(n), stamp=1000 - n, text="new 字", version=1) for n in range(count)]
+    await store.commit(change(*(Update(each, only=("text", "due")) for each in told)))
+    found = (await store.read(Find(Line, {}, limit=100))).all(0, Line)
+    wanted = [msgspec.structs.replace(each, text="new 字", due=None, version=2) for each in lines]
+    assert found == tuple(sorted(wanted, key=lambda each: each.line_id))
+    with pytest.raises(Stale):
+        await store.commit(change(*(Update(each, only=("text",)) for each in told)))
+
+
+@pytest.mark.parametrize("only", [("text", "text"), ("line_id",), ("version",), ("words",)])
+async def test_a_partial_update_of_what_cannot_be_changed_alone_is_a_fault(
+    store: AnyStore, only: tuple[str, ...]
+) -> None:
+    await store.commit(change(Insert(Line(line_id="1", stamp=1))))
+    with pytest.raises(Fault):
+        await store.commit(change(Update(Line(line_id="1", stamp=1, version=1), only=only)))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Line(line_id="x", stamp=2**63),
+        Line(line_id="x", stamp=True),
+        Line(line_id="x", stamp=-7, text="\ud800"),
+        Line(line_id="x", stamp=-7, text="\0"),
+        Line(line_id="x", stamp=-7, face="text"),  # type: ignore[arg-type]
+    ],
+)
+async def test_among_many_alike_one_that_does_not_fit_is_a_fault(store: AnyStore, odd: Line) -> None:
+    fitting = [Line(line_id=str(n), stamp=n, text="字") for n in range(20)]
+    with pytest.raises(Fault):
+        await store.commit(change(*(Insert(each) for each in (*fitting, odd))))
+    await store.commit(change(*(Insert(each) for each in fitting)))
 
 
 async def test_delete_removes_and_its_key_may_be_used_again(store: AnyStore) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from store_records import RECORDS, Note, Tally
+from store_records import RECORDS, Line, Note, Tally
 
 from warifu.adapters.store import schema as schema_module
 from warifu.adapters.store.ddl import NotAdditive, added_statements, create_statements, split_statements
@@ -88,7 +88,7 @@ def test_write_keeps_frozen_files_and_adds_beside_them(one_node: Path, monkeypat
     schema_module.write(one_node)
     before = present_files("tally", one_node)
     monkeypatch.setattr(schema_module, "FROZEN", {"tally": 1})
-    monkeypatch.setattr(schema_module, "records_of", lambda _node: (Tally, NoteGrown))
+    monkeypatch.setattr(schema_module, "records_of", lambda _node: (Tally, NoteGrown, Line))
     assert schema_module.write(one_node) == ["tally/0002_records.sql"]
     after = present_files("tally", one_node)
     assert before.items() <= after.items()

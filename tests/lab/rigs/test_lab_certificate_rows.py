@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from warifu.adapters.store.shape import check_record, table_of
+from warifu.adapters.store.shape import check_records, table_of
 from warifu.domain.certificates.records import Certificate
 from warifu.lab.rigs.certificate_rows import LARGEST, Population
 
@@ -12,7 +12,7 @@ POPULATION = Population(20_000)
 def test_each_row_is_a_record_of_the_register() -> None:
     table = table_of(Certificate)
     for number in range(100):
-        check_record(table, Certificate(**dict(zip(table.names, POPULATION.row(number), strict=True))))
+        check_records(table, [Certificate(**dict(zip(table.names, POPULATION.row(number), strict=True)))])
 
 
 def test_keys_are_there_once_and_each_holder_has_both_certificates() -> None:

@@ -1,15 +1,17 @@
 """Which changes a store accepts, and in which order it takes their records. Shared by both stores."""
 
 import itertools
+import operator
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from warifu.adapters.store.shape import Table, check_record, check_texts, own_table
+from warifu.adapters.store.shape import Table, check_only, check_records, check_texts, own_table
 from warifu.kernel.errors import Fault
-from warifu.ports.store import Change, Check, Delete, Insert, JournalEntry, RequestKey, Update, Write
+from warifu.ports.store import Change, Check, Delete, Insert, JournalEntry, Record, RequestKey, Update, Write
 
 MAX_SINGLE_WRITES: Final = 500
 """Writes of one change to tables with tuple columns: PostgreSQL takes those row by row."""
@@ -39,7 +41,7 @@ def plan_of(tables: dict[str, Table], change: Change) -> Plan:
     """Check the change; raises ``Fault`` for one that no store could take whole."""
     _check_size(change)
     _check_texts(change)
-    placed = sorted((_placed(tables, write) for write in change.writes), key=lambda entry: entry[:2])
+    placed = sorted(_placed(tables, change.writes), key=operator.itemgetter(0, 1))
     if sum(bool(tables[name].tuples) for name, _, _ in placed) > MAX_SINGLE_WRITES:
         raise Fault(f"more than {MAX_SINGLE_WRITES} writes to tables with tuple columns in one change")
     for earlier, later in itertools.pairwise(placed):
@@ -51,13 +53,23 @@ def plan_of(tables: dict[str, Table], change: Change) -> Plan:
 _Placed = tuple[str, tuple[Any, ...], Write]
 
 
-def _placed(tables: dict[str, Table], write: Write) -> _Placed:
-    """A write with its place: table and key."""
-    table = own_table(tables, type(write.record))
-    check_record(table, write.record)
-    if (write.record.version == 0) is not isinstance(write, Insert) or write.record.version < 0:
-        raise Fault(f"{table.name}: {type(write).__name__} of version {write.record.version}")
-    return table.name, table.key_of(write.record), write
+def _placed(tables: dict[str, Table], writes: Iterable[Write]) -> Iterator[_Placed]:
+    """Each write with its place: table and key. Those that are alike are looked at together."""
+    alike: defaultdict[tuple[type[Record], type[Write], tuple[str, ...]], list[Write]] = defaultdict(list)
+    for write in writes:
+        alike[type(write.record), type(write), write.only if isinstance(write, Update) else ()].append(write)
+    for (record, kind, only), group in alike.items():
+        table, records = own_table(tables, record), [write.record for write in group]
+        if only:
+            check_only(table, only)
+        check_records(table, records, only)
+        versions = {each.version for each in records}
+        if min(versions) < 0 or (0 in versions) is not (kind is Insert) or (kind is Insert and len(versions) > 1):
+            raise Fault(
+                f"{table.name}: {kind.__name__} of version {min(versions) if kind is not Insert else max(versions)}"
+            )
+        for key, write in zip(table.keys_of(records), group, strict=True):
+            yield table.name, key, write
 
 
 def _guarded(tables: dict[str, Table], placed: list[_Placed]) -> tuple[tuple[Table, Update | Delete | Check], ...]:

@@ -349,20 +349,26 @@ class MemoryStore:
         undo = [self._write_one(table, write) for table, write in plan.guarded]
         for table, inserts in plan.inserts:
             undo.extend(self._put(table, insert.record) for insert in inserts)
-        if any(self._state.rows[table.name].clashes(record) for table, record in _written(plan)):
+        if any(self._clashes(table, record) for table, record in _written(plan)):
             for table, key, before in undo:
                 self._state.rows[table.name].drop(key)
                 if before is not None:
                     self._state.rows[table.name].put(before)
             raise Stale("a key is taken")
 
+    def _clashes(self, table: Table, record: Record) -> bool:
+        """Whether what now stands in this record's place has a UNIQUE set that another has, too."""
+        rows = self._state.rows[table.name]
+        return rows.clashes(rows.records[table.key_of(record)])
+
     def _write_one(self, table: Table, write: Update | Delete | Check) -> tuple[Table, _Key, Record | None]:
         """Carry out one guarded write; returns what stood there before."""
         rows = self._state.rows[table.name]
         key = table.key_of(write.record)
-        if isinstance(write, Update):
-            return self._put(table, write.record)
         before = rows.records[key]
+        if isinstance(write, Update):
+            changed = {name: getattr(write.record, name) for name in write.only}
+            return self._put(table, msgspec.structs.replace(before, **changed) if changed else write.record)
         if isinstance(write, Delete):
             rows.drop(key)
         return table, key, before

@@ -54,17 +54,17 @@ class Parts(Struct, frozen=True):
     """A plan's writes, those of many rows apart: they go as one array a column, whatever their number."""
 
     guarded: tuple[tuple[Table, Guarded], ...]
-    many: tuple[tuple[Table, type[Any], tuple[Guarded, ...]], ...]
-    """Table, kind, and the writes."""
+    many: tuple[tuple[Table, type[Any], tuple[str, ...], tuple[Guarded, ...]], ...]
+    """Table, kind, columns, and the writes."""
     inserts: tuple[tuple[Table, tuple[Insert, ...]], ...]
 
 
 class ChangeShape(Struct, frozen=True):
     """All that a change's SQL depends on."""
 
-    guarded: tuple[tuple[str, type[Any]], ...]
-    """Kind of write (its class's name) and record."""
-    many: tuple[tuple[str, type[Any]], ...]
+    guarded: tuple[tuple[str, type[Any], tuple[str, ...]], ...]
+    """Kind of write (its class's name), record, and the columns that change (none named: all)."""
+    many: tuple[tuple[str, type[Any], tuple[str, ...]], ...]
     """The same, for those that go as arrays."""
     inserts: tuple[tuple[type[Any], int], ...]
     """Record and how many; 0: as arrays."""
@@ -203,12 +203,12 @@ class Statements:
         places = _Places(1)  # $1 is the instant
         parts: list[str] = []
         guards: list[str] = []
-        for kind, record in shape.guarded:
-            part, guard = self._guarded(kind, self._by_record[record], places, f"g{len(guards)}")
+        for kind, record, only in shape.guarded:
+            part, guard = self._guarded(kind, self._by_record[record], only, places, f"g{len(guards)}")
             parts.extend([part] if part else [])
             guards.append(guard)
-        for kind, record in shape.many:
-            part, guard = self._many(kind, self._by_record[record], places, f"m{len(guards)}")
+        for kind, record, only in shape.many:
+            part, guard = self._many(kind, self._by_record[record], only, places, f"m{len(guards)}")
             parts.extend([part] if part else [])
             guards.append(guard)
         parts.extend(self._additions(shape, places))
@@ -217,7 +217,7 @@ class Statements:
         main = f"SELECT CASE WHEN {condition} THEN true ELSE {self._in('guard_missed')}() END, $1::bigint"
         return f"WITH {', '.join(parts)}\n{main}" if parts else main
 
-    def _guarded(self, kind: str, table: Table, places: _Places, name: str) -> tuple[str, str]:
+    def _guarded(self, kind: str, table: Table, only: tuple[str, ...], places: _Places, name: str) -> tuple[str, str]:
         """A CTE (or "" when there is nothing to modify) and the condition that it found its row."""
         if kind != Update.__name__:
             where = self._key_and_version(table, {}, places)
@@ -225,15 +225,15 @@ class Statements:
                 return self._modifying(name, f"DELETE FROM {self._in(table.name)} AS t WHERE {where} RETURNING 1")
             # FOR SHARE: nobody changes the record between this check and our commit
             return "", f"EXISTS (SELECT 1 FROM {self._in(table.name)} AS t WHERE {where} FOR SHARE)"
-        values = {column: places.take(SQL_TYPES[table.columns[column].kind]) for column in _values_of(table)}
+        values = {column: places.take(SQL_TYPES[table.columns[column].kind]) for column in _changed(table, only)}
         sets = [f'"{column}" = {place}' for column, place in values.items() if column not in table.key]
         where = self._key_and_version(table, values, places)
         update = f"UPDATE {self._in(table.name)} AS t SET {', '.join((*sets, 'version = t.version + 1'))} WHERE {where}"
         return self._modifying(name, f"{update} RETURNING 1")
 
-    def _many(self, kind: str, table: Table, places: _Places, name: str) -> tuple[str, str]:
+    def _many(self, kind: str, table: Table, only: tuple[str, ...], places: _Places, name: str) -> tuple[str, str]:
         """As ``_guarded``, for rows given as arrays, a column each: the guard counts those that were found."""
-        columns = _values_of(table) if kind == Update.__name__ else table.key
+        columns = _changed(table, only) if kind == Update.__name__ else table.key
         arrays = [places.take(f"{_plain_type(table, column)}[]") for column in columns]
         arrays.append(places.take("bigint[]"))
         names = ", ".join(f'"{column}"' for column in (*columns, "version"))
@@ -303,30 +303,39 @@ def _values_of(table: Table) -> tuple[str, ...]:
     return tuple(name for name in table.names if name != "version")
 
 
+def _changed(table: Table, only: tuple[str, ...]) -> tuple[str, ...]:
+    """What an update sends: the key and the columns that change, in the table's order."""
+    return tuple(name for name in _values_of(table) if not only or name in only or name in table.key)
+
+
 def _plain_type(table: Table, column: str) -> str:
     return SQL_TYPES[table.columns[column].kind].removesuffix(COLLATION)
 
 
 def parts_of(plan: Plan) -> Parts:
     """A plan's writes, the many apart. Tables with tuple columns never go as arrays: PostgreSQL would flatten them."""
-    by_kind: dict[tuple[str, type[Any]], tuple[Table, list[Guarded]]] = {}
+    by_kind: dict[tuple[str, type[Any], tuple[str, ...]], tuple[Table, list[Guarded]]] = {}
     for table, write in plan.guarded:
-        by_kind.setdefault((table.name, type(write)), (table, []))[1].append(write)
+        by_kind.setdefault((table.name, type(write), _only(write)), (table, []))[1].append(write)
     few: list[tuple[Table, Guarded]] = []
-    many: list[tuple[Table, type[Any], tuple[Guarded, ...]]] = []
-    for (_, kind), (table, writes) in by_kind.items():
+    many: list[tuple[Table, type[Any], tuple[str, ...], tuple[Guarded, ...]]] = []
+    for (_, kind, only), (table, writes) in by_kind.items():
         if len(writes) < MANY or table.tuples:
             few.extend((table, write) for write in writes)
         else:
-            many.append((table, kind, tuple(writes)))
+            many.append((table, kind, only, tuple(writes)))
     return Parts(tuple(few), tuple(many), plan.inserts)
+
+
+def _only(write: Guarded) -> tuple[str, ...]:
+    return write.only if isinstance(write, Update) else ()
 
 
 def change_shape(change: Change, parts: Parts) -> ChangeShape:
     """The shape of a checked change."""
     return ChangeShape(
-        guarded=tuple((type(write).__name__, table.record) for table, write in parts.guarded),
-        many=tuple((kind.__name__, table.record) for table, kind, _ in parts.many),
+        guarded=tuple((type(write).__name__, table.record, _only(write)) for table, write in parts.guarded),
+        many=tuple((kind.__name__, table.record, only) for table, kind, only, _ in parts.many),
         inserts=tuple(
             (table.record, 0 if _as_arrays(table, inserts) else len(inserts)) for table, inserts in parts.inserts
         ),
@@ -346,8 +355,8 @@ def change_values(change: Change, parts: Parts) -> list[Any]:
     values: list[Any] = [change.now_ms]
     for table, write in parts.guarded:
         values.extend(_guarded_values(table, write))
-    for table, kind, writes in parts.many:
-        columns = _values_of(table) if kind is Update else table.key
+    for table, kind, only, writes in parts.many:
+        columns = _changed(table, only) if kind is Update else table.key
         values.extend(_arrays((*columns, "version"), writes))
     for table, inserts in parts.inserts:
         if _as_arrays(table, inserts):
@@ -381,6 +390,6 @@ def _insert_values(table: Table, insert: Insert) -> Iterator[Any]:
 
 
 def _guarded_values(table: Table, write: Update | Delete | Check) -> Iterator[Any]:
-    names = _values_of(table) if isinstance(write, Update) else table.key
+    names = _changed(table, _only(write)) if isinstance(write, Update) else table.key
     yield from (getattr(write.record, name) for name in names)
     yield write.record.version

@@ -108,7 +108,12 @@ class Template(Struct, frozen=True, kw_only=True):
         if not isinstance(order, SignatureContent):
             return b""
         texts = _texts(self.authority, order.subscriber)
-        names_of = b"".join([_other_name(prefix, texts[number]) for number, prefix in self.holder_prefixes])
+        names_of = b"".join(
+            [
+                (_other_name if number in _PERSONAL else _common_other_name)(prefix, texts[number])
+                for number, prefix in self.holder_prefixes
+            ]
+        )
         value = der.header(der.SEQUENCE, len(names_of)) + names_of
         octets = der.header(der.OCTET_STRING, len(value)) + value
         return der.header(der.SEQUENCE, len(_SAN_OID) + len(octets)) + _SAN_OID + octets
@@ -136,6 +141,14 @@ def _key_id(public_key: bytes) -> bytes:
 
 _SAN_OID: Final = der.oid("2.5.29.17")
 _ATTRIBUTES: Final = ("1", "4", "3", "5", "2", "6")
+_PERSONAL: Final = frozenset({"1", "5"})
+"""Name and address: not kept."""
+
+
+@lru_cache(maxsize=8192)
+def _common_other_name(prefix: bytes, text: str) -> bytes:
+    """As ``_other_name``, for what many share: days, sexes, flags."""
+    return _other_name(prefix, text)
 
 
 def _other_name(prefix: bytes, text: str) -> bytes:
@@ -306,7 +319,8 @@ class _Reader:
         """The six attributes, in the order cards have them."""
         prefix = _attribute_prefix(self._template.authority.profile.naming.attribute_arc)
         names_of = [
-            _expected_name(prefix, number, text) for number, text in _expected(self._template.authority, holder)
+            (_expected_name if number in _OF_ONE else _expected_of_many)(prefix, number, text)
+            for number, text in _expected(self._template.authority, holder)
         ]
         value = _element(0x04, _element(0x30, b"".join(names_of)))
         self._same(_element(0x30, _SAN_HEAD + value), "subject_alt_name")
@@ -329,6 +343,16 @@ def _element(tag: int, content: bytes) -> bytes:
     if size < 0x100:  # noqa: PLR2004 - one length octet
         return bytes((tag, 0x81, size)) + content
     return bytes((tag, 0x82, *divmod(size, 0x100))) + content
+
+
+_OF_ONE: Final = frozenset({1, 5})
+"""Name and address."""
+
+
+@lru_cache(maxsize=8192)
+def _expected_of_many(prefix: bytes, number: int, text: str) -> bytes:
+    """As ``_expected_name``, for what many share."""
+    return _expected_name(prefix, number, text)
 
 
 def _expected_name(prefix: bytes, number: int, text: str) -> bytes:

@@ -123,7 +123,9 @@ class Unguarded(_Through):
         record = write.record
         key = tuple(getattr(record, column) for column in record.KEY)
         found = (await self._inner.read(Get(type(record), key))).one(0, Record)
-        return write if found is None else type(write)(msgspec.structs.replace(record, version=found.version))
+        if found is None:
+            return write
+        return msgspec.structs.replace(write, record=msgspec.structs.replace(record, version=found.version))
 
 
 class Unordered(_Through):

@@ -11,7 +11,7 @@ import asyncio
 import datetime
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -48,6 +48,8 @@ WHOLE_LINT_EVERY: Final = 128
 _STAMP_BYTES: Final = 7
 """Random bytes that name a user-authentication certificate's holder without saying anything."""
 KINDS: Final[tuple[CertificateKind, ...]] = ("authentication", "signature")
+_SIGNED: Final = ("state", "tbs", "der", "changed_ms")
+"""What the second commit changes of a certificate."""
 _Codes = list[tuple[str, str]]
 _Keys = list[tuple[str, int]]
 
@@ -174,11 +176,12 @@ class BulkIssuer:
     async def _certificates(self, call: Call, prepared: Sequence[Prepared], pairs: Sequence[Pair]) -> list[Certificate]:
         free, made = iter(pairs), list[Certificate]()
         await self.names.load(self.node.remaining_ms(call))
+        digests = {each.order.card_id: self.names.digest(each.order.person.name) for each in prepared}
         for kind in KINDS:
             of_kind = [each for each in prepared if kind in each.kinds]
             if not of_kind:
                 continue
-            writer = _Writer(call, self.signer, await self.signer.newest(kind), self.names)
+            writer = _Writer(call, self.signer, await self.signer.newest(kind), digests)
             serials = await self.signer.next_serials(kind, len(of_kind))
             stamps = self.node.world.entropy.random_bytes(_STAMP_BYTES * len(of_kind)).hex().upper()
             for number, (each, serial) in enumerate(zip(of_kind, serials, strict=True)):
@@ -199,7 +202,7 @@ class BulkIssuer:
         intents = [each for each in certificates if each.state == "intent"]
         issued = await self._signed(call, intents)
         done = msgspec.structs.replace(block, state="issued", changed_ms=call.now_ms)
-        await self._commit(call, done, (Update(done), *(Update(each) for each in issued)))
+        await self._commit(call, done, (Update(done), *(Update(each, only=_SIGNED) for each in issued)))
         return done
 
     async def _recorded(self, block: IssueBlock) -> list[Certificate]:
@@ -233,8 +236,8 @@ class BulkIssuer:
 class _Writer:
     """Writes and checks the certificates of one authority's generation."""
 
-    def __init__(self, call: Call, signer: Signer, generation: CaGeneration, names: NameIndex) -> None:
-        self._names = names
+    def __init__(self, call: Call, signer: Signer, generation: CaGeneration, digests: Mapping[str, bytes]) -> None:
+        self._digests = digests
         self._now_ms = call.now_ms
         self._issued = datetime.datetime.fromtimestamp(call.now_ms / 1000, JST).strftime("%Y%m%d%H%M%S")
         self._generation = generation.generation
@@ -265,7 +268,7 @@ class _Writer:
             resident_version=order.resident_version,
             not_after=_last_day(wanted.prepared.validity.not_after_ms),
             tbs=tbs,
-            name_digest=self._names.digest(order.person.name),
+            name_digest=self._digests[order.card_id],
             changed_ms=self._now_ms,
         )
 
