@@ -158,7 +158,7 @@ class StaysAnswered:
         self._answered: set[tuple[str, str, str]] = set()
         self._again: set[tuple[str, str]] = set()
         """What began after it had been answered: a copy that ran beside the first may be told otherwise."""
-        self._refusals = _codes(Refused) - {KeyReused.code}  # that is another request's answer
+        self._refusals = codes(Refused) - {KeyReused.code}  # that is another request's answer
 
     def see(self, event: Event) -> str | None:
         """Of nodes that keep records: the node of the message's own kind."""
@@ -181,8 +181,9 @@ class StaysAnswered:
         return None
 
 
-def _codes(root: type[WarifuError]) -> frozenset[str]:
-    return frozenset({root.code}).union(*(_codes(each) for each in root.__subclasses__()))
+def codes(root: type[WarifuError]) -> frozenset[str]:
+    """Of an error and all below it."""
+    return frozenset({root.code}).union(*(codes(each) for each in root.__subclasses__()))
 
 
 class NothingLost:

@@ -7,8 +7,7 @@ the real thing. A balancer routes to relays by what they say of themselves.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Final
 
@@ -18,7 +17,6 @@ from warifu.contract.center import (
     AskCard,
     CardsReceived,
     CardView,
-    CloseOperation,
     Confirmed,
     ConfirmWrite,
     Received,
@@ -27,14 +25,14 @@ from warifu.contract.codec import decode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.health import AskHealth
 from warifu.contract.message import Answer, Request
-from warifu.domain.admission.leases import Asking, Lease
+from warifu.contract.relay import Forward
 from warifu.domain.admission.rules import OPENING, Limits
-from warifu.domain.cards.errors import OperationEnded
 from warifu.domain.decision import Asked, Decision
 from warifu.kernel.errors import Refused
 from warifu.kernel.ids import card_id, new_ulid
 from warifu.lab.properties import Property, common
-from warifu.lab.scenarios.chain_properties import Admission, CsOrder, NeverBlocked, OnlyCsRetries, RetryBudget
+from warifu.lab.scenarios.chain_properties import FULL, ROUNDING, of_the_way
+from warifu.lab.scenarios.door import Door
 from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.simulation.balancer import HealthBalancer
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
@@ -45,7 +43,7 @@ from warifu.lab.simulation.world import WELL_MS, Machine, Ports, World
 from warifu.nodes import base, cs
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import PoolLimits
-from warifu.nodes.relay import MESSAGE_KEY, Passage, Relay
+from warifu.nodes.relay import MESSAGE_KEY, Relay
 from warifu.ports.store import Get, Insert, Record, Snapshot, Update
 
 PLACES: Final = ("131016", "132217")
@@ -145,72 +143,6 @@ def _view(card: str) -> CardView:
     )
 
 
-class Door:
-    """Watches a relay's door: who was let in beside whom, and who was not."""
-
-    def __init__(self, world: World, relay: Relay) -> None:
-        self._world = world
-        self._relay = relay
-        self._lease = relay._lease  # noqa: SLF001 - what a door is for
-        self._inner = relay._admitted  # noqa: SLF001
-        self._passed_on = relay._passed_on  # noqa: SLF001
-        relay._lease = self.lease  # type: ignore[method-assign]  # noqa: SLF001
-        relay._passed_on = self.passed_on  # type: ignore[method-assign]  # noqa: SLF001
-        relay._admitted = self.admitted  # type: ignore[method-assign]  # noqa: SLF001
-        self.inside = 0
-        """How many messages were let in and have not left."""
-
-    @asynccontextmanager
-    async def admitted(self, inner: Envelope, *, known: bool) -> AsyncIterator[Passage]:
-        """As the relay's own, and counted."""
-        async with self._inner(inner, known=known) as passage:
-            self.inside += 1
-            try:
-                yield passage
-            finally:
-                self.inside -= 1
-
-    async def passed_on(self, call: base.Call, inner: Envelope, *, known: bool) -> Reply:
-        """As the relay's own; an operation that ended with it holds no place any more, once nobody of it is inside."""
-        reply = await self._passed_on(call, inner, known=known)
-        lease = self._relay.leases._leases.get(inner.operation_id)  # noqa: SLF001 - a leak shows nowhere else
-        if lease is not None and not lease.busy and has_ended(inner, reply):
-            text = f"{self._relay.world.name} keeps the place of {inner.operation_id}, which ended with {inner.name}"
-            self._world.violated("a place ends with its operation", text)
-        return reply
-
-    def lease(self, asking: Asking) -> Lease | None:
-        """As the relay's own, and told: an opening that needs a place, or any other message."""
-        leases = self._relay.leases
-        leases._sweep(_now_ms())  # noqa: SLF001 - as the relay is about to: what it sees is what is told
-        counts = " ".join(str(leases.held[kind]) for kind in ("delivery", "setup", "bulk", "change"))
-        has_one = asking.known or asking.operation_id in leases._leases  # noqa: SLF001
-        manner = "step" if has_one or asking.name not in OPENING else "yields" if leases.yields(asking) else "opening"
-        outcome = "refused"
-        try:
-            lease = self._lease(asking)
-            outcome = "admitted"
-        finally:
-            self._world.record(
-                "log", self._relay.world.name, outcome=outcome, detail=f"{manner} {asking.kind} {counts}"
-            )
-        return lease
-
-
-def has_ended(inner: Envelope, reply: Reply) -> bool:
-    """Whether nothing more comes of an operation: closed, given up, ended before; or it was refused at its opening."""
-    if reply.error is not None:
-        refused = reply.error.kind == "refused" and inner.name in OPENING
-        return refused or reply.error.code == OperationEnded.code
-    if inner.name == ConfirmWrite.NAME:
-        return decode(Confirmed, reply.body or b"").closed
-    return inner.name in {CloseOperation.NAME, AbandonOperation.NAME, CardsReceived.NAME}
-
-
-def _now_ms() -> int:
-    return int(asyncio.get_running_loop().time() * 1000)
-
-
 class RelayPart:
     """Builds relays with their HSMs, and knows what goes on in them. Devices outlive their relays' crashes.
 
@@ -230,7 +162,7 @@ class RelayPart:
         name, without = ports.machine.name, self._world.plan.without
         pool = pool_class(without)(self.factories[name], f"{name}/hsm", 2, limits=POOL)
         relay = without_health(relay_class(without)(ports.world, pool, self._limits), without)
-        self.doors[name] = Door(self._world, relay)
+        self.doors[name] = Door(self._world, relay, strict=not without)
         return relay
 
     def check(self, machine: Machine) -> None:
@@ -264,12 +196,43 @@ class CsPart:
         """The CS of a place."""
         backlog = self._backlogs.setdefault(ports.machine.name, MemoryBacklog())
         slow = _SlowBacklog(self._world, backlog)
-        return cs_class(self._world.plan.without)(ports.world, ports.crypto, place, slow)
+        server = cs_class(self._world.plan.without)(ports.world, ports.crypto, place, slow)
+        _Opened(self._world, server)
+        return server
 
     @property
     def empty(self) -> bool:
         """Whether every CS has brought to an end what it took on."""
         return not any(backlog.unsettled() for backlog in self._backlogs.values())
+
+
+class _Opened:
+    """Watches that a CS says of an operation it has had opened that it needs no new place."""
+
+    def __init__(self, world: World, server: CommunicationServer) -> None:
+        self._world = world
+        self._handle, self._exchange = server.handle, server.exchange
+        self._opened: dict[str, None] = {}
+        self._name = server.world.name
+        server.handle = self.handle  # type: ignore[method-assign]  # no history shows what is sealed
+        server.exchange = self.exchange  # type: ignore[method-assign]
+
+    async def handle(self, envelope: Envelope) -> Reply:
+        """As the CS's own; an operation whose opening was answered is known."""
+        reply = await self._handle(envelope)
+        if reply.error is None and envelope.name in OPENING:
+            self._opened[envelope.operation_id] = None
+        elif reply.error is None and envelope.name in cs.ENDING:
+            self._opened.pop(envelope.operation_id, None)
+        return reply
+
+    async def exchange(self, destination: str, envelope: Envelope, answer: type[base.A]) -> base.A:
+        """As the CS's own."""
+        opened = envelope.name == Forward.NAME and envelope.operation_id in self._opened
+        if opened and not decode(Forward, envelope.body).admitted:
+            text = f"{self._name} asks for one for {envelope.operation_id} {envelope.step}"
+            self._world.violated("an operation taken up again needs no new place", text)
+        return await self._exchange(destination, envelope, answer)
 
 
 class _SlowBacklog:
@@ -309,6 +272,8 @@ def check_cs(world: World, machine: Machine) -> None:
         world.violated("what is held is given back", f"{machine.name} counts {server.waiting}, serves {serving}")
     if server.waiting > cs.MAX_WAITING:
         world.violated("bounded queues", f"{machine.name} holds {server.waiting} messages")
+    if server.budget.tokens > FULL + ROUNDING:
+        world.violated("retries stay within their budget", f"{machine.name} may retry {server.budget.tokens:.1f} times")
     if len(server._lanes) > serving:  # noqa: SLF001 - a leak shows nowhere else
         world.violated("bounded queues", f"{machine.name} keeps {len(server._lanes)} lanes")  # noqa: SLF001
 
@@ -468,7 +433,7 @@ class Chain:
 
     def properties(self) -> tuple[Property, ...]:
         """The common ones, and those of CS and relay."""
-        return (*common(), CsOrder(), NeverBlocked(), OnlyCsRetries(), RetryBudget(), Admission(LIMITS))
+        return (*common(), *of_the_way(LIMITS))
 
     def prepare(self) -> None:
         """Nothing."""

@@ -4,10 +4,18 @@ from collections import Counter, defaultdict
 from typing import Final
 
 from warifu.domain.admission.rules import Limits
+from warifu.kernel.errors import TryAgain
 from warifu.lab.history import Event
+from warifu.lab.properties import Property, codes
 
 FORWARD: Final = "relay.forward"
 KEY: Final = "relay.key"
+CONFIRM: Final = "center.confirm"
+ALARM: Final = "trouble relay.limit_passed"
+ALARM_EVERY_MS: Final = 10_000
+ROUNDED_MS: Final = 1
+PAUSE_MS: Final = 100
+"""The shortest pause of a CS after a try for what is left over failed."""
 FULL: Final = 10.0
 EARNED_BY_SUCCESS: Final = 0.1
 """The promise: a tenth of a token for each success, one for each retry. Said again here, so that a change is seen."""
@@ -181,7 +189,7 @@ class RetryBudget:
             self._awaited[message] += 1
         elif event.kind == "reply":
             self._awaited[message] -= 1
-            if event.outcome != "ok" and event.name == "center.confirm":
+            if event.outcome != "ok" and event.name == CONFIRM:
                 self._left.add(message)
             # Without the budget's cap: a retry is paid for before its wait and seen after it.
             self._tokens[event.node] += EARNED_BY_SUCCESS
@@ -238,3 +246,115 @@ class Admission:
     def end(self) -> str | None:
         """Nothing more."""
         return None
+
+
+class FactsTold:
+    """What a chip has done, once a CS took it on, is told to the centre whatever becomes of who asked."""
+
+    name = "what a chip has done is told"
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], str] = {}
+        self._taken: dict[tuple[str, str], None] = {}
+        self._unsure = codes(TryAgain)
+
+    def see(self, event: Event) -> str | None:
+        """Taken on: sent once by a CS. Told: the centre answered it, whatever it said."""
+        if event.kind == "begin" and _is_cs(event) and event.name == CONFIRM:
+            self._taken[event.request] = None
+        elif event.kind == "send" and event.name == FORWARD and event.request in self._taken:
+            self._open.setdefault(event.request, event.node)
+        elif self._is_told(event):
+            self._taken.pop(event.request, None)
+            self._open.pop(event.request, None)
+        return None
+
+    def _is_told(self, event: Event) -> bool:
+        replied = event.kind == "reply" and event.node.startswith("center") and event.name == CONFIRM
+        return replied and event.outcome not in self._unsure
+
+    def end(self) -> str | None:
+        """Nothing is untold."""
+        if not self._open:
+            return None
+        (operation_id, step), cs = next(iter(self._open.items()))
+        return f"{cs} never told {operation_id}/{step}"
+
+
+class LeftoverPace:
+    """What nobody waits for any more is delivered slowly while nothing gets through."""
+
+    name = "what is left over grows to no storm"
+
+    def __init__(self) -> None:
+        self._awaited: Counter[tuple[str, str, str]] = Counter()
+        self._failed_ms: dict[str, int] = {}
+
+    def see(self, event: Event) -> str | None:
+        """A pause after each try that failed."""
+        if _died(event):
+            self._failed_ms.pop(event.node, None)
+            for message in [message for message in self._awaited if message[0] == event.node]:
+                del self._awaited[message]
+        if not _is_cs(event):
+            return None
+        message = (event.node, *event.request)
+        if event.kind == "begin":
+            self._awaited[message] += 1
+        elif event.kind == "reply":
+            self._awaited[message] -= 1
+        elif event.kind in {"fail", "send"} and event.name == FORWARD and event.step != "health":
+            return self._tried(event, left=self._awaited[message] <= 0)
+        return None
+
+    def _tried(self, event: Event, *, left: bool) -> str | None:
+        if not left:
+            return None
+        if event.kind == "fail":
+            self._failed_ms[event.node] = event.at_ms
+            return None
+        pause_ms = event.at_ms - self._failed_ms.get(event.node, -PAUSE_MS)
+        return f"{event.node} tries the next after {pause_ms} ms" if pause_ms < PAUSE_MS else None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+class Alarms:
+    """A relay that refuses openings tells people at once, and then every ten seconds and no oftener."""
+
+    name = "people are told that a relay refuses"
+
+    def __init__(self) -> None:
+        self._told_ms: dict[str, int] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Alarms beside refusals."""
+        if _died(event):
+            self._told_ms.pop(event.node, None)
+        if event.kind != "log" or event.outcome not in {ALARM, "refused"}:
+            return None
+        since_ms = event.at_ms - self._told_ms.get(event.node, -ALARM_EVERY_MS)
+        if event.outcome == ALARM:
+            self._told_ms[event.node] = event.at_ms
+            return f"{event.node} tells again after {since_ms} ms" if since_ms < ALARM_EVERY_MS - ROUNDED_MS else None
+        return f"{event.node} has been silent for {since_ms} ms" if since_ms > ALARM_EVERY_MS + ROUNDED_MS else None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
+def of_the_way(limits: Limits) -> tuple[Property, ...]:
+    """All that must hold of the way from counter to centre, fresh."""
+    return (
+        CsOrder(),
+        NeverBlocked(),
+        OnlyCsRetries(),
+        RetryBudget(),
+        Admission(limits),
+        FactsTold(),
+        LeftoverPace(),
+        Alarms(),
+    )

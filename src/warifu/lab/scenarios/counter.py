@@ -14,7 +14,7 @@ from warifu.contract.values import OperationKind, PinName
 from warifu.kernel.errors import Refused
 from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.chain import watch
-from warifu.lab.scenarios.chain_properties import Admission, CsOrder, NeverBlocked, OnlyCsRetries, RetryBudget
+from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_evening import Evening
 from warifu.lab.scenarios.nation import HERE, LIMITS, PINS, THERE, Holder, Nation, morning, perform
 from warifu.lab.scenarios.scenario import Safeguard
@@ -199,7 +199,7 @@ class Counter:
 
     def properties(self) -> tuple[Property, ...]:
         """The common ones, and those of CS and relay."""
-        return (*common(), CsOrder(), NeverBlocked(), OnlyCsRetries(), RetryBudget(), Admission(LIMITS))
+        return (*common(), *of_the_way(LIMITS))
 
     def prepare(self) -> None:
         """Cards in every state."""

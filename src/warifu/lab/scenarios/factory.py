@@ -21,7 +21,7 @@ from warifu.kernel.errors import NotFound, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.chain import watch
-from warifu.lab.scenarios.chain_properties import Admission, CsOrder, NeverBlocked, OnlyCsRetries, RetryBudget
+from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_evening import Evening
 from warifu.lab.scenarios.factory_evening import FactoryEvening, Told
 from warifu.lab.scenarios.nation import HERE, LIMITS, THERE, Nation, morning
@@ -260,7 +260,7 @@ class Factory:
 
     def properties(self) -> tuple[Property, ...]:
         """The common ones, and those of CS and relay."""
-        return (*common(), CsOrder(), NeverBlocked(), OnlyCsRetries(), RetryBudget(), Admission(LIMITS))
+        return (*common(), *of_the_way(LIMITS))
 
     def prepare(self) -> None:
         """Cards in every state."""

@@ -14,7 +14,15 @@ from warifu.adapters.hsm.engine import Engine
 from warifu.adapters.hsm.software import StoredKey
 from warifu.kernel.errors import Unavailable, WarifuError
 from warifu.lab.properties import Property
-from warifu.lab.scenarios.pool_properties import AttemptsUsed, CallsEnd, Fenced, Proved, ReturnedFirst, SlowOut
+from warifu.lab.scenarios.pool_properties import (
+    AttemptsUsed,
+    CallsEnd,
+    Fenced,
+    Proved,
+    Replaced,
+    ReturnedFirst,
+    SlowOut,
+)
 from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device, digest_of
 from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy
@@ -210,6 +218,8 @@ class PoolTrial:
         opening = self._sessions[self._world.pick(len(self._sessions))]
         self.pool.message_session(opening.label, opening.session, opening.encapsulation, opening.info)
         self._met.add(opening.session)
+        if next(reversed(self.pool._sessions), b"") != opening.session:  # noqa: SLF001 - the order shows nowhere else
+            self._world.violated("the session forgotten first is the one used longest ago", opening.session.hex())
         if len(self.pool._sessions) != len(self._met):  # noqa: SLF001 - forgetting shows nowhere else
             self._world.violated("as many sessions as the limits say are kept", f"not {len(self._met)}")
         command = hsm.EncryptMessage(opening.session, bytes(12), b"", step.encode())
@@ -233,10 +243,17 @@ class PoolTrial:
             self._world.violated("bounded queues", f"{len(self.pool.dumps())} dumps are kept")
 
     async def _close(self) -> None:
-        """The pool ends: workers are killed, what waits is refused, what comes later too."""
+        """The pool ends: workers are killed, what waits is refused at once, what comes later too."""
+        waiting = {
+            asyncio.create_task(self._ask(f"last.{n + 1}", self._mac(f"last.{n}"), PATIENT_MS)) for n in range(QUEUE)
+        }
+        await asyncio.sleep(0.001)
         self._closed = True
         self._running.cancel()
         await asyncio.wait({self._running})
+        _, left = await asyncio.wait(waiting, timeout=0.001)
+        if left:
+            self._world.violated("a closed pool refuses", f"{len(left)} callers still wait for a closed pool")
         try:
             await self.pool.call(hsm.Mac(MAC, b"late"), 1_000)
         except Unavailable:
@@ -284,6 +301,7 @@ class Pool:
             CallsEnd(),
             AttemptsUsed(LIMITS.attempts),
             ReturnedFirst(),
+            Replaced(LIMITS),
         )
 
     def prepare(self) -> None:

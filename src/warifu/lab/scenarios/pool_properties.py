@@ -236,3 +236,60 @@ class AttemptsUsed:
     def end(self) -> str | None:
         """Nothing more."""
         return None
+
+
+class Replaced:
+    """A fenced worker's place has another after just the pause that the limits say, however its killing goes."""
+
+    name = "a fenced worker is replaced in time"
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self._limits = limits
+        self._failures: dict[str, int] = {}
+        """By place: how many in a row."""
+        self._admitted_ms: dict[str, int] = {}
+        self._killed_ms: dict[str, int] = {}
+        self._gone_ms: dict[str, int] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Follow each place."""
+        place = event.node
+        if event.kind == "fault" and event.outcome == "hsm_spawn":
+            self._failures[place] = self._failures.get(place, 0) + 1
+            self._killed_ms.pop(place, None)
+        elif event.kind == "hsm":
+            return self._of_worker(event, place)
+        return None
+
+    def _of_worker(self, event: Event, place: str) -> str | None:
+        match event.outcome:
+            case "answer" if event.name == "SelfTest":
+                self._admitted_ms.setdefault(place, event.at_ms)
+            case "kill":
+                self._killed(event, place)
+            case "gone" if place in self._killed_ms:
+                self._gone_ms[place] = event.at_ms
+            case "starting":
+                return self._starting(event, place)
+        return None
+
+    def _killed(self, event: Event, place: str) -> None:
+        since_ms = self._admitted_ms.pop(place, None)
+        steady = since_ms is not None and event.at_ms - since_ms >= self._limits.steady_ms
+        self._failures[place] = 0 if steady else self._failures.get(place, 0) + 1
+        self._killed_ms[place] = event.at_ms
+        self._gone_ms.pop(place, None)
+
+    def _starting(self, event: Event, place: str) -> str | None:
+        killed_ms = self._killed_ms.pop(place, None)
+        if killed_ms is None:
+            return None
+        ended_ms = min(self._gone_ms.get(place, event.at_ms), killed_ms + self._limits.kill_deadline_ms)
+        failures = self._failures[place]
+        pause_ms = min(self._limits.first_pause_ms << (failures - 1), self._limits.longest_pause_ms) if failures else 0
+        late_ms = event.at_ms - ended_ms - pause_ms
+        return f"{place} after {failures} failures: {late_ms} ms late" if abs(late_ms) > HURRY_MS else None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None

@@ -6,6 +6,7 @@ the outbox with its order. What breaks here breaks everywhere.
 """
 
 import asyncio
+from collections.abc import Collection
 from functools import partial
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from warifu.contract.intake import Notify
 from warifu.contract.message import Answer, Done
 from warifu.contract.numbering import AssignNumber
 from warifu.domain.decision import Asked, Decision
-from warifu.kernel.errors import KeyReused, Refused
+from warifu.kernel.errors import KeyReused, NotAllowed, Refused
 from warifu.kernel.ids import new_ulid
 from warifu.lab.history import Event
 from warifu.lab.properties import Property, common
@@ -30,6 +31,13 @@ RESIDENTS = 3
 COUNTERS = 3
 DEFAULT_SIZE = 12
 MUNICIPALITY = "131016"
+TORN_SHARE = 3
+"""In one run of so many the ledger refuses a resident's entries until somebody mends it."""
+MENDED_MS = 60_000
+FORGETS_S = 60
+FORGETTING_S = 5
+"""For a purge at one row a time."""
+DAY_MS = 86_400_000
 
 
 class Count(Record, frozen=True, kw_only=True):
@@ -92,19 +100,21 @@ class LedgerNode(base.KeepingNode):
 
     KIND: ClassVar[str] = "intake"
 
-    def __init__(self, world: base.World, store: Store) -> None:
+    def __init__(self, world: base.World, store: Store, refusing: dict[str, None]) -> None:
         super().__init__(world, store)
+        self._refusing = refusing
         self.handlers |= {Notify.NAME: self.enter}
 
     async def enter(self, call: base.Call) -> Done:
-        """One entry more."""
+        """One entry more; refused as long as somebody has to mend the resident's page."""
         request = base.expect(call.request, Notify)
-        return await self.step(
-            call, (Get(Entry, (request.resident_id,)),), partial(_enter, self.asked(call), request), Done
-        )
+        reads = (Get(Entry, (request.resident_id,)),)
+        return await self.step(call, reads, partial(_enter, self.asked(call), request, self._refusing), Done)
 
 
-def _enter(asked: Asked, request: Notify, snapshot: Snapshot) -> Decision:
+def _enter(asked: Asked, request: Notify, refusing: Collection[str], snapshot: Snapshot) -> Decision:
+    if request.resident_id in refusing:
+        raise NotAllowed("the page is torn")
     found = snapshot.one(0, Entry)
     entries = found.entries + 1 if found else 1
     entry = Entry(resident_id=request.resident_id, entries=entries, version=found.version if found else 0)
@@ -146,10 +156,13 @@ class TallyTrial:
         self._ledger = world.stores.add("intake", (Entry,))
         for name in ("numbering-1", "numbering-2"):
             world.add(name, "numbering", _tally_node)
-        world.add("intake-1", "intake", _ledger_node)
+        self._torn: dict[str, None] = {}
+        world.add("intake-1", "intake", lambda ports: LedgerNode(ports.world, ports.store, self._torn))
         self._drivers = [Driver(world, f"registry-{number + 1}") for number in range(COUNTERS)]
         self._reused = {f"assign.{1 + world.pick(DEFAULT_SIZE)}"}
         self._residents = [new_ulid(EPOCH_MS, bytes([number + 1] * 10)) for number in range(RESIDENTS)]
+        if not world.plan.tight and not world.pick(TORN_SHARE):
+            self._torn[self._residents[0]] = None
 
     async def drive(self) -> None:
         """Each counter sends its share, one request after the other or several at once."""
@@ -159,6 +172,19 @@ class TallyTrial:
                 driver = self._drivers[number % COUNTERS]
                 which = 0 if self._world.plan.tight else self._world.pick(RESIDENTS)
                 group.create_task(self._assign(driver, which, f"assign.{number + 1}"), name=f"request {number + 1}")
+        await self._mended()
+
+    async def _mended(self) -> None:
+        """What the ledger refuses holds up nobody else's entries; a person mends it once all of those are made."""
+        if not self._torn:
+            return
+        await self._world.healed.wait()
+        end_ms = self._world.loop.now_ms + MENDED_MS
+        while any(pending.message.order_key not in self._torn for pending in self._tally.outbox()):
+            if self._world.loop.now_ms > end_ms:
+                self._world.violated("what is refused holds up no other", f"not within {MENDED_MS} ms")
+            await asyncio.sleep(0.1)
+        self._torn.clear()
 
     async def _assign(self, driver: Driver, which: int, step: str) -> None:
         await asyncio.sleep(self._world.delay_ms(0, 300) / 1000)
@@ -185,8 +211,19 @@ class TallyTrial:
         return self._world.stores.waiting() == 0
 
     async def conclude(self) -> None:
-        """Every node says that it is well."""
+        """Every node says that it is well; days later no answer is remembered any more."""
         await self._world.all_well(WELL_MS)
+        if base.PURGE_EVERY_S <= FORGETS_S and not self._world.plan.tight:
+            await self._forgotten()
+
+    async def _forgotten(self) -> None:
+        self._world.snapped_share = 0.0  # a purge that waits for some timer would prove nothing
+        for machine in self._world.machines.values():
+            machine.clock.skew_ms = base.ANSWERS_KEPT_MS + DAY_MS
+        await asyncio.sleep(base.PURGE_EVERY_S + FORGETTING_S)
+        left = sum(len(store._state.answers) for store in (self._tally, self._ledger))  # noqa: SLF001 - shown nowhere
+        if left:
+            self._world.violated("answers are forgotten in time", f"{left} are still remembered")
 
     def state(self) -> object:
         """Both tables and how much waits."""
@@ -197,10 +234,6 @@ class TallyTrial:
 
 def _tally_node(ports: Ports) -> base.Node:
     return TallyNode(ports.world, ports.store)
-
-
-def _ledger_node(ports: Ports) -> base.Node:
-    return LedgerNode(ports.world, ports.store)
 
 
 class Tally:

@@ -133,6 +133,7 @@ async def _main(world: World, scenario: Scenario) -> None:
     await _converge(world, trial, driving)
     await driving
     await trial.conclude()
+    await world.end_all()
     world.loop.check_retrieved()
     world.check_end()
     for violation in check(world.history):

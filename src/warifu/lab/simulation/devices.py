@@ -19,6 +19,7 @@ from warifu.adapters.hsm.errors import Rejection
 from warifu.adapters.hsm.software import SoftwareDevice, StoredKey, _parse_key
 from warifu.kernel.errors import Unavailable
 from warifu.lab.simulation.keys import Deal, SeededEntropy, derive_p256, fixture_rsa
+from warifu.lab.simulation.loop import PROCESS
 from warifu.ports import hsm
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ SLOW_MS: Final = (60, 400)
 QUICK_MS: Final = (0, 2)
 SPAWN_MS: Final = (1, 50)
 NEVER_MS: Final = 60_000
+HANGS_SHARE: Final = 4
+"""Of silent workers, one in so many does not die of its signal either (a driver holds it in the kernel)."""
 
 
 class SimulatedDevice(SoftwareDevice):
@@ -94,6 +97,7 @@ class SimulatedWorker:
         self.proved = False
         self._stalled = False
         self._factory = factory
+        self.process = PROCESS.get()
         self._world = factory.world
         self._engine = Engine(factory.device)
         self._answers: deque[asyncio.Future[hsm.HsmReply]] = deque()
@@ -120,9 +124,12 @@ class SimulatedWorker:
     async def kill(self) -> None:
         """See ``ports.hsm.HsmWorker``."""
         self.dead = True  # the signal goes out at once; that it ended is waited for
-        self._factory.workers.pop(self.number, None)
+        if self._factory.workers.pop(self.number, None) is not None and self.process is not None:
+            self._world.workers[self.process] -= 1
         self._tell("kill")
-        await asyncio.sleep(self._world.delay_ms(*QUICK_MS) / 1000)
+        hangs = self._stalled and not self._world.dice.calm and not self._world.pick(HANGS_SHARE)
+        await asyncio.sleep(NEVER_MS / 1000 if hangs else self._world.delay_ms(*QUICK_MS) / 1000)
+        self._tell("gone")
 
     def _check_nonce(self, command: hsm.HsmCommand) -> None:
         """Who seals messages for a device uses a counter once (what the device seals, it may be asked twice)."""
@@ -212,6 +219,8 @@ class SimulatedFactory:
     async def spawn(self, name: str) -> SimulatedWorker:
         """See ``ports.hsm.HsmFactory``."""
         world = self.world
+        if self.told:
+            world.record("hsm", name, outcome="starting")
         if world.strikes("hsm_spawn", name):
             if world.pick(2):
                 await asyncio.sleep(NEVER_MS / 1000)
@@ -221,6 +230,8 @@ class SimulatedFactory:
         worker = SimulatedWorker(name, self._spawned, self)
         worker.slow = self._spawned in self.slow_from_birth
         self.workers[worker.number] = worker
+        if worker.process is not None:
+            world.workers[worker.process] += 1
         if self.told:
             world.record("hsm", name, outcome="spawn", step=str(worker.number))
         return worker

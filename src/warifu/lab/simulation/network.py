@@ -10,9 +10,11 @@ import msgspec
 
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import error_body
+from warifu.contract.relay import AskRelayKey
 from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
 from warifu.lab.history import DIGEST_SHOWN
 from warifu.lab.simulation.loop import Process
+from warifu.nodes import base
 
 if TYPE_CHECKING:
     from warifu.lab.simulation.world import Machine, World
@@ -48,6 +50,11 @@ class Exchange:
         self.peer: Machine | None = None
         self.peer_process: Process | None = None
 
+    @property
+    def of_outbox(self) -> tuple[str, str, str]:
+        """As an outbox would name it."""
+        return self.destination, self.envelope.operation_id, self.envelope.step
+
     def fields(self) -> dict[str, str]:
         """Its identity, for the history."""
         envelope = self.envelope
@@ -67,6 +74,8 @@ class Network:
         self._apart: dict[frozenset[str], int] = {}
         self._drivers: list[str] = []
         self._under_way: dict[Exchange, None] = {}
+        self._left: dict[tuple[str, str, str], None] = {}
+        self._refused: dict[tuple[str, str, str], None] = {}
         self.messages = 0
         self._served = 0
         self.balancers: dict[str, Balancer] = {}
@@ -136,6 +145,7 @@ class Network:
         self._world.record(
             "send", sender, peer=destination, digest=digest, detail=envelope.service_class, **exchange.fields()
         )
+        self._check_room(exchange)
         self._under_way[exchange] = None
         self._world.busy(+1)
         try:
@@ -150,6 +160,23 @@ class Network:
             raise
         finally:
             self._over(exchange)
+
+    def left(self, destination: str, operation_id: str, step: str) -> None:
+        """A message stands in an outbox: whoever sends it keeps to an outbox's limits."""
+        self._left[destination, operation_id, step] = None
+
+    def _check_room(self, exchange: Exchange) -> None:
+        """What a node may have under way at once: one agreement of a session, so many messages of its outbox."""
+        sender, destination, name = exchange.sender, exchange.destination, exchange.envelope.name
+        beside = [other for other in self._under_way if other.sender == sender and other.destination == destination]
+        if name == AskRelayKey.NAME and any(other.envelope.name == name for other in beside):
+            self._world.violated("a session is agreed once", f"{sender} asks for the key beside itself")
+        if exchange.of_outbox not in self._left:
+            return
+        trying = sum(other.of_outbox in self._left and other.of_outbox not in self._refused for other in beside)
+        if trying >= base.OUTBOX_AT_ONCE and exchange.of_outbox not in self._refused:
+            text = f"{sender} sends {trying + 1} messages to {destination} at once, {base.OUTBOX_AT_ONCE} are allowed"
+            self._world.violated("bounded queues", text)
 
     def _failed(self, exchange: Exchange, code: str) -> None:
         self._world.record("fail", exchange.sender, peer=exchange.destination, outcome=code, **exchange.fields())
@@ -245,6 +272,8 @@ class Network:
     def _resolve(self, exchange: Exchange, replier: str, reply: Reply) -> None:
         if self._together(exchange.sender, replier) and not exchange.reply.done():
             self.messages += 1
+            if reply.error is not None and reply.error.kind == "refused":
+                self._refused[exchange.of_outbox] = None
             exchange.reply.set_result(reply)
 
     def _fail(self, exchange: Exchange, error: WarifuError) -> None:

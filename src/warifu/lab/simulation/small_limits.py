@@ -9,6 +9,7 @@ from random import Random
 from types import ModuleType
 from typing import Final, NamedTuple
 
+from warifu.domain.admission import leases
 from warifu.nodes import base, cs, under_way
 from warifu.nodes.center import completing, recent
 
@@ -26,8 +27,10 @@ class Limit(NamedTuple):
 LIMITS: Final = (
     Limit(under_way, "OUTBOX_AT_ONCE", (1, 2, 4)),
     Limit(base, "OUTBOX_BATCH", (1, 3)),
-    Limit(under_way, "OUTBOX_REFUSED", (1, 4)),
+    Limit(under_way, "OUTBOX_REFUSED", (2, 4)),
     Limit(base, "PURGE_BATCH", (1, 2)),
+    Limit(base, "PURGE_EVERY_S", (5, 20)),
+    Limit(leases, "_ADOPTED", (1, 2)),
     Limit(cs, "MAX_WAITING", (2, 4, 8)),
     Limit(completing, "UNKNOWN_AFTER_MS", (6_000, 15_000)),
     Limit(completing, "LEFT_AFTER_MS", (8_000, 20_000)),

@@ -54,6 +54,7 @@ class _Recorder(StoreHooks):
                 detail="; ".join(f"{entry.stream} {entry.event}" for entry in change.journal),
             )
         for message in change.outbox:
+            self._world.network.left(message.destination, message.operation_id, message.message_id)
             self._world.record(
                 "outbox",
                 self._store,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from hashlib import blake2b
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from msgspec import Struct
 
@@ -26,6 +26,7 @@ from warifu.nodes import base
 from warifu.ports.crypto import Crypto
 from warifu.ports.store import Store
 
+T = TypeVar("T")
 LOOK_MS = 500
 SNAPPED_SHARE = 0.05
 """One drawn delay in twenty ends at a pending timer's instant, or a millisecond beside it."""
@@ -35,6 +36,8 @@ TIGHT_MS = (1, 1)
 STORM_MS = (400, 1500, 4000)
 WELL_MS = 70_000
 """Virtual time in which every node must say that it is well: slow HSM commands count for a minute."""
+ENDS_MS = 8_000
+"""Time for a node to end once it is told to: a fenced HSM worker may take five seconds to die."""
 STORM_KINDS = ("crash", "partition", "skew")
 
 
@@ -77,6 +80,8 @@ class Machine:
         self.clock = SimulatedClock(world.loop)
         self.process = Process(name)
         self.node: base.Node | None = None
+        self.running: asyncio.Task[None] | None = None
+        """Its timers."""
         self.serving: Counter[str] = Counter()
         """Requests being answered, by name."""
         self._world = world
@@ -99,7 +104,7 @@ class Machine:
         log = _Log(self._world, self.name)
         injected = base.World(self.name, link, self.clock, entropy, log)
         self.node = self._build(Ports(injected, view, FixtureCrypto(entropy, self._world.deal), self))
-        self._world.spawn(self._run(self.node), f"{self.name} timers", self.process.context.copy())
+        self.running = self._world.spawn(self._run(self.node), f"{self.name} timers", self.process.context.copy())
 
     async def _run(self, node: base.Node) -> None:
         await node.run()
@@ -126,6 +131,8 @@ class World:
         self.stores = Stores(self)
         self.machines: dict[str, Machine] = {}
         self.faults: Counter[str] = Counter()
+        self.workers: Counter[Process] = Counter()
+        """HSM workers that were made and not killed, by the process that asked for them."""
         self.states: set[bytes] = set()
         self.state: Callable[[], object] = tuple
         self.look: Callable[[], None] | None = None
@@ -193,9 +200,9 @@ class World:
         """Let the world do something after a delay; it survives the death of whoever asked."""
         self.loop.call_later(delay_ms / 1000, act, *args, context=self._context)
 
-    def spawn(self, coro: Coroutine[Any, Any, None], name: str, context: Context | None = None) -> None:
+    def spawn(self, coro: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
         """Start a task of the world's, or of the process whose context is given."""
-        self.loop.create_task(coro, name=name, context=context or self._context.copy())
+        return self.loop.create_task(coro, name=name, context=context or self._context.copy())
 
     # -- seeing
 
@@ -317,6 +324,21 @@ class World:
             if ailing and self.loop.now_ms > end_ms:
                 self.violated("all is well after healing", str(ailing))
             await asyncio.sleep(LOOK_MS / 1000)
+
+    async def end_all(self) -> None:
+        """Every node is told to end, as by SIGTERM: its timers end soon, and none of its HSM workers outlives it."""
+        timers = {machine.name: machine.running for machine in self.machines.values() if machine.running is not None}
+        for task in timers.values():
+            task.cancel()
+        if timers:
+            await asyncio.wait(set(timers.values()), timeout=ENDS_MS / 1000)
+        for name, task in timers.items():
+            if not task.done():
+                self.violated("a node ends when it is told to", f"{name} still runs {ENDS_MS} ms later")
+        for machine in self.machines.values():
+            left = self.workers.get(machine.process, 0)
+            if left:
+                self.violated("what is held is given back", f"{machine.name} left {left} HSM workers behind")
 
 
 class _Log:
