@@ -11,8 +11,10 @@ from warifu.contract.codec import REQUESTS
 from warifu.kernel.errors import KeyReused, Refused, WarifuError
 from warifu.lab.history import Event
 
-OF_MANY = frozenset({"issuance.run", "center.card_data", "center.personalise", "terminal.receive"})
-"""What changes something under keys of its parts (a card, a batch): the records guard it, not the message's own key."""
+OF_MANY = frozenset(
+    {"issuance.run", "center.card_data", "center.personalise", "terminal.receive", "authority.issue_batch"}
+)
+"""What changes something under keys of its parts (a card, a batch's part): records guard it, not the message's key."""
 
 
 OPEN_APPLET = "authority.open_applet"

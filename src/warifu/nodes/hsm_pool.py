@@ -20,6 +20,7 @@ from typing import Final, Literal
 from msgspec import Struct, structs
 
 from warifu.kernel.errors import DeadlinePassed, Fault, Refused, TryAgain, Unavailable
+from warifu.kernel.together import together
 from warifu.nodes.hsm_answers import HsmRejected, error_of, fits
 from warifu.ports import hsm
 from warifu.ports.hsm import HsmCommand, HsmFactory, HsmReply, HsmWorker
@@ -308,11 +309,8 @@ class HsmPool:
     async def signatures(self, label: str, data: Sequence[bytes], deadline_ms: int) -> list[bytes]:
         """RSASSA-PKCS1-v1_5 with SHA-256 over each text, by as many workers as are free; in the texts' order."""
         parts = [tuple(data[start : start + SIGN_AT_ONCE]) for start in range(0, len(data), SIGN_AT_ONCE)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.call(hsm.SignMany(label, part), deadline_ms)) for part in parts]
         signed: list[bytes] = []
-        for task in tasks:
-            reply = task.result()
+        for reply in await together(self.call(hsm.SignMany(label, part), deadline_ms) for part in parts):
             if not isinstance(reply, hsm.ManyBytes):
                 raise Fault("SignMany does not answer several")
             signed += reply.data

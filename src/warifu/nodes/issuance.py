@@ -43,6 +43,7 @@ from warifu.domain.production import rules
 from warifu.domain.production.records import Batch, ProducedCard
 from warifu.kernel.errors import DeadlinePassed, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import new_ulid
+from warifu.kernel.together import together
 from warifu.nodes.base import A, Call, KeepingNode, World, expect
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.sealed_keys import FACTORY_KEY, opened_keys
@@ -118,9 +119,7 @@ class Issuance(WithHsm, KeepingNode):
             async with lines:
                 return await self._make_or_report(call, order)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(order)) for order in orders]
-        return [task.result() for task in tasks]
+        return await together(one(order) for order in orders)
 
     async def _make_or_report(self, call: Call, order: OrderedCard) -> End:
         """One card's trouble does not stop the others: the next run takes it up where it stands."""

@@ -1,5 +1,6 @@
 """Lists in parts that fit a message, for the front: one of millions of lines is tens of megabytes."""
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from typing import Final, Protocol
@@ -18,8 +19,8 @@ KEPT: Final = 8
 class HasLists(Protocol):
     """Whoever has current lists."""
 
-    async def list(self, ca: CertificateKind, municipality: str = "") -> bytes:
-        """The current list, DER."""
+    async def list(self, ca: CertificateKind, municipality: str, *, within_ms: int) -> bytes:
+        """The current list, DER; asked for within so long."""
 
 
 class ListParts:
@@ -37,7 +38,8 @@ class ListParts:
         """
         request = expect(call.request, AskListPart)
         if request.offset == 0:
-            return self._begin(await self._source.list(request.ca, request.municipality))
+            within_ms = int((call.deadline - asyncio.get_running_loop().time()) * 1000)
+            return self._begin(await self._source.list(request.ca, request.municipality, within_ms=within_ms))
         whole = self._handed.get(request.digest)
         if whole is None:
             raise Stale("that list is gone: ask for the current one")

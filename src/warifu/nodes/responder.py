@@ -35,7 +35,7 @@ from warifu.domain.pki.errors import OcspRefused
 from warifu.domain.pki.lint_answers import lint_answer
 from warifu.domain.pki.ocsp import CertStatus, IssuerKey, OcspRequest, Status
 from warifu.domain.pki.profile import Profile
-from warifu.kernel.errors import Fault, Stale, WarifuError
+from warifu.kernel.errors import DeadlinePassed, Fault, Stale, WarifuError
 from warifu.kernel.ids import new_ulid
 from warifu.nodes.authority.signing import KINDS
 from warifu.nodes.base import A, Call, Node, Probe, World, expect
@@ -127,7 +127,8 @@ class Responder(WithHsm, Node):
         told = await self.looks.statuses(kept.keys)
         now_ms = self.world.clock.now_ms()
         if _only_statuses(told) == kept.statuses and kept.until_ms - REUSED_MS <= now_ms < kept.until_ms:
-            self._kept.move_to_end(data)
+            if data in self._kept:  # others' answers may have taken its place while the register was asked
+                self._kept.move_to_end(data)
             return kept.der
         self._kept.pop(data, None)
         return await self._answer(data)
@@ -176,14 +177,20 @@ class Responder(WithHsm, Node):
 
     # ---- lists and CA certificates -----------------------------------------------------------------------------
 
-    async def list(self, ca: CertificateKind, municipality: str = "", generation: int = 0) -> bytes:
+    async def list(
+        self, ca: CertificateKind, municipality: str = "", generation: int = 0, *, within_ms: int = ANSWER_MS
+    ) -> bytes:
         """The current list (DER); the authority rebuilds it first if a revocation was committed since the last.
 
         The list itself comes from the shelf: one of many revocations is larger than a message may be.
         """
         request = PublishList(ca=ca, municipality=municipality, generation=generation, with_der=False)
+        deadline = asyncio.get_running_loop().time() + within_ms / 1000
         for _ in range(EDITIONS):
-            answer = await self.ask_authority(request, RevocationList, "list")
+            left_ms = int((deadline - asyncio.get_running_loop().time()) * 1000)
+            if left_ms <= 0:
+                raise DeadlinePassed(PublishList.NAME)
+            answer = await self.ask_authority(request, RevocationList, "list", left_ms)
             key = (ca, answer.generation, municipality)
             published = (await self.register.read(Get(PublishedList, key))).one(0, PublishedList)
             if published is None or published.number < answer.number:
@@ -256,14 +263,14 @@ class Responder(WithHsm, Node):
             until_ms=int(x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp() * 1000),
         )
 
-    async def ask_authority(self, request: Request, answer: type[A], step: str) -> A:
+    async def ask_authority(self, request: Request, answer: type[A], step: str, within_ms: int = ANSWER_MS) -> A:
         """Ask JPKI's reception on this responder's own behalf."""
         envelope = Envelope(
             name=request.NAME,
             operation_id=new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10)),
             step=step,
             sender=self.world.name,
-            remaining_ms=ANSWER_MS,
+            remaining_ms=min(within_ms, ANSWER_MS),
             body=encode(request),
         )
         return await self.exchange("authority", envelope, answer)

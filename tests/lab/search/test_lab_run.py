@@ -26,6 +26,7 @@ OTHERS = {
     "half_sick",
     "pull",
     "chip_error",
+    "reader_hang",
     "overload",
     "hsm_rekey",
     "hsm_stall",

@@ -6,21 +6,23 @@ from warifu.lab.scenarios.cores import CORES
 from warifu.lab.scenarios.counter import Counter
 from warifu.lab.scenarios.days import Days
 from warifu.lab.scenarios.factory import Factory
+from warifu.lab.scenarios.jpki import Jpki
 from warifu.lab.scenarios.pool import Pool
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.tally import Tally
 from warifu.lab.simulation.plan import Plan
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter(), Factory(), Days())
+    scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Days())
 }
 
 TURNS = (
     *("counter", "relay", "hsm", "card", "factory", "tally", "lanes", "counter", "relay", "timers"),
-    *("counter", "hsm", "outbox", "relay", "counter", "factory", "fencing", "days", "card"),
+    *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
+    *("jpki", "tally", "jpki"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
-in an order by the seed. Nineteen, a prime: each core comes in all its variants."""
+in an order by the seed. Twenty-three, a prime: each core comes in all its variants."""
 
 
 class UnknownName(NotFound):

@@ -12,6 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
+import msgspec
+
 from warifu.adapters.store.memory import MemoryStore
 from warifu.contract.center import Confirmed, ConfirmWrite, Opened, OpenOperation, PrepareWrite, Script
 from warifu.contract.codec import encode
@@ -163,8 +165,21 @@ class _Run:
         if script.digest != _digest(script.write_id, challenge):
             self._world.violated("a script is for the channel it was asked for", script.write_id)
         chip.commit(number, script, challenge)
+        if turn == 0 and number == 1:
+            await self._lied(script.write_id, chip.status(number))
         confirmed = await self._confirm(script.write_id, chip.status(number), f"confirm.{turn}")
         return confirmed.result == "finished"
+
+    async def _lied(self, write_id: str, status: ChipStatus) -> None:
+        """A chip that says it has the write, but committed something else, is not believed."""
+        lie = msgspec.structs.replace(status, write_id=write_id, write_digest=bytes(32))
+        request = ConfirmWrite(card_id=CARD, write_id=write_id, chip=lie)
+        asked = envelope(
+            request.NAME, encode(request), number=1, step=f"{self._number}.lie", sender="relay-1", municipality=PLACE
+        )
+        with suppress(Refused, TryAgain):
+            await self._center.handle(asked)
+            self._world.violated("a script's digest is the journal's", write_id)
 
     async def _confirm(self, write_id: str, status: ChipStatus, part: str) -> Confirmed:
         return await self._tell(ConfirmWrite(card_id=CARD, write_id=write_id, chip=status), Confirmed, part)

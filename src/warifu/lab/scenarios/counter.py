@@ -8,6 +8,8 @@ commits are lost, nodes die. Afterwards chip, record and register must be the sa
 import asyncio
 from typing import Final
 
+from msgspec import Struct
+
 from warifu.contract.center import AskCard, CardView, SuspendCard
 from warifu.contract.terminal import Performed, Pin
 from warifu.contract.values import OperationKind, PinName
@@ -21,9 +23,12 @@ from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.keys import Deal
 from warifu.lab.simulation.world import WELL_MS, World
+from warifu.nodes.center import completing
 
 Errand = OperationKind | str
 LOSS: Final = "loss"
+LOST_AGAIN: Final = "lost again"
+"""A resumption, and while it is under way another report of loss."""
 ERRANDS: Final[dict[str, tuple[tuple[Errand, ...], ...]]] = {
     "received": (("setup",), ("setup", "delivery"), ("abolition",)),
     "set_up": (("delivery",), ("delivery", "pin_reset"), ("abolition",)),
@@ -32,6 +37,7 @@ ERRANDS: Final[dict[str, tuple[tuple[Errand, ...], ...]]] = {
         ("pin_reset",),
         ("certificate_renewal",),
         (LOSS, "resumption"),
+        (LOSS, LOST_AGAIN),
         ("abolition",),
         (LOSS,),
         (LOSS, "abolition"),
@@ -67,8 +73,22 @@ CALM_MS: Final = 60_000
 STORMS_MS: Final = (2_000, 5_000, 10_000, 20_000)
 BACK_MS: Final = (1, 1_500)
 """How long a clerk takes to begin again."""
+LEFT_SHORT_MS: Final = 30_000
+LEFT_LASTS_MS: Final = 180_000
+LEAVING_SHARE: Final = 3
+"""One run in so many of those in which the completer is not patient: there clerks leave what breaks."""
 FEWER_PINS: Final = 3
 """One first try in so many lacks a PIN the resident has yet to think of."""
+
+
+class _Left(Struct, frozen=True):
+    """An operation that its clerk left."""
+
+    clerk: Driver
+    holder: Holder
+    kind: OperationKind
+    place: str
+    operation_id: str
 
 
 class CounterTrial:
@@ -82,6 +102,11 @@ class CounterTrial:
         world.dice.soften(HARSH[world.pick(len(HARSH))], AT_THE_CARD)
         self.nation = Nation(world, begin)
         self.holders = self._coming(begin.holders)
+        is_short = max(completing.LEFT_AFTER_MS, completing.UNKNOWN_AFTER_MS) <= LEFT_SHORT_MS
+        self._leaving = is_short and not world.plan.tight and not world.pick(LEAVING_SHARE)
+        self._left: list[_Left] = []
+        if self._leaving:
+            world.lasts_ms = LEFT_LASTS_MS
         self._evening = Evening(world, self.nation)
         world.look = watch(world, self.nation.relays)
 
@@ -99,6 +124,7 @@ class CounterTrial:
                 group.create_task(self._visit(number, holder), name=f"holder {number + 1}")
             for number in range(LOOKS if not self._world.plan.tight else 0):
                 group.create_task(self._look_at(number), name=f"look {number + 1}")
+        await self._found_again()
 
     async def _visit(self, number: int, holder: Holder) -> None:
         world = self._world
@@ -109,8 +135,10 @@ class CounterTrial:
             await asyncio.sleep(world.delay_ms(0, 500) / 1000)
             if errand == LOSS:
                 await self._lost(clerk, holder, f"loss.{turn}")
-            else:
-                await self._perform(clerk, holder, errand, place)  # type: ignore[arg-type]  # all others are kinds
+            elif errand == LOST_AGAIN:
+                await self._lost_again(clerk, holder, place)
+            elif not await self._perform(clerk, holder, errand, place, leaves=self._leaving):  # type: ignore[arg-type]  # all others are kinds
+                return
 
     async def _lost(self, clerk: Driver, holder: Holder, step: str) -> None:
         found = await clerk.ask(
@@ -119,19 +147,53 @@ class CounterTrial:
         if isinstance(found, Refused):
             self._world.violated("no request is refused", f"loss: {found.code}")
 
-    async def _perform(self, clerk: Driver, holder: Holder, kind: OperationKind, place: str) -> None:
-        """The same operation again and again, until it is done: with the PINs that are asked for."""
-        world, operation_id = self._world, clerk.operation_id()
+    async def _lost_again(self, clerk: Driver, holder: Holder, place: str) -> None:
+        """Whichever comes first: a card reported after its resumption began stays suspended."""
+        hotline = Driver(self._world, f"driver-9{clerk.operation_id()[-3:]}", CALM_MS)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._perform(clerk, holder, "resumption", place))
+            await asyncio.sleep(self._world.delay_ms(0, 2_000) / 1000)
+            await self._lost(hotline, holder, "loss.again")
+
+    async def _found_again(self) -> None:
+        """What clerks left is ended where that is provable, and people are told of the rest; then it is done."""
+        if not self._left:
+            return
+        await self._world.healed.wait()
+        await self._evening.left_alone()
+        async with asyncio.TaskGroup() as group:
+            for left in self._left:
+                back = self._perform(left.clerk, left.holder, left.kind, left.place, operation_id=left.operation_id)
+                group.create_task(back)
+
+    async def _perform(
+        self,
+        clerk: Driver,
+        holder: Holder,
+        kind: OperationKind,
+        place: str,
+        *,
+        leaves: bool = False,
+        operation_id: str = "",
+    ) -> bool:
+        """The same operation again and again, until it is done: with the PINs that are asked for.
+
+        A clerk who ``leaves`` goes at the first answer that is another: then this says False.
+        """
+        world, refused, ended, back = self._world, 0, False, ".back" if operation_id else ""
+        operation_id = operation_id or clerk.operation_id()
         pins = dict(PINS) if world.pick(FEWER_PINS) else _without_one()
-        refused, ended = 0, False
         for turn in range(1_000):
             found = await clerk.ask(
                 f"terminal-{place}",
                 perform(kind, holder.card_id, pins),
                 Performed,
                 operation_id=operation_id,
-                step=f"perform.{turn}",
+                step=f"perform.{turn}{back}",
             )
+            if leaves and not (isinstance(found, Performed) and found.outcome == "done"):
+                self._left.append(_Left(clerk, holder, kind, place, operation_id))
+                return False
             if isinstance(found, Refused):
                 if found.code == ENDED and ended:
                     operation_id = clerk.operation_id()
@@ -139,15 +201,16 @@ class CounterTrial:
                 refused = refused + 1 if found.code in OVERTAKEN else PATIENT
                 if refused >= PATIENT:
                     world.violated("no card ever needs reissue", f"{kind} of {holder.card_id}: {found.code} {found}")
-                    return
+                    return False
                 await asyncio.sleep(world.delay_ms(*BACK_MS) / 1000)
                 continue
             refused, ended = 0, False
             if found.outcome == "done":
                 self._evening.done(holder, kind, operation_id, place)
-                return
+                return True
             pins = dict(PINS)
             await asyncio.sleep(world.delay_ms(*BACK_MS) / 1000)
+        return False
 
     async def _look_at(self, number: int) -> None:
         """Somebody else of the same municipality asks for a card's record, through the same CS."""

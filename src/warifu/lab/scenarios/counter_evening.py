@@ -1,5 +1,6 @@
 """What must be true in the evening: chip, record, journal, register and audit tell the same story."""
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -7,12 +8,14 @@ from warifu.adapters.store.audit import AuditBroken, verify_export
 from warifu.chip import layout
 from warifu.chip.image import Image
 from warifu.contract.values import OperationKind
-from warifu.domain.cards import plans
+from warifu.domain.cards import operations, plans
 from warifu.domain.cards.records import Card, CardWrite, Operation
-from warifu.domain.certificates.records import AppletWrite, Certificate, Revocation, StoredKeyPair
+from warifu.domain.certificates.records import AppletWrite, Certificate, KeyUse, Revocation, StoredKeyPair
 from warifu.kernel.ids import ulid_text
 from warifu.lab.history import DIGEST_SHOWN
-from warifu.lab.scenarios.nation import KEY_PAIRS, Holder, Nation, morning
+from warifu.lab.scenarios.nation import CENTERS, KEY_PAIRS, Holder, Nation, morning
+from warifu.lab.simulation.keys import EPOCH_MS
+from warifu.nodes.center import Center, completing
 from warifu.ports.store import Record
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 FILES = {"signature": layout.SIGNATURE_CERTIFICATE, "authentication": layout.AUTHENTICATION_CERTIFICATE}
+LOOKED_MS = 6_000
+"""For the last looks of slow stores."""
 LIVE = frozenset({"issued", "valid"})
 LOOKS = {
     "registry.identity": "resident.look",
@@ -52,6 +57,40 @@ class Evening:
             self._bad(
                 "done means done", f"{kind} was reported done and is {operation.state if operation else 'unknown'}"
             )
+
+    async def left_alone(self) -> None:
+        """Nobody comes back: after the completer's patience only what the chip alone can tell is open, and told."""
+        await asyncio.sleep(self._patient_ms() / 1000)
+        unknown, half_done = 0, 0
+        for row in self._rows("center", Operation):
+            if row.state != "open":
+                continue
+            writes = [write for write in self._rows("center", CardWrite) if write.write_id == row.pending_write]
+            if row.pending_write and writes[0].digest:
+                unknown += 1
+            elif row.pending_write or not row.writes_done or self._is_done(row):
+                self._bad("what was left is ended where that is provable", f"{row.kind} of {row.card_id} is open")
+            else:
+                half_done += 1
+        for name in CENTERS:
+            node = self._world.machines[name].node
+            said = node.completer.waiting if isinstance(node, Center) else completing.Waiting()
+            if (said.unknown, said.half_done) != (unknown, half_done):
+                text = f"{name}: {said.unknown} unknown, {said.half_done} half done; it is {unknown}, {half_done}"
+                self._bad("people are told of what was left", text)
+
+    def _patient_ms(self) -> int:
+        """Until every operation has rested longer than anybody waits for, and the completers have looked twice."""
+        moved = [row.changed_ms for row in self._rows("center", Operation) if row.state == "open"]
+        moved += [row.changed_ms for row in self._rows("center", CardWrite) if row.state == "intent"]
+        since_ms = max([0, *(at_ms - EPOCH_MS - self._world.loop.now_ms for at_ms in moved)])
+        patience_ms = max(completing.UNKNOWN_AFTER_MS, completing.LEFT_AFTER_MS)
+        return since_ms + patience_ms + 3 * completing.EVERY_S * 1000 + LOOKED_MS
+
+    @staticmethod
+    def _is_done(row: Operation) -> bool:
+        steps = operations.steps_of(row)
+        return steps[-1].action == "write" and row.writes_done == sum(step.action == "write" for step in steps)
 
     def check(self) -> None:
         """Everything."""
@@ -88,6 +127,10 @@ class Evening:
     def _card(self, card: Card, chip: Image) -> None:
         if card.open_operation:
             self._bad("no operation is left open", f"{card.card_id}: {card.open_operation}")
+        of_card = [row for row in self._rows("center", Operation) if row.card_id == card.card_id]
+        resumed = [row.opened_ms for row in of_card if (row.kind, row.state) == ("resumption", "closed")]
+        if card.state == "in_use" and resumed and (card.suspended_ms or 0) > max(resumed):
+            self._bad("a card that is lost again stays suspended", card.card_id)
         windows = [pin.fid for found in chip.applets for pin in found.pins if pin.window]
         if windows:
             self._bad("no PIN window is left open", f"{card.card_id}: {len(windows)}")
@@ -115,6 +158,10 @@ class Evening:
             self._bad("a key pair and a serial are used once", f"key pair of {max(pairs.values())} certificates")
         told = {row.write_id: row.state for row in self._rows("authority", AppletWrite)}
         known = {row.key_pair_id: row for row in self._rows("authority", StoredKeyPair)}
+        used = {(row.key_pair_id, row.ca, row.serial) for row in self._rows("authority", KeyUse)}
+        for row in certificates:
+            if (row.key_pair_id, row.ca, row.serial) not in used:
+                self._bad("a key pair and a serial are used once", f"the use of {row.key_pair_id} is not logged")
         if sum(row.state == "free" for row in known.values()) < KEY_PAIRS:
             self._bad("the stock of key pairs is filled again", f"{len(known)} pairs, too few of them free")
         revoked = {(row.ca, row.serial) for row in self._rows("authority", Revocation)}

@@ -203,8 +203,8 @@ class Door:
         """As the relay's own, and told: an opening that needs a place, one that must yield it, or any other message."""
         now, book, name = now_ms(self._world), self._book, self._relay.world.name
         book.sweep(now)
-        counts = " ".join(str(book.counts()[kind]) for kind in ("delivery", "setup", "bulk", "change"))
-        manner, place, outcome, lease = book.manner(asking), book.place(asking), "refused", None
+        counts, manner = self._seen(asking, now)
+        place, outcome, lease = book.place(asking), "refused", None
         try:
             lease = self._lease(asking)
             outcome = "admitted"
@@ -220,6 +220,19 @@ class Door:
             book.enter(asking, now)
             self._compare(f"after {asking.name} came")
         return lease
+
+    def _seen(self, asking: Asking, now: int) -> tuple[str, str]:
+        """Places by class, and in what manner it comes: by the book, or by the relay's own where no book is kept."""
+        held, manner = self._book.counts(), self._book.manner(asking)
+        if not self._strict:
+            leases = self._relay.leases
+            leases._sweep(now)  # noqa: SLF001 - as the relay is about to: what it sees is what is told
+            held = dict(leases.held)
+            has_one = asking.known or asking.operation_id in leases._leases  # noqa: SLF001
+            manner = (
+                "step" if has_one or asking.name not in OPENING else "yields" if leases.yields(asking) else "opening"
+            )
+        return " ".join(str(held.get(kind, 0)) for kind in ("delivery", "setup", "bulk", "change")), manner
 
     def _compare(self, when: str) -> None:
         leases, book, name = self._relay.leases, self._book, self._relay.world.name

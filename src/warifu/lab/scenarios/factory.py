@@ -19,7 +19,8 @@ from warifu.contract.values import Person, ResidentEvent
 from warifu.domain.residents.records import Resident
 from warifu.kernel.errors import NotFound, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
-from warifu.lab.properties import Property, common
+from warifu.lab.history import Event
+from warifu.lab.properties import OF_NOBODY, Property, common
 from warifu.lab.scenarios.chain import watch
 from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_evening import Evening
@@ -249,6 +250,33 @@ def _after(person: Person, event: ResidentEvent) -> Person:
     return person
 
 
+class OneRun:
+    """The factory does one run at a time."""
+
+    name = "one run of the factory at a time"
+
+    def __init__(self) -> None:
+        self._under_way: dict[tuple[str, str], None] = {}
+
+    def see(self, event: Event) -> str | None:
+        """Whoever sends on a run's behalf while another's run sends."""
+        if not event.node.startswith("issuance"):
+            return None
+        if event.kind == "fault":
+            self._under_way.clear()
+        elif event.kind == "reply" and event.name == RunProduction.NAME:
+            self._under_way.pop((event.node, event.operation_id), None)
+        elif event.kind == "send" and event.name not in OF_NOBODY and event.step != "health":
+            self._under_way[event.node, event.operation_id] = None
+            if len(self._under_way) > 1:
+                return f"{event.node} sent {event.name} for {event.operation_id} beside another run"
+        return None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
 class Factory:
     """See the module."""
 
@@ -260,7 +288,7 @@ class Factory:
 
     def properties(self) -> tuple[Property, ...]:
         """The common ones, and those of CS and relay."""
-        return (*common(), *of_the_way(LIMITS))
+        return (*common(), *of_the_way(LIMITS), OneRun())
 
     def prepare(self) -> None:
         """Cards in every state."""

@@ -68,6 +68,7 @@ PINS: Final[dict[PinName, Pin]] = {
     "text": "5678",
     "juki": "9012",
 }
+IN_VAIN: Final = 2
 HEALTH_MS: Final = 2_000
 """Less often than the stack: here other things are searched."""
 PATIENCE_MS: Final = 600_000
@@ -121,6 +122,8 @@ class Nation:
         self.world = world
         self.cards = CardBox(world, morning.images if morning else {})
         self.shelf = MemoryShelf()
+        self._undone: dict[str, int] = {}
+        self._confirmed_steps: dict[str, None] = {}
         self.devices = {kind: self._device(kind, morning) for kind in KEYS}
         self.stores = {kind: world.stores.add(kind, records) for kind, records in RECORDS.items()}
         if morning is not None:
@@ -181,7 +184,18 @@ class Nation:
         if answer.result not in {"unknown", state}:
             text = f"{request.write_id} was called {answer.result} and is {state}"
             self.world.violated("what the centre says of a card write is so", text)
+        self._count(call, answer)
         return answer
+
+    def _count(self, call: Call, answer: Confirmed) -> None:
+        """Card writes in a row that a chip did not take, in one run of a terminal: it stops after two."""
+        run, _, part = call.envelope.step.rpartition(":")[2].partition(".")
+        if not part.startswith("confirm.") or part == "confirm.pending" or call.envelope.step in self._confirmed_steps:
+            return
+        self._confirmed_steps[call.envelope.step] = None
+        self._undone[run] = self._undone.get(run, 0) + 1 if answer.result == "undone" else 0
+        if self._undone[run] > IN_VAIN:
+            self.world.violated("a run stops after two writes in vain", f"{call.envelope.step}: {self._undone[run]}")
 
     def _authority(self, ports: Ports) -> Node:
         return authority.Authority(

@@ -218,10 +218,10 @@ class PoolTrial:
         opening = self._sessions[self._world.pick(len(self._sessions))]
         self.pool.message_session(opening.label, opening.session, opening.encapsulation, opening.info)
         self._met.add(opening.session)
-        if next(reversed(self.pool._sessions), b"") != opening.session:  # noqa: SLF001 - the order shows nowhere else
-            self._world.violated("the session forgotten first is the one used longest ago", opening.session.hex())
         if len(self.pool._sessions) != len(self._met):  # noqa: SLF001 - forgetting shows nowhere else
             self._world.violated("as many sessions as the limits say are kept", f"not {len(self._met)}")
+        if next(reversed(self.pool._sessions), b"") != opening.session:  # noqa: SLF001 - the order shows nowhere else
+            self._world.violated("the session forgotten first is the one used longest ago", opening.session.hex())
         command = hsm.EncryptMessage(opening.session, bytes(12), b"", step.encode())
         right = self._reference.perform(command)
         return Question(command, lambda reply: reply == right)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from warifu.lab.simulation.world import World
 
 COMMAND_MS: Final = (0, 1)
+HANGS_MS: Final = 40_000
+PATIENT_MS: Final = 15_001
 SECURED: Final = 0x84
 MEMORY_FAILURE: Final = bytes.fromhex("6581")
 """ISO 7816-4."""
@@ -109,6 +111,8 @@ class CardBox:
     async def connect(self, card_id: str) -> SimulatedConnection:
         """See ``ports.reader.Reader``."""
         await asyncio.sleep(self.world.delay_ms(*COMMAND_MS) / 1000)
+        if self.world.strikes("reader_hang", card_id):
+            await self._hang(card_id)
         if card_id not in self.images:
             raise CardGone("no such card")
         held = self._held.get(card_id)
@@ -116,6 +120,16 @@ class CardBox:
             raise Unavailable("the card is in another reader")
         self._held[card_id] = SimulatedConnection(self, card_id, PROCESS.get())
         return self._held[card_id]
+
+    async def _hang(self, card_id: str) -> None:
+        """The reader's driver does not come back; nobody waits for it longer than a quarter of a minute."""
+        begun_ms = self.world.loop.now_ms
+        try:
+            await asyncio.sleep(HANGS_MS / 1000)
+        finally:
+            if self.world.loop.now_ms - begun_ms > PATIENT_MS:
+                text = f"{card_id}'s reader was waited for {self.world.loop.now_ms - begun_ms} ms"
+                self.world.violated("every wait ends by its deadline", text)
 
     def leave(self, card_id: str, connection: SimulatedConnection) -> None:
         """The card is free again."""

@@ -14,7 +14,7 @@ from warifu.contract.relay import AskRelayKey
 from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
 from warifu.lab.history import DIGEST_SHOWN
 from warifu.lab.simulation.loop import Process
-from warifu.nodes import base
+from warifu.nodes import under_way
 
 if TYPE_CHECKING:
     from warifu.lab.simulation.world import Machine, World
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SLOW_MS = 5000
 DUE_MS: ContextVar[int | None] = ContextVar("due_ms", default=None)
 """When the request being answered is due, in the loop's milliseconds."""
-OWN_TIME = frozenset({"cs", "health"})
+OWN_TIME = frozenset({"cs", "health", "authorities", "certificate"})
 """Steps of a node's own questions, which others wait for too: they have a time of their own."""
 
 
@@ -174,8 +174,8 @@ class Network:
         if exchange.of_outbox not in self._left:
             return
         trying = sum(other.of_outbox in self._left and other.of_outbox not in self._refused for other in beside)
-        if trying >= base.OUTBOX_AT_ONCE and exchange.of_outbox not in self._refused:
-            text = f"{sender} sends {trying + 1} messages to {destination} at once, {base.OUTBOX_AT_ONCE} are allowed"
+        if trying >= under_way.OUTBOX_AT_ONCE and exchange.of_outbox not in self._refused:
+            text = f"{sender} sends {trying + 1} messages to {destination} at once, {under_way.OUTBOX_AT_ONCE} are allowed"
             self._world.violated("bounded queues", text)
 
     def _failed(self, exchange: Exchange, code: str) -> None:

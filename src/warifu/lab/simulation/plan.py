@@ -40,13 +40,14 @@ FAULTS: dict[str, str] = {
     "chip_error": "the chip answers a command of a script with an error, and does not do it",
     "overload": "a burst of set-ups comes at once",
     "hsm_rekey": "a device has another key of the same name from now on",
+    "reader_hang": "a card reader's driver does not come back",
 }
 """Kinds of faults: what the world does."""
 
 ACTIVE_SHARE = 0.25
 """A kind of fault is active in this share of the runs, and then often: that finds more than a little of everything."""
 OFTEN = (0.03, 0.1, 0.3)
-RARELY = {"crash_before_commit": 0.2, "crash_after_commit": 0.2, "pull": 0.6, "chip_error": 1.0}
+RARELY = {"crash_before_commit": 0.2, "crash_after_commit": 0.2, "pull": 0.6, "reader_hang": 0.1, "chip_error": 1.0}
 """Faults that end more than one message, or that have many occasions, come less often: else no step would ever end."""
 
 

@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from warifu.domain.admission import leases
-from warifu.nodes import base, cs, under_way
+from warifu.nodes import base, cs, front, list_parts, responder, status_look, under_way
+from warifu.nodes.authority import bulk, mass_revocation, statuses
 from warifu.nodes.center import completing, recent
 
 KEPT_SHARE: Final = 0.5
@@ -22,6 +23,8 @@ class Limit(NamedTuple):
     module: ModuleType
     name: str
     small: tuple[int, ...]
+    as_before: bool = False
+    """Drawn when the one before it is: alone it would change nothing."""
 
 
 LIMITS: Final = (
@@ -33,10 +36,21 @@ LIMITS: Final = (
     Limit(leases, "_ADOPTED", (1, 2)),
     Limit(cs, "MAX_WAITING", (2, 4, 8)),
     Limit(completing, "UNKNOWN_AFTER_MS", (6_000, 15_000)),
-    Limit(completing, "LEFT_AFTER_MS", (8_000, 20_000)),
-    Limit(completing, "EVERY_S", (1, 2)),
+    Limit(completing, "LEFT_AFTER_MS", (8_000, 20_000), as_before=True),
+    Limit(completing, "EVERY_S", (1, 2), as_before=True),
     Limit(completing, "PAGE", (1, 2)),
     Limit(recent, "MOST", (1, 2)),
+    Limit(mass_revocation, "AT_ONCE", (1, 2, 3)),
+    Limit(statuses, "AT_ONCE", (1, 2, 3)),
+    Limit(status_look, "HALF", (1, 2)),
+    Limit(bulk, "READ_AT_ONCE", (1, 3)),
+    Limit(front, "READS", (1, 2)),
+    Limit(front, "ASKED_AT_ONCE", (1, 3)),
+    Limit(front, "AT_ONCE", (1, 2)),
+    Limit(front, "LISTS_KEPT", (1, 2)),
+    Limit(list_parts, "PART_BYTES", (200, 500)),
+    Limit(list_parts, "KEPT", (1, 2)),
+    Limit(responder, "KEPT_ANSWERS", (1, 2)),
 )
 
 
@@ -45,9 +59,11 @@ def small_limits(seed: int, *, tight: bool) -> Iterator[None]:
     """Draw the limits of a run by its seed; production's are back afterwards. ``tight`` runs keep them."""
     random = Random(f"{seed}/limits")  # noqa: S311 - repeatable on purpose
     before = [(limit, getattr(limit.module, limit.name)) for limit in LIMITS]
+    kept = True
     try:
         for limit in LIMITS:
-            kept, drawn = random.random() < KEPT_SHARE, random.choice(limit.small)
+            kept_alone, drawn = random.random() < KEPT_SHARE, random.choice(limit.small)
+            kept = kept if limit.as_before else kept_alone
             if not (kept or tight):
                 setattr(limit.module, limit.name, drawn)
         yield

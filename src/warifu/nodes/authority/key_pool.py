@@ -16,6 +16,7 @@ from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import KeyBlock, KeyUse, StoredKeyPair
 from warifu.kernel.errors import TryAgain
 from warifu.kernel.ids import new_ulid
+from warifu.kernel.together import together
 from warifu.nodes.base import World
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.ports.crypto import Crypto
@@ -151,9 +152,7 @@ class KeyPool:
         return await self.hsm.bytes_of(Unwrap(WRAP_KEY, pair.wrapped or b"", pair.key_pair_id.encode()), WRAP_MS)
 
     async def _made(self, count: int, state: str) -> list[StoredKeyPair]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._one(state)) for _ in range(count)]
-        return [task.result() for task in tasks]
+        return await together(self._one(state) for _ in range(count))
 
     async def _one(self, state: str) -> StoredKeyPair:
         pair = await self.crypto.generate_key_pair("rsa-2048")

@@ -1,0 +1,409 @@
+"""The ``jpki`` scenario: certificates issued in bulk, revoked, asked about -- authority, responder and front.
+
+All of them are real. Batches are issued by two managers at once while the residents' records change; certificates are
+held and revoked; meanwhile verifiers ask the front, relying parties the responder, and both fetch lists. Whatever
+breaks: what was revoked before somebody asked is answered revoked, and each certificate is issued once.
+"""
+
+import asyncio
+import datetime
+import hashlib
+import pickle
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+from cryptography.x509 import load_der_x509_crl
+from cryptography.x509 import ocsp as library
+from msgspec import Struct
+
+from warifu.adapters.shelf import MemoryShelf
+from warifu.contract.authority import (
+    BatchIssued,
+    BatchOrder,
+    Certificates,
+    IssueBatch,
+    RevokeCertificates,
+    RevokeSerials,
+    Withdrawn,
+)
+from warifu.contract.message import Done
+from warifu.contract.registry import ResidentChangedForAuthority
+from warifu.contract.values import CertificateKind, Person
+from warifu.domain.certificates.records import CaGeneration, Certificate, ListRevision, PublishedList, Revocation
+from warifu.domain.pki import ocsp
+from warifu.domain.pki.profile import Authority as PkiAuthority
+from warifu.domain.pki.profile import Profile
+from warifu.domain.verifiers.records import StoredVerifier
+from warifu.kernel.errors import Refused
+from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
+from warifu.lab.properties import Property, common
+from warifu.lab.scenarios.jpki_evening import JpkiEvening
+from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
+from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
+from warifu.lab.simulation.driver import Driver
+from warifu.lab.simulation.inside import inside
+from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy
+from warifu.lab.simulation.storage import StoreView
+from warifu.lab.simulation.world import WELL_MS, Machine, Ports, World
+from warifu.nodes import front
+from warifu.nodes.authority import node as authority
+from warifu.nodes.base import Node
+from warifu.nodes.front import Checked, Credential, Front
+from warifu.nodes.hsm_pool import HsmPool, PoolLimits
+from warifu.nodes.responder import Responder
+from warifu.ports.store import Change, Insert
+
+POOL: Final = PoolLimits(queue=100, sessions=8, history=8, dumps=4)
+DEFAULT_SIZE: Final = 2
+"""Orders of a part."""
+PARTS: Final = 2
+VERIFIERS: Final[dict[str, CertificateKind]] = {"bank": "authentication", "court": "signature"}
+CHECKS: Final = 6
+BURST: Final = 6
+"""Requests of one verifier at once, more than it may have at work."""
+PATIENCE_MS: Final = (30, 600, 15_000)
+CALM_MS: Final = 60_000
+STORMS_MS: Final = (400, 2_000, 5_000)
+SEALED_MS: Final = 2_500
+_TODAY: Final = datetime.date(2026, 4, 1)
+_EXPIRES: Final = datetime.date(2035, 3, 1)
+
+
+Ask = Callable[[str, CertificateKind], Awaitable[bool]]
+"""Of a verifier's name and a kind: whether it was answered."""
+
+
+class Asked(Struct, frozen=True):
+    """What somebody is about to ask, and what had been revoked by then."""
+
+    revoked: frozenset[tuple[str, int]]
+    for_good: frozenset[tuple[str, int]]
+
+
+class JpkiTrial:
+    """One authority with its register, one responder, one front."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        begin = morning()
+        world.deal = Deal(begin.dealt)
+        world.storms_ms, world.snap_within_ms = STORMS_MS, 3_000
+        self.register = world.stores.add("authority", authority.RECORDS)
+        self.register._state = pickle.loads(begin.stores["authority"])  # noqa: S301, SLF001 - our own, of this process
+        self.front = world.stores.add("front", front.RECORDS)
+        self._factories = {
+            "authority": self._factory(SimulatedDevice(world.deal, begin.keys["authority"]), "authority"),
+            "responder": self._factory(device(world.deal, ()), "responder"),
+        }
+        self._shelf = MemoryShelf()
+        world.add("authority-1", "authority", self._authority)
+        world.add("responder-1", "responder", self._responder)
+        world.add("front-1", "front", lambda ports: Front(ports.world, ports.store))
+        self._entropy = SeededEntropy(world.plan.seed, "jpki")
+        self._holders = begin.holders
+        self._evening = JpkiEvening(world, self.register, self.front)
+        self._inside = dict.fromkeys(VERIFIERS, 0)
+        world.look = self._look
+
+    def _factory(self, made: SimulatedDevice, name: str) -> SimulatedFactory:
+        made.entropy = SeededEntropy(self._world.plan.seed, f"{name} device")
+        return SimulatedFactory(self._world, made)
+
+    def _pool(self, kind: str, ports: Ports) -> HsmPool:
+        return HsmPool(self._factories[kind], f"{ports.machine.name}/hsm", 2, limits=POOL)
+
+    def _authority(self, ports: Ports) -> Node:
+        return authority.Authority(
+            ports.world,
+            ports.store,
+            self._pool("authority", ports),
+            ports.crypto,
+            profile=Profile(),
+            key_pairs=KEY_PAIRS,
+            shelf=self._shelf,
+        )
+
+    def _responder(self, ports: Ports) -> Node:
+        register = StoreView(self._world, ports.machine, self._world.stores.of("authority"))
+        return Responder(ports.world, register, self._pool("responder", ports), Profile(), self._shelf)
+
+    async def _registered(self) -> None:
+        """Two verifiers, before anything breaks."""
+        verifiers = tuple(
+            StoredVerifier(
+                verifier_id=name,
+                kind=kind,
+                name=name,
+                approval="1",
+                state="approved",
+                credential=hashlib.sha256(name.encode()).digest(),
+                proposed_by="a",
+                approved_by="b",
+                changed_ms=EPOCH_MS,
+            )
+            for name, kind in VERIFIERS.items()
+        )
+        await self.front.commit(Change(now_ms=EPOCH_MS, writes=tuple(map(Insert, verifiers))))
+
+    # -- who comes
+
+    async def drive(self) -> None:
+        """Everybody at once; when all is revoked and healed, everybody asks once more."""
+        world = self._world
+        await self._registered()
+        parts = [self._part(number) for number in range(PARTS)]
+        async with asyncio.TaskGroup() as group:
+            for number, part in enumerate(parts):
+                for manager in range(2):
+                    group.create_task(self._issued(f"driver-{number}{manager}", part))
+            group.create_task(self._changed(parts[0].orders[0]))
+            for holder in self._holders[: 1 + world.pick(len(self._holders))]:
+                group.create_task(self._held(holder.card_id))
+            group.create_task(self._withdrawn())
+            for name, kind in VERIFIERS.items():
+                for number in range(CHECKS):
+                    group.create_task(self._verifier(name, kind, f"{name} {number}"))
+                group.create_task(self._relying(kind))
+        await world.healed.wait()
+        for name, kind in VERIFIERS.items():
+            await self._until(self._checked, name, kind)
+            await self._until(self._fetched, name, kind)
+            await self._until(self._answered, name, kind)
+
+    def _part(self, number: int) -> IssueBatch:
+        orders = tuple(self._order(10 * number + each) for each in range(self._world.plan.size or DEFAULT_SIZE))
+        batch = new_ulid(EPOCH_MS, self._entropy.random_bytes(ULID_RANDOM_BYTES))
+        return IssueBatch(batch_id=batch, position=number, orders=orders)
+
+    def _order(self, number: int) -> BatchOrder:
+        resident = new_ulid(EPOCH_MS, self._entropy.random_bytes(ULID_RANDOM_BYTES))
+        person = Person(
+            name=f"割符　{'甲乙丙丁'[number % 4]}子", kana="ワリフ　コウコ", birth_date=datetime.date(1985, 5, 5),
+            sex="female", address=f"東京都千代田区大手町{number + 1}－１", municipality=HERE,
+        )  # fmt: skip
+        return BatchOrder(
+            card_id=card_id(500 + number), resident_id=resident, person=person, municipality=HERE,
+            card_expires_on=_EXPIRES, resident_version=1,
+        )  # fmt: skip
+
+    def _clerk(self, name: str) -> Driver:
+        return Driver(self._world, name, calm_ms=CALM_MS)
+
+    async def _later(self, most_ms: int) -> None:
+        await asyncio.sleep(self._world.delay_ms(0, most_ms) / 1000)
+
+    async def _issued(self, name: str, part: IssueBatch) -> None:
+        """One manager's: the same part as the other's, and as before."""
+        clerk = self._clerk(name)
+        await self._later(1_500)
+        for step in ("1", "2"):
+            operation = clerk.operation_id()
+            found = await clerk.ask("authority", part, BatchIssued, operation_id=operation, step=step)
+            if isinstance(found, Refused):
+                self._world.violated("no request is refused", f"batch: {found.code} {found}")
+                return
+            self._evening.issued(part, found)
+
+    async def _changed(self, order: BatchOrder) -> None:
+        """The address of somebody whose certificates are just being issued changes."""
+        registry = self._clerk("registry-9")
+        await self._later(1_500)
+        told = ResidentChangedForAuthority(
+            resident_id=order.resident_id, event="address", resident_version=2, municipality_before=HERE,
+            municipality_after=HERE, occurred_on=_TODAY,
+        )  # fmt: skip
+        await registry.ask("authority", told, Done, operation_id=registry.operation_id(), step="changed")
+        self._evening.changed[order.resident_id] = 2
+
+    async def _held(self, card: str) -> None:
+        """A loss is reported: held; then, perhaps, the card ends: revoked for good."""
+        center = self._clerk(f"center-9{card[-3:]}")
+        events: tuple[Literal["suspension", "abolition"], ...] = ("suspension", "abolition")
+        for event in events[: 1 + self._world.pick(2)]:
+            await self._later(1_500)
+            request = RevokeCertificates(card_id=card, event=event)
+            serials = self._evening.of_card(card)
+            self._evening.begun |= serials
+            operation = center.operation_id()
+            found = await center.ask("authority", request, Certificates, operation_id=operation, step=event)
+            if not isinstance(found, Refused):
+                self._evening.revoked |= serials
+                self._evening.for_good |= serials if event == "abolition" else frozenset()
+
+    async def _withdrawn(self) -> None:
+        """Certificates by serial number, some of which there are not."""
+        clerk = self._clerk("driver-8")
+        for ca, serials in self._evening.serials().items():
+            await self._later(2_000)
+            chosen = [serial for serial in serials if self._world.pick(2)]
+            unknown = [max(serials) + 1_000 + number for number in range(self._world.pick(3))]
+            keys = frozenset((ca, serial) for serial in chosen)
+            self._evening.begun |= keys
+            request = RevokeSerials(ca=ca, serials=(*chosen, *unknown, 1 << 40), event="record_error")
+            found = await clerk.ask("authority", request, Withdrawn, operation_id=clerk.operation_id(), step=ca)
+            if isinstance(found, Refused) or found.revoked != len(chosen) or len(found.unknown) != len(unknown) + 1:
+                self._world.violated("what is named is revoked", f"{found}, of {len(chosen)} and {len(unknown) + 1}")
+                continue
+            self._evening.revoked |= keys
+            self._evening.for_good |= keys
+
+    # -- who asks
+
+    async def _verifier(self, name: str, kind: CertificateKind, who: str) -> None:
+        """Again and again; six at once are more than a verifier may have at work."""
+        del who
+        for _ in range(3):
+            await self._later(2_000)
+            if self._world.pick(2):
+                await self._checked(name, kind)
+            else:
+                await self._fetched(name, kind)
+
+    async def _relying(self, kind: CertificateKind) -> None:
+        for _ in range(CHECKS):
+            await self._later(1_000)
+            await self._answered("", kind)
+
+    async def _until(self, ask: Ask, name: str, kind: CertificateKind) -> None:
+        for _ in range(200):
+            if await ask(name, kind):
+                return
+            await asyncio.sleep(0.5)
+        self._world.violated("everything converges after the storm", f"{name} is not answered about {kind}")
+
+    def _patience_ms(self) -> int:
+        return CALM_MS if self._world.dice.calm else PATIENCE_MS[self._world.pick(len(PATIENCE_MS))]
+
+    async def _checked(self, name: str, kind: CertificateKind) -> bool:
+        """One check at the front: what was revoked by now is revoked, what nobody revoked is good."""
+        serials = tuple(sorted(self._evening.serials()[kind]))
+        before, machine = self._before(), self._world.machines["front-1"]
+        credential = Credential(name, name.encode())
+        self._inside[name] += 1
+        try:
+            checked = await inside(
+                self._world, machine, Front, lambda node: node.check(credential, kind, serials), self._patience_ms()
+            )
+        finally:
+            self._inside[name] -= 1
+        if not isinstance(checked, Checked):
+            return self._refused(checked)
+        self._evening.answers += 1
+        self._evening.logged()
+        for one in checked.statuses:
+            self._evening.judge(kind, one.serial, one.status, before.revoked, "front")
+            if (kind, one.serial) in before.for_good and one.reason == "certificate_hold":
+                self._world.violated("what was revoked is answered revoked", f"{kind} {one.serial} is said to be held")
+        return True
+
+    async def _fetched(self, name: str, kind: CertificateKind) -> bool:
+        """A list through the front: all that was revoked by now is on it."""
+        place = ("", HERE, THERE)[self._world.pick(3)]
+        before, machine = self._before(), self._world.machines["front-1"]
+        credential = Credential(name, name.encode())
+        self._inside[name] += 1
+        try:
+            der = await inside(
+                self._world, machine, Front, lambda node: node.fetch(credential, kind, place), self._patience_ms()
+            )
+        finally:
+            self._inside[name] -= 1
+        if not isinstance(der, bytes):
+            return self._refused(der)
+        listed = {entry.serial_number for entry in load_der_x509_crl(der)}
+        for ca, serial in before.revoked:
+            if ca == kind and place in {"", self._evening.place_of(ca, serial)} and serial not in listed:
+                self._world.violated(
+                    "what was revoked is on the list", f"{ca} {serial} is not on the list of {place!r}"
+                )
+        return True
+
+    async def _answered(self, name: str, kind: CertificateKind) -> bool:
+        """An OCSP request without a nonce, whose answer may be given again."""
+        del name
+        serials = sorted(self._evening.serials()[kind])
+        serial = serials[self._world.pick(len(serials))]
+        request = ocsp.request([ocsp.cert_id(self._ca(kind), serial)])
+        before, machine = self._before(), self._world.machines["responder-1"]
+        der = await inside(self._world, machine, Responder, lambda node: node.answer(request), self._patience_ms())
+        if not isinstance(der, bytes):
+            return False
+        answer = library.load_der_ocsp_response(der)
+        if answer.response_status is not library.OCSPResponseStatus.SUCCESSFUL:
+            return False
+        self._evening.judge(kind, serial, answer.certificate_status.name.lower(), before.revoked, "responder")
+        return True
+
+    def _refused(self, found: object) -> bool:
+        if isinstance(found, Refused):
+            self._world.violated("no request is refused", f"verifier: {found.code} {found}")
+        return False
+
+    def _before(self) -> Asked:
+        return Asked(frozenset(self._evening.revoked), frozenset(self._evening.for_good))
+
+    def _ca(self, kind: CertificateKind) -> PkiAuthority:
+        rows = self.register.records(CaGeneration)
+        row = next(each for each in rows if isinstance(each, CaGeneration) and each.ca == kind)
+        return PkiAuthority(kind=kind, public_key=row.public_key, profile=Profile())
+
+    # -- looking
+
+    def _look(self) -> None:
+        machine, issuing = self._world.machines["front-1"], self._world.machines["authority-1"]
+        node = machine.node
+        if machine.up and isinstance(node, Front):
+            for name, inside_now in self._inside.items():
+                at_work = node._at_work[name]  # noqa: SLF001 - a leak shows nowhere else
+                if at_work > min(inside_now, front.AT_ONCE):
+                    self._world.violated("what is held is given back", f"{name}: {at_work} at work, {inside_now} ask")
+        self._look_at(issuing)
+
+    def _look_at(self, machine: Machine) -> None:
+        node = machine.node
+        if machine.up and isinstance(node, authority.Authority):
+            asked = machine.serving[IssueBatch.NAME]
+            if node.pool.busy != asked:
+                self._world.violated("what is held is given back", f"{node.pool.busy} issues under way, {asked} are")
+
+    def settled(self) -> bool:
+        """Nobody leaves messages here."""
+        return True
+
+    async def conclude(self) -> None:
+        """Every node says that it is well; register, lists and logs are whole."""
+        await self._world.all_well(WELL_MS)
+        await asyncio.sleep(SEALED_MS / 1000)
+        await self._evening.check(self._shelf)
+
+    def state(self) -> object:
+        """The register, as far as it tells states apart."""
+        rows = [row for row in self.register.records(Certificate) if isinstance(row, Certificate)]
+        revisions = [row.version for row in self.register.records(ListRevision)]
+        lists = [row.version for row in self.register.records(PublishedList)]
+        revoked = len(self.register.records(Revocation))
+        machines = tuple(machine.up for machine in self._world.machines.values())
+        return tuple((row.ca, row.serial, row.state) for row in rows), revisions, lists, revoked, machines
+
+
+class Jpki:
+    """See the module."""
+
+    name = "jpki"
+    safeguards = (
+        Safeguard("idempotency", "the answer is remembered under the request's key, and given again"),
+        Safeguard("version-guard", "a commit fails when the record moved since it was read"),
+    )
+
+    def properties(self) -> tuple[Property, ...]:
+        """The common ones."""
+        return common()
+
+    def prepare(self) -> None:
+        """Certificates on cards."""
+        morning()
+
+    def build(self, world: World) -> JpkiTrial:
+        """See ``Scenario``."""
+        return JpkiTrial(world)

@@ -1,0 +1,146 @@
+"""What is known of certificates in the ``jpki`` scenario, and what must be true of the register in the evening."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+from warifu.adapters.shelf import MemoryShelf
+from warifu.adapters.store.memory import MemoryStore
+from warifu.contract.authority import BatchIssued, IssueBatch
+from warifu.contract.values import CertificateKind
+from warifu.domain.certificates.records import Certificate, IssueBlock, KeyUse, PublishedList, Revocation, StoredKeyPair
+from warifu.domain.verifiers.records import StoredUse
+from warifu.ports.store import Record
+
+if TYPE_CHECKING:
+    from warifu.lab.simulation.world import World
+
+R = TypeVar("R", bound=Record)
+Key = tuple[str, int]
+KINDS: tuple[CertificateKind, ...] = ("authentication", "signature")
+ANSWERED_REVOKED = "what was revoked is answered revoked"
+
+
+class JpkiEvening:
+    """Who was told what, and what stands."""
+
+    def __init__(self, world: "World", register: MemoryStore, front: MemoryStore) -> None:
+        self._world = world
+        self._register = register
+        self._front = front
+        at_first = self._rows(register, Certificate)
+        self.revoked: frozenset[Key] = frozenset((row.ca, row.serial) for row in at_first if row.state == "revoked")
+        """Acknowledged as revoked, or held."""
+        self.begun: frozenset[Key] = self.revoked
+        """Whose revocation somebody has asked for."""
+        self.for_good: frozenset[Key] = self.revoked
+        self.changed: dict[str, int] = {}
+        """Residents whose change JPKI has acknowledged, and the version of their record."""
+        self.answers = 0
+        self._parts: dict[int, tuple[IssueBatch, BatchIssued]] = {}
+
+    # -- what is known
+
+    def serials(self) -> dict[CertificateKind, list[int]]:
+        """Of every certificate that is signed."""
+        rows = [row for row in self._rows(self._register, Certificate) if row.state not in {"intent", "abandoned"}]
+        return {kind: [row.serial for row in rows if row.ca == kind] for kind in KINDS}
+
+    def of_card(self, card: str) -> frozenset[Key]:
+        """Of one card, those that are signed."""
+        rows = [row for row in self._rows(self._register, Certificate) if row.card_id == card]
+        return frozenset((row.ca, row.serial) for row in rows if row.state not in {"intent", "abandoned"})
+
+    def place_of(self, ca: str, serial: int) -> str:
+        """The municipality whose list tells of it."""
+        rows = self._rows(self._register, Certificate)
+        return next(row.municipality for row in rows if (row.ca, row.serial) == (ca, serial))
+
+    def judge(self, ca: str, serial: int, status: str, before: frozenset[Key], who: str) -> None:
+        """An answer: ``before`` had been acknowledged as revoked before it was asked for."""
+        if (ca, serial) in before and status != "revoked":
+            self._bad(ANSWERED_REVOKED, f"{who}: {ca} {serial} is {status}")
+        if status == "revoked" and (ca, serial) not in self.begun and not self._ended_by_change(ca, serial):
+            self._bad("nothing is revoked that nobody revoked", f"{who}: {ca} {serial}")
+
+    def _ended_by_change(self, ca: str, serial: int) -> bool:
+        """The change of the address that the trial tells of ends the signature's."""
+        rows = self._rows(self._register, Certificate)
+        return any((row.ca, row.serial) == (ca, serial) and row.resident_version == 1 for row in rows)
+
+    def logged(self) -> None:
+        """Each answer to a verifier stands in the audit trail before it leaves."""
+        rows = sum(row.entry.action == "verifier.status" for row in self._front.audit())
+        if rows < self.answers:
+            self._bad("every look leaves an audit row", f"{self.answers} answers to verifiers, {rows} rows")
+
+    def issued(self, part: IssueBatch, answer: BatchIssued) -> None:
+        """An answer to a manager: the same for the same part, and its certificates stand."""
+        _, first = self._parts.setdefault(part.position, (part, answer))
+        if first != answer:
+            self._bad("same answer for the same key", f"part {part.position}: {first}, {answer}")
+        blocks = [row for row in self._rows(self._register, IssueBlock) if row.batch_id == part.batch_id]
+        if [row.state for row in blocks] != ["issued"]:
+            self._bad("committed before answered", f"part {part.position} is {[row.state for row in blocks]}")
+
+    # -- the evening
+
+    async def check(self, shelf: MemoryShelf) -> None:
+        """Everything."""
+        rows = self._rows(self._register, Certificate)
+        for part, answer in self._parts.values():
+            self._part(part, answer, rows)
+        used = {(row.key_pair_id, row.ca, row.serial) for row in self._rows(self._register, KeyUse)}
+        pairs = Counter(row.key_pair_id for row in rows)
+        for row in rows:
+            if pairs[row.key_pair_id] > 1 or (row.key_pair_id, row.ca, row.serial) not in used:
+                self._bad("a key pair and a serial are used once", f"{row.ca} {row.serial}")
+        free = {row.key_pair_id for row in self._rows(self._register, StoredKeyPair) if row.state == "free"}
+        if free & set(pairs):
+            self._bad("a key pair and a serial are used once", f"{len(free & set(pairs))} of certificates are free")
+        listed = {(row.ca, row.serial) for row in self._rows(self._register, Revocation)}
+        states = {(row.ca, row.serial): row.state for row in rows}
+        for key in self.revoked:
+            if states[key] != "revoked" or key not in listed:
+                self._bad("the lists hold what is revoked", f"{key} is {states[key]}")
+        await self._lists(shelf)
+        self._uses()
+
+    def _part(self, part: IssueBatch, answer: BatchIssued, rows: list[Certificate]) -> None:
+        count = 0
+        refused = {each.card_id for each in answer.refused}
+        for order in part.orders:
+            mine = [row for row in rows if row.card_id == order.card_id]
+            count += len(mine)
+            kinds = Counter(row.ca for row in mine if row.state != "abandoned")
+            if max(kinds.values(), default=0) > 1 or any(row.state == "intent" for row in mine):
+                self._bad("exactly one effect per request", f"{order.card_id}: {[row.state for row in mine]}")
+            version = self.changed.get(order.resident_id, 1)
+            for row in mine:
+                if row.state in {"issued", "valid"} and row.ca == "signature" and row.resident_version < version:
+                    self._bad("nothing ended is valid", f"{row.ca} {row.serial} is of before a change")
+            if order.resident_id not in self.changed and (set(kinds) != set(KINDS) or refused & {order.card_id}):
+                self._bad("every card of a batch has its certificates", f"{order.card_id}: {sorted(kinds)}")
+        if count != answer.issued:
+            self._bad("exactly one effect per request", f"{answer.issued} were said to be issued, {count} are")
+
+    async def _lists(self, shelf: MemoryShelf) -> None:
+        """Of each scope the newest edition alone stands."""
+        for row in self._rows(self._register, PublishedList):
+            names = await shelf.names(row.name.partition("/")[0])
+            if row.name not in names:
+                self._bad("the newest list stands", f"{row.name} does not")
+
+    def _uses(self) -> None:
+        """The day's log of each verifier counts what the audit trail tells."""
+        audit = Counter((row.entry.actor, row.entry.action) for row in self._front.audit())
+        for use in self._rows(self._front, StoredUse):
+            told = audit[f"verifier/{use.verifier_id}", f"verifier.{use.what}"]
+            if use.requests != told:
+                self._bad("the log of use is the audit trail's", f"{use.verifier_id}: {use.requests}, {told} told")
+
+    @staticmethod
+    def _rows(store: MemoryStore, record: type[R]) -> list[R]:
+        return [row for row in store.records(record) if isinstance(row, record)]
+
+    def _bad(self, name: str, text: str) -> None:
+        self._world.violated(name, text)
