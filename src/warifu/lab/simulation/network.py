@@ -175,7 +175,7 @@ class Network:
             return
         trying = sum(other.of_outbox in self._left and other.of_outbox not in self._refused for other in beside)
         if trying >= under_way.OUTBOX_AT_ONCE and exchange.of_outbox not in self._refused:
-            text = f"{sender} sends {trying + 1} messages to {destination} at once, {under_way.OUTBOX_AT_ONCE} are allowed"
+            text = f"{sender} sends {trying + 1} messages to {destination} at once, not {under_way.OUTBOX_AT_ONCE}"
             self._world.violated("bounded queues", text)
 
     def _failed(self, exchange: Exchange, code: str) -> None:
