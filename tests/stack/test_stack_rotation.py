@@ -7,17 +7,21 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from msgspec import structs
 
 from warifu.adapters.net.client import NetTransport
-from warifu.contract.center import AskCard
+from warifu.contract.center import OpenOperation
 from warifu.contract.codec import encode
 from warifu.contract.envelope import Envelope
+from warifu.contract.values import ChipStatus
 from warifu.kernel.errors import Malformed, NotAllowed, NotFound
 from warifu.kernel.ids import card_id, new_ulid
-from warifu.stack import config, control, links, status
+from warifu.stack import config, control, links, status, topology
+from warifu.stack.canary import CanaryFailed
 from warifu.stack.errors import NotRunning
 from warifu.stack.home import Home
 from warifu.stack.orders import Done, Order, give, serving
+from warifu.stack.topology import Hsm, Node
 
 PLACE = "131016"
 CHAIN = f"""
@@ -49,7 +53,7 @@ def running(home: Home, balancer: str) -> Iterator[None]:
 
 
 class Counters:
-    """Terminals that look at cards nobody has; each look must come back with just that answer."""
+    """Terminals that open deliveries of cards nobody has; each must come back with just that answer."""
 
     def __init__(self, home: Home) -> None:
         own = config.read(home, f"terminal-{PLACE}")
@@ -75,14 +79,16 @@ class Counters:
             if not self._open:
                 return
             card = card_id(number * 1_000_000 + turn)
+            ask = OpenOperation(kind="delivery", card_id=card, chip=ChipStatus(card_id=card, life_state="set_up"))
             envelope = Envelope(
-                name=AskCard.NAME,
+                name=ask.NAME,
                 operation_id=new_ulid(turn, number.to_bytes(10, "big")),
-                step="look",
+                step="open",
                 sender=self._name,
                 ordering_key=card,
                 remaining_ms=30_000,
-                body=encode(AskCard(card_id=card)),
+                service_class="delivery",
+                body=encode(ask),
             )
             reply = await self._transport.call(f"cs-{PLACE}", envelope)
             self.answers[reply.error.code if reply.error else "ok"] += 1
@@ -131,6 +137,41 @@ def test_relays_are_added_drained_and_replaced_and_every_counter_gets_its_answer
         assert now.find("relay-3") is None
         assert now.balancer.endswith("before relay-2, relay-1")
         assert "relay-3" not in (home.run / "haproxy.cfg").read_text("utf-8")
+
+
+def changed(policies: str) -> tuple[Node, ...]:
+    """The relays' tables with other policies."""
+    text = CHAIN.replace("BALANCER", "haproxy").replace('service = "relay", hsm', f'service = "relay", {policies} hsm')
+    return topology.parse(text, "changed.toml").serving("relay")
+
+
+def relays(home: Home) -> dict[str, int]:
+    return {node.name: node.policies.total for node in config.read(home, "relay-1").topology.serving("relay")}
+
+
+@pytest.mark.real
+def test_a_change_goes_to_one_relay_and_to_the_others_when_it_does_well(home: Home) -> None:
+    async def roll(policies: str, watch_s: float) -> Done:
+        order = Order("roll", "relay-2", watch_s, changed(f"policies = {{ {policies} }},"))
+        return await give(home, order, said.append)
+
+    async def story() -> None:
+        assert (await roll("total = 99", 2.0)).name == "relay-2"
+        assert said.index("ending relay-2 and starting it anew") < said.index("ending relay-1 and starting it anew")
+        assert relays(home) == {"relay-1": 99, "relay-2": 99}
+        said.clear()
+        with pytest.raises(CanaryFailed, match=r"relay-2: .*refused .* of .* messages, the others"):
+            await roll("total = 1, setup_and_bulk = 1, change_reserve = 0", 30.0)
+        assert "relay-2 goes back" in said
+        assert "ending relay-1 and starting it anew" not in said
+        assert relays(home) == {"relay-1": 99, "relay-2": 99}
+        other = tuple(structs.replace(node, hsm=Hsm(kind="softhsm", workers=1)) for node in changed(""))
+        with pytest.raises(NotAllowed, match=r"only policies and hsm\.workers"):
+            await give(home, Order("roll", "relay-2", 0.0, other), said.append)
+
+    said: list[str] = []
+    with running(home, "haproxy"):
+        at_the_counters(home, story)
 
 
 @pytest.mark.real

@@ -23,6 +23,19 @@ class ChildProcess(Struct, frozen=True, kw_only=True):
     pid: int
 
 
+class Work(Struct, frozen=True, kw_only=True):
+    """What a node has done since it started. Two of one node tell what it did in between."""
+
+    done: int = 0
+    """Requests that were answered, well or not."""
+    refused: int = 0
+    """Of these: told to come back later."""
+    failed: int = 0
+    """Of these: not done for a reason of ours: a fault, something not reached, no time left."""
+    busy_ms: int = 0
+    """From each request to its answer, all of them together."""
+
+
 class Health(Answer, frozen=True, kw_only=True):
     """The node's word on itself, after really exercising its parts."""
 
@@ -30,6 +43,8 @@ class Health(Answer, frozen=True, kw_only=True):
     """Whether every part is, warnings aside."""
     parts: dict[str, Part] = {}
     processes: tuple[ChildProcess, ...] = ()
+    work: Work | None = None
+    """Of a node that counts it (a relay): what a canary is held against."""
 
 
 class AskHealth(Request, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from warifu.contract.callers import may_ask
 from warifu.contract.codec import decode, decode_request, encode
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import open_reply
-from warifu.contract.health import AskHealth, ChildProcess, Health, Part
+from warifu.contract.health import AskHealth, ChildProcess, Health, Part, Work
 from warifu.contract.message import Answer, Request
 from warifu.domain.decision import Asked, Decision
 from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Refused, Stale, TryAgain, Unavailable, WarifuError
@@ -223,7 +223,7 @@ class Node:
         parts = {
             name: msgspec.structs.replace(task.result(), warning=name in self.WARNINGS) for name, task in tasks.items()
         }
-        return Health(ok=not ailing(parts), parts=parts, processes=self.processes())
+        return Health(ok=not ailing(parts), parts=parts, processes=self.processes(), work=self.work())
 
     def parts(self) -> dict[str, Probe]:
         """What to exercise."""
@@ -232,6 +232,10 @@ class Node:
     def processes(self) -> tuple[ChildProcess, ...]:
         """Processes of the node's own (HSM workers)."""
         return ()
+
+    def work(self) -> Work | None:
+        """What it has done, if it counts that."""
+        return None
 
     async def probe_node(self, destination: str, name: str) -> None:
         """Exercise the path to another node that has to do its own work; ``Unavailable`` when it does not.

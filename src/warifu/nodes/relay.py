@@ -15,15 +15,15 @@ from msgspec import Struct
 from warifu.contract.center import AbandonOperation, CardsReceived, CloseOperation, Confirmed, ConfirmWrite
 from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
-from warifu.contract.errors import error_body
-from warifu.contract.health import AskHealth, Health
+from warifu.contract.errors import error_body, error_from
+from warifu.contract.health import AskHealth, Health, Work
 from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
 from warifu.domain.admission.leases import Asking, Lease, Leases
 from warifu.domain.admission.places import place_of
 from warifu.domain.admission.rules import OPENING, Limits
 from warifu.domain.cards.errors import OperationEnded
 from warifu.domain.messages import SESSION_INFO, context, nonce
-from warifu.kernel.errors import ConnectionExcess, Refused, TryAgain, WarifuError
+from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, Fault, Refused, TryAgain, Unavailable, WarifuError
 from warifu.nodes.base import Call, Probe, World, expect
 from warifu.nodes.cs import COUNTER
 from warifu.nodes.hsm_pool import HsmPool
@@ -63,6 +63,7 @@ class Relay(WithHsm):
         self.leases = Leases(limits)
         self.under_way: dict[ServiceClass, int] = {}
         """Messages let in and not answered, by class."""
+        self._work = Work()
         self._told_ms = -ALARM_EVERY_MS
         self._told_refused = 0
         self.handlers |= {AskRelayKey.NAME: self.key, Forward.NAME: self.forward}
@@ -74,6 +75,10 @@ class Relay(WithHsm):
     def parts(self) -> dict[str, Probe]:
         """The HSM, and the path to a centre that does its own work (F14)."""
         return super().parts() | {"path": self._probe_path, "admission": self._probe_admission}
+
+    def work(self) -> Work:
+        """Messages passed on."""
+        return self._work
 
     async def _probe_path(self) -> None:
         await self.probe_node(CENTER, "the centre")
@@ -89,6 +94,16 @@ class Relay(WithHsm):
 
     async def forward(self, call: Call) -> Forwarded:
         """Decrypt, admit, pass on to the centre, encrypt the answer."""
+        began_ms = _now_ms()
+        try:
+            forwarded, reply = await self._forward(call)
+        except WarifuError as error:
+            self._work = counted(self._work, error, _now_ms() - began_ms)
+            raise
+        self._work = counted(self._work, error_from(reply.error) if reply.error else None, _now_ms() - began_ms)
+        return forwarded
+
+    async def _forward(self, call: Call) -> tuple[Forwarded, Reply]:
         request = expect(call.request, Forward)
         info = SESSION_INFO + request.session
         self.hsm.message_session(MESSAGE_KEY, request.session, request.encapsulation, info)
@@ -97,7 +112,7 @@ class Relay(WithHsm):
         plain = await self.hsm_bytes(call, decrypt)
         reply = await self._passed_on(call, decode(Envelope, plain), known=request.admitted)
         encrypt = EncryptMessage(request.session, nonce(1, request.counter), aad, encode(reply))
-        return Forwarded(ciphertext=await self.hsm_bytes(call, encrypt))
+        return Forwarded(ciphertext=await self.hsm_bytes(call, encrypt)), reply
 
     async def _passed_on(self, call: Call, inner: Envelope, *, known: bool) -> Reply:
         """The centre's reply; an error of ours travels inside the encrypted reply too."""
@@ -162,6 +177,16 @@ class Relay(WithHsm):
             refused=leases.refused - self._told_refused,
         )
         self._told_ms, self._told_refused = now_ms, leases.refused
+
+
+def counted(work: Work, error: WarifuError | None, took_ms: int) -> Work:
+    """With one more message. What the centre itself refuses is a message well passed on."""
+    return Work(
+        done=work.done + 1,
+        refused=work.refused + isinstance(error, ConnectionExcess),
+        failed=work.failed + isinstance(error, Fault | Unavailable | DeadlinePassed),
+        busy_ms=work.busy_ms + took_ms,
+    )
 
 
 class Passage(Struct):

@@ -7,23 +7,26 @@ Who may write into the folder (mode 0700) may give orders.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from warifu.contract.envelope import ErrorBody
 from warifu.contract.errors import error_body, error_from
 from warifu.kernel.errors import Fault, Malformed, Unavailable, WarifuError
 from warifu.stack.errors import NotRunning, first_error
 from warifu.stack.home import Home, short_path
+from warifu.stack.topology import Node
 
 SOCKET = "orders.sock"
 ORDER_WITHIN_S = 180.0
+ROLL_TIMES = 8
+"""A roll replaces every relay, one after another."""
 _MAX_BYTES = 1 << 16
 _BEGIN_WITHIN_S = 5.0
 
-Verb = Literal["add", "drain", "replace"]
+Verb = Literal["add", "drain", "replace", "roll"]
 Say = Callable[[str], None]
 
 
@@ -32,7 +35,16 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
 
     verb: Verb
     name: str = ""
-    """Which; empty for ``add``."""
+    """Which; empty for ``add``; for ``roll`` the one that goes first, empty for any."""
+    watch_s: Annotated[float, Meta(ge=0, le=3_600)] = 0.0
+    """For ``roll``: how long the first is watched beside the others."""
+    changed: tuple[Node, ...] = ()
+    """For ``roll``: tables of nodes whose settings change; of others only the program is started anew."""
+
+    @property
+    def within_s(self) -> float:
+        """How long carrying it out may take."""
+        return ORDER_WITHIN_S * (ROLL_TIMES if self.verb == "roll" else 1) + self.watch_s
 
 
 class Done(Struct, frozen=True):
@@ -88,7 +100,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ob
         async with asyncio.timeout(_BEGIN_WITHIN_S):
             line = await reader.readuntil(b"\n")
         order = _decoded(line)
-        async with asyncio.timeout(ORDER_WITHIN_S):
+        async with asyncio.timeout(order.within_s):
             word = Word(done=await obey(order, say))
     except (WarifuError, BaseExceptionGroup) as error:
         cause = first_error(error)
@@ -125,7 +137,7 @@ async def give(home: Home, order: Order, say: Say) -> Done:
         raise NotRunning(f"no stack runs in {home.root}: `warifu up` starts one") from error
     try:
         writer.write(msgspec.json.encode(order) + b"\n")
-        async with asyncio.timeout(ORDER_WITHIN_S + _BEGIN_WITHIN_S):
+        async with asyncio.timeout(order.within_s + _BEGIN_WITHIN_S):
             while line := await reader.readline():
                 word = msgspec.json.decode(line, type=Word)
                 if word.error is not None:

@@ -11,14 +11,18 @@ from typing import Final, Protocol
 
 import msgspec
 
-from warifu.kernel.errors import NotAllowed, NotFound
+from warifu.contract.health import Work
+from warifu.kernel.errors import NotAllowed, NotFound, WarifuError
 from warifu.stack.addresses import Address
 from warifu.stack.balancer import Runtime
+from warifu.stack.canary import ENOUGH, CanaryFailed, between, complaints, together
+from warifu.stack.errors import first_error
 from warifu.stack.orders import Done, Order, Say
 from warifu.stack.topology import Node
 
 EMPTY_WITHIN_S: Final = 15.0
 """How long callers may take to leave; the longest message has ended by then, or is sent again."""
+WATCH_EVERY_S: Final = 0.5
 BACK_WITHIN_S: Final = 2.5
 """Without a balancer each caller looks for itself whether a node is back, at least so often (``net.limits``)."""
 _LOOK_EVERY_S: Final = 0.05
@@ -42,8 +46,11 @@ class Members(Protocol):
     async def join(self, node: Node) -> None:
         """Start a node that is new to the stack; returns when it does its work."""
 
-    async def restart(self, name: str) -> None:
-        """End a node in order and start it anew; returns when it does its work."""
+    async def restart(self, node: Node) -> None:
+        """End the node of this name in order and start it anew with these settings; returns when it does its work."""
+
+    def work(self, name: str) -> Work:
+        """What a node has done since it started, by its last health answer."""
 
     async def leave(self, name: str) -> None:
         """End a node in order and forget it."""
@@ -74,18 +81,18 @@ class Rotation:
             NotFound: no such relay.
             NotAllowed: no other relay does its work, or there is no balancer that could lead to a new one.
         """
-        verbs: dict[str, Callable[[str, Say], Awaitable[Done]]]
-        verbs = {"add": self._add, "drain": self._drain, "replace": self._replace}
+        verbs: dict[str, Callable[[Order, Say], Awaitable[Done]]]
+        verbs = {"add": self._add, "drain": self._drain, "replace": self._replace, "roll": self._roll}
         began = time.monotonic()
         async with self._one_at_a_time:
-            done = await verbs[order.verb](order.name, say)
+            done = await verbs[order.verb](order, say)
         return msgspec.structs.replace(done, rotation=self._names(), seconds=round(time.monotonic() - began, 3))
 
-    async def _add(self, name: str, say: Say) -> Done:
+    async def _add(self, order: Order, say: Say) -> Done:
         if self._runtime is None:
             raise NotAllowed("no balancer runs: a new relay would be reached by nobody; set balancer.kind to 'haproxy'")
         model = self._members.serving()[0]
-        name = name or _free_name(model.kind, self._names())
+        name = order.name or _free_name(model.kind, self._names())
         if name.partition("-")[0] != model.kind or name in self._names():
             raise NotAllowed(f"{name!r}: a new node is called {model.kind}-… and no other is")
         node = msgspec.structs.replace(model, name=name, service=model.service_name, port=0)
@@ -97,7 +104,8 @@ class Rotation:
         self._spread(name)
         return Done(name, (), "until the next `warifu up`: the topology file does not know it")
 
-    async def _drain(self, name: str, say: Say) -> Done:
+    async def _drain(self, order: Order, say: Say) -> Done:
+        name = order.name
         self._require(name)
         await self._empty(name, say)
         say(f"ending {name}")
@@ -108,11 +116,56 @@ class Rotation:
         await self._members.settled()
         return Done(name, (), "until the next `warifu up`: the topology file still has it")
 
-    async def _replace(self, name: str, say: Say) -> Done:
-        self._require(name)
+    async def _replace(self, order: Order, say: Say) -> Done:
+        self._require(order.name)
+        await self._swap(self._node(order.name), say)
+        return Done(order.name, ())
+
+    async def _roll(self, order: Order, say: Say) -> Done:
+        """One first; the others when it does well beside them, or it goes back (F13)."""
+        now = {node.name: node for node in self._members.serving()}
+        fresh = {name: _changed(node, order) for name, node in now.items()}
+        first = order.name or next(iter(now))
+        self._require(first)
+        try:
+            await self._swap(fresh[first], say)
+            seen = await self._watch(first, order.watch_s, say)
+        except (WarifuError, BaseExceptionGroup) as error:
+            say(f"{first} goes back")
+            await self._swap(now[first], say)
+            raise CanaryFailed(f"{first}: {first_error(error)}; it has its old settings again") from error
+        for name, node in fresh.items():
+            if name != first:
+                self._require(name)
+                await self._swap(node, say)
+        few = "" if seen.done >= ENOUGH else f"only {seen.done} messages passed while {first} was watched"
+        return Done(first, (), few)
+
+    async def _watch(self, first: str, seconds: float, say: Say) -> Work:
+        """What the first did while it was watched. ``CanaryFailed`` at the first sign that it does worse."""
+        names = self._names()
+        before = {name: self._members.work(name) for name in names}
+        end = time.monotonic() + seconds
+        while True:
+            done = {name: between(before[name], self._members.work(name)) for name in names}
+            others = together([work for name, work in done.items() if name != first])
+            worse = complaints(done[first], others)
+            if not self._members.does_its_work(first):
+                worse = (*worse, "it stopped doing its work")
+            if worse:
+                raise CanaryFailed("; ".join(worse))
+            left = end - time.monotonic()
+            if left <= 0:
+                return done[first]
+            say(f"watching {first}: {done[first].done} messages, {left:.0f} s to go")
+            await asyncio.sleep(min(WATCH_EVERY_S, left))
+
+    async def _swap(self, node: Node, say: Say) -> None:
+        """Drain a node, end it, start it anew with these settings, and let callers come back to it."""
+        name = node.name
         await self._empty(name, say)
         say(f"ending {name} and starting it anew")
-        await self._members.restart(name)
+        await self._members.restart(node)
         self.draining.discard(name)
         if self._runtime is None:
             say("waiting until callers have come back")
@@ -120,7 +173,9 @@ class Rotation:
         else:
             await self._runtime.ready(name)
             self._spread(name)
-        return Done(name, ())
+
+    def _node(self, name: str) -> Node:
+        return next(node for node in self._members.serving() if node.name == name)
 
     def _require(self, name: str) -> None:
         if name not in self._names():
@@ -148,6 +203,17 @@ class Rotation:
 
     def _names(self) -> tuple[str, ...]:
         return tuple(node.name for node in self._members.serving())
+
+
+def _changed(node: Node, order: Order) -> Node:
+    """A node with the settings an order gives it. ``NotAllowed`` when that needs more than the node's new start."""
+    fresh = next((one for one in order.changed if one.name == node.name), node)
+    kept = msgspec.structs.replace(fresh, policies=node.policies, port=node.port)
+    if node.hsm is not None and fresh.hsm is not None:
+        kept = msgspec.structs.replace(kept, hsm=msgspec.structs.replace(fresh.hsm, workers=node.hsm.workers))
+    if kept != node:
+        raise NotAllowed(f"{node.name}: only policies and hsm.workers change while the stack runs")
+    return msgspec.structs.replace(fresh, port=node.port)
 
 
 def _free_name(kind: str, taken: tuple[str, ...]) -> str:

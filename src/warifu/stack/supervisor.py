@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from warifu.adapters.store.migrate import migrate
-from warifu.contract.health import Health
+from warifu.contract.health import Health, Work
 from warifu.stack import addresses, balancer, config, keys, links, orders, postgres, rotation, staff, status
 from warifu.stack.errors import DiskFull, StartFailed, error_line, first_error
 from warifu.stack.home import Home, write_file
@@ -276,11 +276,18 @@ class Supervisor:
             await self.leave(node.name)
             raise
 
-    async def restart(self, name: str) -> None:
-        """End a node in order and start it anew."""
-        node = next(node for node in self._topology.node if node.name == name)
-        await self._keepers[name].stop()
+    async def restart(self, node: Node) -> None:
+        """End the node of this name in order and start it anew with these settings."""
+        await self._keepers[node.name].stop()
+        others = {one.name: one for one in self._topology.node} | {node.name: node}
+        self._topology = msgspec.structs.replace(self._topology, node=tuple(others.values()))
+        self._write_configuration()
         await self._healthy(await self._keep_node(node))
+
+    def work(self, name: str) -> Work:
+        """What a node has done, by its last health answer."""
+        health = self._keepers[name].health
+        return (health.work if health else None) or Work()
 
     async def leave(self, name: str) -> None:
         """End a node in order and forget it."""
