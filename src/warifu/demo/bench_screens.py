@@ -3,6 +3,7 @@
 import asyncio
 import statistics
 import time
+from contextlib import closing
 from typing import Final
 
 from warifu.demo.clerk import Clerk
@@ -25,7 +26,8 @@ def _bench(seconds: float) -> list[Result]:
         clerk = Clerk(stage.url)
         clerk.sign_in(stage.account())
         pages = {"home": "/", "card": f"/card/{stage.cards[0]}", "tray": "/tray", "open work": "/work"}
-        return [_measure(clerk, name, path, seconds / len(pages)) for name, path in pages.items()]
+        with closing(clerk):
+            return [_measure(clerk, name, path, seconds / len(pages)) for name, path in pages.items()]
 
 
 def _measure(clerk: Clerk, name: str, path: str, seconds: float) -> Result:

@@ -71,28 +71,29 @@ class BrokenLife:
 
     async def live(self) -> None:
         """Every operation in turn. ``Unexpected`` at the first that does not end right."""
-        await self._operation("setup", "set_up")
+        await self.operation("setup", "set_up")
         if self.dice.randrange(4) == 0:
-            await self._operation("abolition", "abolished")  # the delivery is cancelled
+            await self.operation("abolition", "abolished")  # the delivery is cancelled
             return
-        await self._operation("delivery", "in_use")
+        await self.operation("delivery", "in_use")
         await self._change_pin()
         await self._unblock()
-        await self._operation("certificate_renewal", "in_use")
+        await self.operation("certificate_renewal", "in_use")
         await self._report_loss()
-        await self._operation("resumption", "in_use")
+        await self.operation("resumption", "in_use")
         await self._rename()
-        await self._operation("update", "in_use")
+        await self.operation("update", "in_use")
         await self._move()
-        await self._operation("continuation", "in_use")
+        await self.operation("continuation", "in_use")
         if self.dice.randrange(2):
-            await self._operation("abolition", "abolished")
+            await self.operation("abolition", "abolished")
         else:
             await self._report_loss()
             await self._end_without_the_card()
         await self._ask_for_another()
 
-    async def _operation(self, kind: OperationKind, state: CardState, reset: tuple[PinName, ...] = ()) -> None:
+    async def operation(self, kind: OperationKind, state: CardState, reset: tuple[PinName, ...] = ()) -> None:
+        """One operation, whatever strikes; afterwards the card is so. ``Unexpected`` says what is not right."""
         self.counters.perform(kind, self.place, self.card, self._pins(), reset)
         await self.outside.require_equal(self.holder, state, kind)
 
@@ -114,7 +115,7 @@ class BrokenLife:
         pin: PinName = self.dice.choice(pin_names(self.holder, self.outside.today))
         await self.outside.block(self.card, pin)
         self._fresh(pin)
-        await self._operation("pin_reset", "in_use", (pin,))
+        await self.operation("pin_reset", "in_use", (pin,))
 
     async def _report_loss(self) -> None:
         path = f"/card/{self.card}/suspend"

@@ -66,6 +66,10 @@ class Clerk:
         tab._cookies, tab._token = dict(self._cookies), self._token
         return tab
 
+    def close(self) -> None:
+        """The browser is closed. Used again, it opens again."""
+        self._connection.close()
+
     def sign_in(self, account: DemoAccount) -> Page:
         """Sign in; a code works once."""
         self.get("/sign-in")

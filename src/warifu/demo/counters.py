@@ -4,7 +4,7 @@ Nothing here knows of nodes and messages: only of pages, as people do. What brea
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from warifu.contract.values import OperationKind, PinName
@@ -14,6 +14,7 @@ from warifu.demo.faults import Faults
 from warifu.demo.people import PLACES
 from warifu.stack import staff, status
 from warifu.stack.home import Home
+from warifu.stack.staff import DemoAccount
 
 ROLES: Final = ("clerk", "manager")
 """Who is at a municipality's first terminal, and who at its second."""
@@ -39,20 +40,27 @@ class Counters:
     Args:
         home: the running stack's.
         faults: what strikes meanwhile; its dice say which terminal takes up what broke.
+        account: a role's account at a municipality; the demonstration's own by default.
     """
 
-    def __init__(self, home: Home, faults: Faults) -> None:
+    def __init__(self, home: Home, faults: Faults, account: Callable[[str, str], DemoAccount] | None = None) -> None:
         self.home = home
         self.faults = faults
-        self.clerks = {name: self._signed_in(name, place, role) for place in PLACES for name, role in _terminals(place)}
+        find = account or (lambda place, role: staff.demo_account(home, place, role))
+        everyone = [(name, find(place, role)) for place in PLACES for name, role in _terminals(place)]
+        self.clerks = {name: self._signed_in(name, who) for name, who in everyone}
 
-    def _signed_in(self, name: str, place: str, role: str) -> Clerk:
+    def _signed_in(self, name: str, who: DemoAccount) -> Clerk:
         clerk = Clerk(status.read(self.home).urls[name])
-        page = clerk.sign_in(staff.demo_account(self.home, place, role))
-        if not page.ok:
-            raise Unexpected(f"{name}: {role} cannot sign in")
+        if not clerk.sign_in(who).ok:
+            raise Unexpected(f"{name}: {who.login} cannot sign in")
         clerk.post("/resident-screen")
         return clerk
+
+    def close(self) -> None:
+        """Everybody goes home."""
+        for clerk in self.clerks.values():
+            clerk.close()
 
     def terminal(self, place: str) -> str:
         """Any terminal of a municipality."""

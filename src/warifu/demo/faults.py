@@ -29,11 +29,13 @@ class Faults:
     Args:
         home: the running stack's.
         dice: which, and when.
+        plan: which, in turn, instead of the dice's choice.
     """
 
-    def __init__(self, home: Home, dice: random.Random) -> None:
+    def __init__(self, home: Home, dice: random.Random, plan: Iterator[Fault] | None = None) -> None:
         self.home = home
         self.dice = dice
+        self._plan = plan
         self.struck: Counter[str] = Counter()
         self.told: list[str] = []
         self._lasted: dict[str, float] = {}
@@ -47,7 +49,7 @@ class Faults:
             terminal: the one that works.
             clerk: at that terminal; takes the card off.
         """
-        fault: Fault = "none" if self.dice.randrange(WHOLE) == 0 else self.dice.choice(FAULTS)
+        fault = self._next()
         after_s = self.dice.uniform(0, self._lasted.get(what, TYPICAL_S) * 1.1)
         freeze_s = self.dice.uniform(*FROZEN_S)
         if fault == "none":
@@ -73,6 +75,11 @@ class Faults:
         finally:
             timer.join()
 
+    def _next(self) -> Fault:
+        if self._plan is not None:
+            return next(self._plan)
+        return "none" if self.dice.randrange(WHOLE) == 0 else self.dice.choice(FAULTS)
+
     def _signal(self, name: str, number: int) -> None:
         member = status.read(self.home).find(name)
         if member is not None and member.pid:
@@ -90,6 +97,7 @@ class Faults:
             os.kill(member.pid, signal.SIGCONT)
 
 
-def _pull(clerk: Clerk) -> None:
+def _pull(tab: Clerk) -> None:
     with suppress(TerminalGone):
-        clerk.post("/reader/lift", {"back": ""})
+        tab.post("/reader/lift", {"back": ""})
+    tab.close()

@@ -9,6 +9,7 @@ record must be equal, the PINs must be those that the resident chose, and nothin
 import asyncio
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Final
 
 from warifu.adapters.reader.files import FileReader
@@ -38,10 +39,11 @@ def run(count: int, first: int) -> Iterator[Part]:
         seeds = range(begin, min(begin + AT_ONCE, first + count))
         with rehearsal(max(len(seeds), len(PLACES)), second_terminals=True) as stage:
             counters = Counters(stage.home, Faults(stage.home, _dice(f"{begin} boxes")))
-            yield _received(counters, begin)
-            for seed, holder in zip(seeds, stage.holders, strict=False):
-                counters.faults = Faults(stage.home, _dice(str(seed)))
-                yield _lived(stage, holder, counters, seed)
+            with closing(counters):
+                yield _received(counters, begin)
+                for seed, holder in zip(seeds, stage.holders, strict=False):
+                    counters.faults = Faults(stage.home, _dice(str(seed)))
+                    yield _lived(stage, holder, counters, seed)
 
 
 def _dice(seed: str) -> random.Random:

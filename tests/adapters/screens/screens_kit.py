@@ -45,7 +45,7 @@ def topology_text() -> str:
         service = 'service = "relay"\n' if kind == "relay" else ""
         parts.append(f'[[node]]\nname = "{name}"\nkind = "{kind}"\n{service}{hsm}')
     parts.append('[[node]]\nname = "portal"\nkind = "portal"\npolicies = { accepts = true }\n')
-    for name in (f"cs-{HERE}", f"cs-{THERE}", FIRST, SECOND, OTHER):
+    for name in (f"cs-{HERE}", f"cs-{THERE}", FIRST, SECOND, OTHER, f"{OTHER}-2"):
         kind, code, *_ = name.split("-")
         parts.append(f'[[node]]\nname = "{name}"\nkind = "{kind}"\nmunicipality = "{code}"\n')
     return "\n".join(parts)

@@ -4,12 +4,14 @@ from screens_kit import DIGITS, HERE, PASSWORD, Stack, in_its_own_loop
 
 from warifu.adapters.clock import SystemClock
 from warifu.adapters.entropy import SystemEntropy
+from warifu.adapters.reader.files import FileReader
 from warifu.contract.center import AskCard, AskLiveCard, CardView, LiveCard
 from warifu.contract.intake import AskNotification, Notification
 from warifu.contract.issuance import AskShipments, Produced, RunProduction, Shipments
-from warifu.contract.registry import Register, Registered
+from warifu.contract.registry import Changed, ChangeResident, Register, Registered
 from warifu.contract.terminal import Performed, PerformOperation, ReceiveShipment, TerminalReceived
-from warifu.contract.values import OperationKind, PinName
+from warifu.contract.values import OperationKind, Person, PinName, ResidentEvent
+from warifu.demo.card_reading import Text, powered, read_text
 from warifu.demo.connection import any_config, connected
 from warifu.demo.people import Holder, choose
 from warifu.kernel.calendar import jst_date
@@ -75,10 +77,40 @@ class Beside:
         async with connected(self.home, self.config) as asker:
             await asker.ask(f"terminal-{HERE}", request, Performed, step="perform", attempt_ms=PRODUCTION_MS)
 
+    def change(self, holder: Holder, event: ResidentEvent, person: Person) -> None:
+        """The register changes, and the centre has heard of it when it is a move."""
+        in_its_own_loop(self._change(holder, event, person))
+
+    async def _change(self, holder: Holder, event: ResidentEvent, person: Person) -> None:
+        today = jst_date(SystemClock().now_ms())
+        request = ChangeResident(resident_id=holder.resident_id, event=event, person=person, occurred_on=today)
+        async with connected(self.home, self.config) as asker:
+            await asker.ask("registry", request, Changed, step=event)
+
+            async def heard() -> bool | None:
+                view = await asker.ask("center", AskCard(card_id=holder.card_id), CardView)
+                return view.continuation_due is not None or None
+
+            if event == "move":
+                await asker.patience.until("the centre knows of the move", heard)
+        holder.person = person
+
+    def view(self, card_id: str) -> CardView:
+        """As the centre shows it."""
+        return in_its_own_loop(self._view(card_id))
+
+    async def _view(self, card_id: str) -> CardView:
+        async with connected(self.home, self.config) as asker:
+            return await asker.ask("center", AskCard(card_id=card_id), CardView)
+
+    def text(self, card_id: str) -> Text:
+        """What the card shows to the holder's text PIN, in a reader at home."""
+        return in_its_own_loop(self._text(card_id))
+
+    async def _text(self, card_id: str) -> Text:
+        async with powered(FileReader(self.home.cards), card_id) as connection:
+            return await read_text(connection, PINS["text"])
+
     def state(self, card_id: str) -> str:
         """As the centre records it."""
-        return in_its_own_loop(self._state(card_id))
-
-    async def _state(self, card_id: str) -> str:
-        async with connected(self.home, self.config) as asker:
-            return (await asker.ask("center", AskCard(card_id=card_id), CardView)).state
+        return self.view(card_id).state
