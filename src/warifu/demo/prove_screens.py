@@ -18,6 +18,7 @@ RESIDENTS: Final = 8
 WAIT_MS: Final = 30_000
 CHROMIUM: Final = "/usr/bin/chromium"
 SIZE: Final = {"width": 1024, "height": 768}
+PHONE: Final = {"width": 390, "height": 844}
 COLOURS: Final = 64
 
 
@@ -62,6 +63,8 @@ class Tour:
         self.language = language
         self.context = browser.new_context(viewport=SIZE)
         self.context.set_default_timeout(WAIT_MS)
+        self.phone = browser.new_context(viewport=PHONE, device_scale_factor=1)
+        self.phone.set_default_timeout(WAIT_MS)
         self.page = self.context.new_page()
         self.troubles: list[str] = []
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
@@ -88,6 +91,7 @@ class Tour:
         self.look_around(card)
         self.page.goto(self.stage.url + "/")
         self.page.click("form[action='/sign-out'] button")
+        self.at_home()
 
     def sign_in(self, login: str, password: str, account: Any) -> None:  # noqa: ANN401 - likewise
         """Sign in."""
@@ -170,3 +174,22 @@ class Tour:
             self.picture(name)
         self.page.goto(f"{self.stage.url}/card/WRF00000000ZZZZ")
         self.picture("not-found")
+
+    def at_home(self) -> None:
+        """The residents' portal, on a telephone: every page, and an application that is followed."""
+        page, url = self.phone.new_page(), self.stage.portal
+        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        page.goto(url)
+        if self.language == "en":
+            page.click("button[value=en]")
+        self.picture("portal", page)
+        for name in ("apply", "follow", "loss"):
+            page.goto(f"{url}/{name}")
+            self.picture(f"portal-{name}", page)
+        page.goto(f"{url}/follow")
+        page.fill("#application_id", self.stage.holders[0].application_id)
+        page.click("main button")
+        page.wait_for_load_state()
+        self.picture("portal-state", page)
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            self.troubles.append("the portal is wider than a telephone")

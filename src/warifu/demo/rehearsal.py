@@ -38,6 +38,8 @@ class Rehearsal(Struct, frozen=True):
     url: str
     cards: tuple[str, ...]
     """Of this counter, shipped."""
+    portal: str
+    """Where the residents' portal is."""
     holders: tuple[Holder, ...]
     """Of every counter."""
 
@@ -63,7 +65,7 @@ def rehearsal(residents: int, *, second_terminals: bool = False) -> Iterator[Reh
             now = status.read(home)
             holders = tuple(asyncio.run(cards_on_their_way(home, now, residents, Nobody())))
             cards = tuple(holder.card_id for holder in holders if holder.municipality == PLACE)
-            yield Rehearsal(home, now.urls[f"terminal-{PLACE}"], cards, holders)
+            yield Rehearsal(home, now.urls[f"terminal-{PLACE}"], cards, now.urls["portal"], holders)
         finally:
             control.stop(home)
             process.wait(STOP_WITHIN_S)

@@ -1,5 +1,6 @@
 """A card reader: power a chip, exchange APDUs, see it pulled."""
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from warifu.kernel.errors import TryAgain
@@ -26,6 +27,13 @@ class Reader(Protocol):
 
     async def connect(self, card_id: str) -> Connection:
         """Power the chip up, alone. ``CardGone`` when it is not there, ``Unavailable`` when another has it."""
+
+
+class CardEvents(Protocol):
+    """A reader that tells which card lies in it."""
+
+    def laid(self) -> AsyncIterator[str]:
+        """The card, whenever another is laid there; "" once it is gone. ``TryAgain`` when the reader cannot tell."""
 
 
 class ChipFactory(Protocol):

@@ -1,7 +1,7 @@
 """The desk without a stack: a busy centre, runs of dead terminals, operations nobody came back for, two people."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
@@ -241,3 +241,19 @@ def test_certificates_are_not_ended_before_the_documents_were_seen(desk: Desk) -
     for form in ({"certificate": "signature"}, {"documents": "seen"}, {"documents": "seen", "certificate": "x"}):
         assert desk.send(f"/card/{CARD}/revoke", **form) == 400
     assert "center.revoke_certificates" not in desk.centre.asked
+
+
+def test_a_card_laid_on_the_reader_is_told_to_every_open_page(desk: Desk) -> None:
+    class Once:
+        async def laid(self) -> AsyncIterator[str]:
+            yield CARD
+            told.set()
+            await asyncio.Event().wait()
+
+    told = asyncio.Event()
+    desk.page("/")
+    assert desk.browser.portal is not None
+    following = desk.browser.portal.start_task_soon(desk.terminal.counter.follow, Once())
+    desk.browser.portal.call(told.wait)
+    assert f'<a href="/card/{CARD}">{CARD}</a>' in desk.page("/")
+    following.cancel()

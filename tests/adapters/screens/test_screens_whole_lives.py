@@ -117,6 +117,19 @@ def test_a_delivery_asks_for_the_checks_of_the_rules_and_for_nothing_else(
     assert beside.state(card) == "in_use"
 
 
+@pytest.mark.parametrize(("waiting", "opened"), [("/", ""), ("/deliveries", "/checks/delivery")])
+def test_a_card_on_the_reader_opens_its_resident_where_one_is_waited_for(
+    clerk: Clerk, stack: Stack, waiting: str, opened: str
+) -> None:
+    """As the page hears it when a real reader tells of a card (``test_reader_events``): no click at all."""
+    card = mine(stack, 3)
+    event = f'data: {{"kind": "laid", "card": "{card}"}}\n\n'
+    clerk.page.route("**/events?*", lambda route: route.fulfill(content_type="text/event-stream", body=event))
+    clerk.go(waiting)
+    clerk.page.wait_for_url(f"**/card/{card}{opened}")
+    clerk.page.unroute_all()
+
+
 # ---- operations to their end -------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ is there wherever pcscd is. A card is found by its card id: GET DATA 0045, or ou
 import asyncio
 import ctypes
 import sys
+import threading
+from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -25,6 +27,12 @@ _STATUS_LENGTH: Final = 2
 _NAMES_MAX: Final = 4096
 _TAKEN: Final = 0x8010000B
 _NO_READERS: Final = 0x8010002E
+_TIMEOUT: Final = 0x8010000A
+_CHANGED: Final = 0x0002
+_PRESENT: Final = 0x0020
+_COUNTER: Final = 0xFFFF0000
+LOOK_MS: Final = 1_000
+"""So long a wait for a card lasts before it is begun anew."""
 _NOT_RUNNING: Final = frozenset((0x8010001D, 0x8010001E))
 """No service, service stopped."""
 _GONE: Final = frozenset(
@@ -150,6 +158,48 @@ def reader_names() -> tuple[str, ...]:
         _call("SCardReleaseContext", context)
 
 
+class _ReaderState(ctypes.Structure):
+    """SCARD_READERSTATE."""
+
+    _pack_ = 1 if sys.platform == "darwin" else 0
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("own", ctypes.c_void_p),
+        ("known", _Word),
+        ("now", _Word),
+        ("atr_length", _Word),
+        ("atr", ctypes.c_ubyte * (_ATR_MAX if sys.platform == "win32" else _ATR_MAX - 3)),
+    )
+
+
+def wait_for_change(known: Mapping[str, int], within_ms: int) -> dict[str, int]:
+    """Wait until something changes in a reader, but not for ever. Blocks. ``PcscError``.
+
+    Args:
+        known: the readers' states as they were told last.
+        within_ms: how long to wait.
+
+    Returns:
+        The readers' states now, by name: the lower half is flags, the upper half counts cards.
+    """
+    names = reader_names()
+    if not names:
+        threading.Event().wait(within_ms / 1000)
+        return {}
+    states = (_ReaderState * len(names))()
+    for state, name in zip(states, names, strict=True):
+        state.name, state.known = name.encode(), known.get(name, 0)
+    context = _Handle()
+    _check(_call("SCardEstablishContext", _Word(_SYSTEM), None, None, ctypes.byref(context)))
+    try:
+        result = _call("SCardGetStatusChange" + _TEXT_FUNCTION, context, _Word(within_ms), states, _Word(len(names)))
+        if result != _TIMEOUT:
+            _check(result)
+        return {name: int(state.now) & ~_CHANGED for name, state in zip(names, states, strict=True)}
+    finally:
+        _call("SCardReleaseContext", context)
+
+
 class PcscConnection:
     """A card in a PC/SC reader (``ports.reader.Connection``)."""
 
@@ -204,6 +254,33 @@ class PcscReader:
                 return connection
             await connection.close()
         raise taken or CardGone("the card is in no reader")
+
+    async def laid(self) -> AsyncIterator[str]:
+        """The card that lies in a reader, whenever another is laid there; "" once it is gone. ``PcscError``."""
+        known: dict[str, int] = {}
+        lying: dict[str, tuple[int, str]] = {}
+        told = ""
+        while True:
+            known = await asyncio.to_thread(wait_for_change, known, LOOK_MS)
+            for name, state in known.items():
+                mark = state & (_PRESENT | _COUNTER)
+                if mark != lying.get(name, (0, ""))[0]:
+                    lying[name] = (mark, await self._card_in(name) if state & _PRESENT else "")
+            now = next((card for name, (_, card) in lying.items() if card and name in known), "")
+            if now != told:
+                told = now
+                yield now
+
+    async def _card_in(self, reader: str) -> str:
+        """The card in this reader; "" when it is none of ours, or another program has it."""
+        try:
+            connection = await self.connect_in(reader)
+        except (CardGone, Unavailable):
+            return ""
+        try:
+            return await card_id_of(connection) or ""
+        finally:
+            await connection.close()
 
     async def connect_in(self, reader: str) -> PcscConnection:
         """Power up whatever card lies in this reader. ``CardGone`` when none does."""

@@ -8,6 +8,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from warifu.adapters.papers import Press
+from warifu.adapters.reader.pcsc import PcscReader
 from warifu.adapters.reader.tray import TrayReader
 from warifu.adapters.screens.accounts import Accounts
 from warifu.adapters.screens.desk import Desk
@@ -17,6 +18,7 @@ from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import TryAgain
 from warifu.kernel.municipalities import municipality
 from warifu.nodes.terminal import Terminal
+from warifu.ports.reader import CardEvents, Reader
 from warifu.ports.store import Store
 
 FOLDER: Final = Path(__file__).parent
@@ -32,10 +34,10 @@ class Counter:
         code: the municipality's.
         store: of schema ``counter``.
         key: the counters' key, 32 bytes.
-        tray: the virtual tray, when cards are virtual.
+        reader: the terminal's: the virtual tray, or one that tells which card lies in it.
     """
 
-    def __init__(self, terminal: Terminal, code: str, store: Store, key: bytes, tray: TrayReader | None) -> None:
+    def __init__(self, terminal: Terminal, code: str, store: Store, key: bytes, reader: Reader) -> None:
         world = terminal.world
         self.terminal = terminal
         self.municipality = code
@@ -46,7 +48,8 @@ class Counter:
         self.log = world.log
         self.store = store
         self.key = key
-        self.tray = tray
+        self.tray = reader if isinstance(reader, TrayReader) else None
+        self._events: CardEvents | None = reader if isinstance(reader, PcscReader) else None
         self.seats = Seats()
         self.accounts = Accounts(store, key, world.clock, world.entropy)
         self.trail = self.accounts.trail
@@ -78,6 +81,20 @@ class Counter:
             group.create_task(self.desk.run())
             group.create_task(self._watch())
             group.create_task(self._seal())
+            if self._events is not None:
+                group.create_task(self.follow(self._events))
+
+    async def follow(self, events: CardEvents) -> None:
+        """A card laid on the reader opens its resident on the pages that wait for one."""
+        while True:
+            try:
+                async for card_id in events.laid():
+                    for seat in self.seats.all():
+                        seat.card_id = card_id
+                        seat.tell({"kind": "laid", "card": card_id})
+            except TryAgain as error:
+                self.log.info("screens.reader_waits", code=error.code)
+            await asyncio.sleep(NOTICE_EVERY_S)
 
     async def _watch(self) -> None:
         """Trouble on the way to the centre reaches every open page, and so does its end."""

@@ -1,6 +1,5 @@
 """A terminal with its counter's screens, in one process: PINs go from the resident's form to the chip without a hop."""
 
-from warifu.adapters.reader.tray import TrayReader
 from warifu.adapters.screens.counter import Counter
 from warifu.nodes.base import Probe, World
 from warifu.nodes.card_trust import CardTrust
@@ -45,7 +44,7 @@ class CounterTerminal(Terminal):
         """
         super().__init__(world, reader, communication_server, management_key, trust)
         self._store = store
-        self.counter = Counter(self, municipality, store, key, reader if isinstance(reader, TrayReader) else None)
+        self.counter = Counter(self, municipality, store, key, reader)
 
     async def run(self) -> None:
         """The screens' work and watches, until cancelled."""

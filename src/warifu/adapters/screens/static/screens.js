@@ -21,10 +21,17 @@
     document.getElementById("progress-exchanges").textContent = event.exchanges;
   }
 
+  function laid(card) { // a card on the reader opens its resident where one is waited for; elsewhere its lamp changes
+    const opens = body.dataset.laid;
+    if (opens !== undefined && card && !typing()) location.assign("/card/" + card + opens);
+    else if (reloadOn.includes("laid") && !document.querySelector("input[type=checkbox]:checked")) again();
+  }
+
   function heard(message) {
     const event = JSON.parse(message.data);
     if (event.kind === "progress") { progress(event); return; }
     if (event.kind === "notice" && !typing()) { again(); return; }
+    if (event.kind === "laid") { laid(event.card); return; }
     if (event.kind === "missed") { if (reloadOn.length) again(); return; }
     if (!reloadOn.includes(event.kind)) return;
     if (event.kind === "work" && body.dataset.operation && event.operation !== body.dataset.operation) return;
