@@ -1,28 +1,29 @@
 """Everything we issue, for every persona, before verifiers that are not ours.
 
-OpenSSL is in ``tests/domain/pki/test_pki_openssl.py``; here are GnuTLS, pyHanko's validator and pkilint. A finding of
-pkilint's is either told in ``TOLD`` with its reason (and in the decision page), or it is a fault.
+OpenSSL is in ``tests/domain/pki/test_pki_openssl.py``; here are GnuTLS, pyHanko's validator and pkilint. What the nodes
+at work issue is in ``test_lend_nodes_accepted.py``.
 """
 
 import asyncio
-import subprocess
-from collections.abc import Iterable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import asn1crypto.x509
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from lend_kit import Desk
-from pkilint import loader, pkix
-from pkilint.bin import lint_pkix_signer_signee_cert_chain as pair
-from pkilint.pkix import certificate as pkix_certificate
-from pkilint.pkix import crl as pkix_crl
-from pkilint.pkix import extension, name
-from pkilint.pkix import ocsp as pkix_ocsp
+from outside_verifiers import (
+    TOLD,
+    TOLD_OF_ROOTS,
+    answer_findings,
+    certificate_findings,
+    list_findings,
+    pair_findings,
+    run,
+)
 from pyhanko_certvalidator import CertificateValidator, ValidationContext
 from pyhanko_certvalidator.errors import PathValidationError, RevokedError
 from pyhanko_certvalidator.policy_decl import PKIXValidationParams
@@ -32,53 +33,6 @@ from warifu.domain.pki import ocsp
 from warifu.domain.pki.names import WARIFU_TEST, Kind
 from warifu.lend.authority import KINDS
 from warifu.lend.personas import PERSONAS
-
-TOLD: Final = {
-    "pkix.subject_key_identifier_method_1_identified": (
-        "a notice: the key identifier is SHA-1 of the key's bits, RFC 5280's method 1, as in the real CA certificates"
-    ),
-    "pkix.certificate_policies_policy_has_qualifier": (
-        "the real profile has a CPS qualifier in certificatePolicies; RFC 5280 4.2.1.4 only recommends to have none"
-    ),
-}
-"""What pkilint says of what we issue, and why it stays."""
-TOLD_OF_ROOTS: Final = {
-    "pkix.authority_key_id_extension_missing": (
-        "the real CA certificates have no authorityKeyIdentifier; RFC 5280 4.2.1.1 lets a self-signed one leave it out"
-    ),
-}
-"""Of a root as its own subject."""
-
-_DECODERS: Final = (
-    pkix.create_attribute_decoder(name.ATTRIBUTE_TYPE_MAPPINGS),
-    pkix.create_extension_decoder(extension.EXTENSION_MAPPINGS),
-)
-_CERTIFICATE: Final = pkix_certificate.create_pkix_certificate_validator_container(
-    pkix_certificate.create_decoding_validators(name.ATTRIBUTE_TYPE_MAPPINGS, extension.EXTENSION_MAPPINGS),
-    [
-        pkix_certificate.create_issuer_validator_container([]),
-        pkix_certificate.create_validity_validator_container(),
-        pkix_certificate.create_subject_validator_container([]),
-        pkix_certificate.create_extensions_validator_container([]),
-        pkix_certificate.create_spki_validator_container([]),
-    ],
-)
-_LIST: Final = pkix_crl.create_pkix_crl_validator_container(
-    list(_DECODERS),
-    [
-        pkix_crl.create_issuer_validator_container([]),
-        pkix_crl.create_validity_validator_container([]),
-        pkix_crl.create_extensions_validator_container([]),
-    ],
-)
-_ANSWER: Final = pkix_ocsp.create_pkix_ocsp_response_validator_container(
-    [pkix_ocsp.create_response_decoder(), *_DECODERS], []
-)
-_PAIR: Final = (
-    pair.create_decoder_validation_container(),
-    pair.create_issuer_validation_container(),
-    pair.create_subject_validation_container(),
-)
 
 
 class Leaf(NamedTuple):
@@ -116,29 +70,21 @@ def lists(desk: Desk, kind: Kind) -> list[bytes]:
 # ---- pkilint -----------------------------------------------------------------------------------------------------
 
 
-def codes(results: Iterable[Any]) -> set[str]:
-    return {found.finding.code for result in results for found in result.finding_descriptions}
-
-
-def linted(validator: Any, loaded: Any) -> set[str]:
-    return codes(validator.validate(loaded.root))
-
-
 def test_pkilint_finds_nothing_in_a_certificate_that_is_not_told(desk: Desk) -> None:
     register = desk.authority.register()
     certificates = [leaf.der for leaf in leaves(desk)] + [*register.roots.values(), *register.responders.values()]
-    found = [linted(_CERTIFICATE, loader.load_certificate(der, "certificate")) for der in certificates]
+    found = [certificate_findings(der) for der in certificates]
     assert set().union(*found) == set(TOLD)
 
 
 def test_pkilint_finds_nothing_in_lists(desk: Desk) -> None:
-    found = [linted(_LIST, loader.load_crl(der, "list")) for kind in KINDS for der in lists(desk, kind)]
+    found = [list_findings(der) for kind in KINDS for der in lists(desk, kind)]
     assert set().union(*found) == set()
 
 
 def test_pkilint_finds_nothing_in_answers(desk: Desk) -> None:
     asked = [(leaf.kind, leaf.serial) for leaf in leaves(desk)] + [(kind, 7) for kind in KINDS]
-    found = [linted(_ANSWER, loader.load_ocsp_response(answer(desk, *each), "answer")) for each in asked]
+    found = [answer_findings(answer(desk, *each)) for each in asked]
     assert set().union(*found) == set()
 
 
@@ -154,17 +100,6 @@ def test_pkilint_finds_every_pair_of_issuer_and_subject_sound(desk: Desk) -> Non
 def test_pkilint_would_find_another_issuer(desk: Desk) -> None:
     leaf = next(each for each in leaves(desk) if each.kind == "signature")
     assert pair_findings(root_of(desk, "authentication"), leaf.der)
-
-
-def pair_findings(issuer: bytes, subject: bytes) -> set[str]:
-    documents: dict[str, Any] = {}
-    load = loader.RFC5280CertificateDocumentLoader().load_der_document
-    documents["issuer"] = load(issuer, "issuer", "issuer", documents)
-    documents["subject"] = load(subject, "subject", "subject", documents)
-    decoding, of_issuer, of_subject = _PAIR
-    results = [*decoding.validate(documents["issuer"].root), *decoding.validate(documents["subject"].root)]
-    results += [*of_issuer.validate(documents["issuer"].root), *of_subject.validate(documents["subject"].root)]
-    return codes(results)
 
 
 # ---- pyHanko -----------------------------------------------------------------------------------------------------
@@ -224,11 +159,6 @@ def test_pyhanko_believes_our_answers(desk: Desk) -> None:
 
 
 # ---- GnuTLS ------------------------------------------------------------------------------------------------------
-
-
-def run(*command: str | Path) -> tuple[int, str]:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=60)
-    return done.returncode, done.stdout + done.stderr
 
 
 def pem(path: Path, *ders: bytes) -> Path:

@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     export = what.add_parser(
         "export",
-        help="write CA certificates (every generation), current lists (full, and one for each municipality)",
+        help="write CA certificates and current lists (full, and one for each municipality) of every generation",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

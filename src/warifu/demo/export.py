@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
@@ -47,31 +48,52 @@ async def export_pki(
         for name in ("ca", "crl", "certificates"):
             (folder / name).mkdir(parents=True, exist_ok=True)
     report("CA certificates")
-    authorities = sum([await _authorities(folder / "ca", asker, kind) for kind in KINDS])
-    report("revocation lists")
+    generations = {kind: await _authorities(folder / "ca", asker, kind) for kind in KINDS}
     lists = 0
     for kind in KINDS:
+        report(f"revocation lists: {kind}")
         for municipality in ("", *municipalities):
-            crl = await asker.patience.persist(lambda k=kind, m=municipality: web.list(k, m))  # type: ignore[misc]
-            name = f"{kind}-{municipality}" if municipality else kind
-            _write(folder / "crl" / name, x509.load_der_x509_crl(crl), ".crl")
-            lists += 1
+            lists += await _lists(folder / "crl", asker, web, (kind, municipality), generations[kind])
     report("certificates")
     views = await _certificates(folder / "certificates", asker, list_cards(cards))
+    authorities = sum(len(numbers) for numbers in generations.values())
     return Exported(authorities=authorities, lists=lists, certificates=views)
 
 
-async def _authorities(folder: Path, asker: Asker, kind: CertificateKind) -> int:
-    """Each generation in a file of its own, and all of them in one PEM bundle."""
-    roots = (await asker.ask("authority", AskAuthorities(ca=kind), Authorities)).certificates
+async def _authorities(folder: Path, asker: Asker, kind: CertificateKind) -> tuple[int, ...]:
+    """Each generation in a file of its own, and all of them in one PEM bundle; their numbers."""
+    found = await asker.ask("authority", AskAuthorities(ca=kind), Authorities)
     bundle = b""
-    for generation, der in enumerate(roots, 1):
+    for generation, der in zip(found.generations, found.certificates, strict=True):
         certificate = x509.load_der_x509_certificate(der)
         _write(folder / f"{kind}-{generation}", certificate, ".cer")
         bundle += certificate.public_bytes(Encoding.PEM)
     with disk_errors(folder):
         (folder / f"{kind}.pem").write_bytes(bundle)
-    return len(roots)
+    return found.generations
+
+
+async def _lists(
+    folder: Path, asker: Asker, web: Web, which: tuple[CertificateKind, str], generations: Sequence[int]
+) -> int:
+    """One list of each generation of a CA's key; how many.
+
+    The one that issues now has the plain name. Where there are several, each stands under its number, too, and the PEM
+    file of the plain name has all of them, as verifiers want them.
+    """
+    kind, municipality = which
+    tail = f"-{municipality}" if municipality else ""
+    numbers = (0, *generations) if len(generations) > 1 else (0,)
+    bundle = b""
+    for number in numbers:
+        der = await asker.patience.persist(lambda n=number: web.list(kind, municipality, n))  # type: ignore[misc]
+        crl = x509.load_der_x509_crl(der)
+        _write(folder / (f"{kind}.{number}{tail}" if number else f"{kind}{tail}"), crl, ".crl")
+        bundle += crl.public_bytes(Encoding.PEM) if number else b""
+    if bundle:
+        with disk_errors(folder):
+            (folder / f"{kind}{tail}.pem").write_bytes(bundle)
+    return len(generations)
 
 
 async def _certificates(folder: Path, asker: Asker, cards: Sequence[str]) -> tuple[CertificateView, ...]:
@@ -104,6 +126,18 @@ def openssl_commands(folder: Path, url: str, certificates: Sequence[CertificateV
         commands += [
             f"# {word}",
             f"openssl verify -crl_check -CAfile {root} -CRLfile {crl} {leaf}",
-            f"openssl ocsp -issuer {root} -CAfile {root} -cert {leaf} -url {url}/ocsp",
+            f"openssl ocsp -issuer {_issuer(folder / 'ca', view)} -CAfile {root} -cert {leaf} -url {url}/ocsp",
         ]
     return commands
+
+
+def _issuer(folder: Path, view: CertificateView) -> Path:
+    """The generation that issued it, found by its key: all have one name, and openssl takes the first of a file."""
+    for path in sorted(folder.glob(f"{view.kind}-*.cer")):
+        root = x509.load_der_x509_certificate(path.read_bytes())
+        try:
+            x509.load_der_x509_certificate(view.der).verify_directly_issued_by(root)
+        except (ValueError, InvalidSignature):
+            continue
+        return path.with_suffix(".pem")
+    return folder / f"{view.kind}.pem"

@@ -23,9 +23,10 @@ def base_url(status: StackStatus) -> str:
     return url.rstrip("/")
 
 
-def list_path(ca: CertificateKind, municipality: str = "") -> str:
-    """Path of a revocation list: full, or one municipality's."""
-    return f"/crl/{ca}/{municipality}.crl" if municipality else f"/crl/{ca}.crl"
+def list_path(ca: CertificateKind, municipality: str = "", generation: int = 0) -> str:
+    """Path of a revocation list: full, or one municipality's; of the newest generation, or of this one."""
+    whose = f"{ca}.{generation}" if generation else ca
+    return f"/crl/{whose}/{municipality}.crl" if municipality else f"/crl/{whose}.crl"
 
 
 class Web:
@@ -51,9 +52,9 @@ class Web:
         headers = {"Content-Type": "application/ocsp-request"}
         return await asyncio.to_thread(self._exchange, "POST", OCSP_PATH, request, headers)
 
-    async def list(self, ca: CertificateKind, municipality: str = "") -> bytes:
+    async def list(self, ca: CertificateKind, municipality: str = "", generation: int = 0) -> bytes:
         """The current revocation list (DER). Raises as ``ocsp``."""
-        return await asyncio.to_thread(self._exchange, "GET", list_path(ca, municipality), None, {})
+        return await asyncio.to_thread(self._exchange, "GET", list_path(ca, municipality, generation), None, {})
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)

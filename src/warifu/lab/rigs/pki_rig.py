@@ -68,6 +68,7 @@ async def authority_rig(
     key_pairs: int = 0,
     timers: bool = False,
     shelf: Shelf | None = None,
+    profile: Profile | None = None,
 ) -> AsyncIterator[authority.Authority]:
     """An authority on an empty or used database, its HSM workers running; its own timers only when asked for.
 
@@ -77,6 +78,7 @@ async def authority_rig(
         workers: HSM worker processes.
         key_pairs: the stock's target, for the timers.
         shelf: where lists are published; by default in memory.
+        profile: names and extensions; by default the test service's.
         timers: run the node's timers too (the stock of key pairs fills by itself).
     """
     await migrate(url, lambda _: None, ["authority"])
@@ -90,7 +92,7 @@ async def authority_rig(
         pool = HsmPool(ProcessHsmFactory(config), "jpki/hsm", workers)
         world = World(name="authority", transport=Alone(), clock=SystemClock(), entropy=SystemEntropy(), log=Quiet())
         node = authority.Authority(
-            world, store, pool, crypto, profile=Profile(), key_pairs=key_pairs, shelf=shelf or MemoryShelf()
+            world, store, pool, crypto, profile=profile or Profile(), key_pairs=key_pairs, shelf=shelf or MemoryShelf()
         )
         running = asyncio.create_task(node.run() if timers else pool.run())
         resources.push_async_callback(_ended, running)
