@@ -449,6 +449,7 @@ class KeepingNode(Node):
                 limit, now_s = OUTBOX_BATCH + len(under_way), asyncio.get_running_loop().time()
                 everything = self._outbox_all or now_s - looked_s >= OUTBOX_IDLE_S
                 known, self._outbox_all = list(self._outbox_own), False
+                under_way.look()
                 waiting = await self._waiting(limit, under_way.full())
                 if everything:
                     looked_s = now_s

@@ -16,16 +16,21 @@ class UnderWay:
     def __init__(self) -> None:
         self._destinations: dict[int, str] = {}
         self._refused: set[int] = set()
+        self._left: set[int] = set()
         self._trying: Counter[str] = Counter()
         self._resting: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._destinations)
 
+    def look(self) -> None:
+        """The outbox is about to be read: what is answered from now on may still stand in what is read."""
+        self._left.clear()
+
     def take(self, pending: Pending) -> bool:
-        """Whether to begin sending it now: it is not being sent, and there is room."""
+        """Whether to begin sending it now: it is neither being sent nor answered since the look, and there is room."""
         destination = pending.message.destination
-        if pending.sequence in self._destinations or self._is_full(destination):
+        if pending.sequence in self._destinations or pending.sequence in self._left or self._is_full(destination):
             return False
         self._destinations[pending.sequence] = destination
         self._trying[destination] += 1
@@ -45,6 +50,7 @@ class UnderWay:
         counts = self._resting if pending.sequence in self._refused else self._trying
         counts[self._destinations.pop(pending.sequence)] -= 1
         self._refused.discard(pending.sequence)
+        self._left.add(pending.sequence)
 
     def full(self) -> frozenset[str]:
         """Destinations that get no more now."""

@@ -1,6 +1,7 @@
 """Every scenario, by name, and what can be removed from which."""
 
 from warifu.kernel.errors import NotFound
+from warifu.lab.scenarios.calendar import Calendar
 from warifu.lab.scenarios.chain import Chain
 from warifu.lab.scenarios.cores import CORES
 from warifu.lab.scenarios.counter import Counter
@@ -13,16 +14,16 @@ from warifu.lab.scenarios.tally import Tally
 from warifu.lab.simulation.plan import Plan
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Days())
+    scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days())
 }
 
 TURNS = (
     *("counter", "relay", "hsm", "card", "factory", "tally", "lanes", "counter", "relay", "timers"),
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
-    *("jpki", "tally", "jpki"),
+    *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
-in an order by the seed. Twenty-three, a prime: each core comes in all its variants."""
+in an order by the seed. Twenty-nine, a prime: each core comes in all its variants."""
 
 
 class UnknownName(NotFound):

@@ -6,16 +6,29 @@ records change: addresses, names, municipalities, deaths. Everything that does i
 
 import asyncio
 import datetime
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Literal, TypeVar
 
 from msgspec import structs
 
-from warifu.contract.intake import AcceptApplication, Apply, AskNotification, CheckApplication, Followed, Notification
+from warifu.contract.intake import (
+    AcceptApplication,
+    Apply,
+    AskNotification,
+    CheckApplication,
+    Followed,
+    LossReported,
+    Notification,
+    ReportLoss,
+)
 from warifu.contract.issuance import AskShipments, Produced, RunProduction, Shipments
 from warifu.contract.message import Answer, Request
 from warifu.contract.registry import Changed, ChangeResident, Register, Registered
 from warifu.contract.terminal import ReceiveShipment, TerminalReceived
 from warifu.contract.values import Person, ResidentEvent
+from warifu.domain.applications.loss import HolderUnknown, TooManyTries
+from warifu.domain.applications.records import Application
 from warifu.domain.residents.records import Resident
 from warifu.kernel.errors import NotFound, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
@@ -25,11 +38,13 @@ from warifu.lab.scenarios.chain import watch
 from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_evening import Evening
 from warifu.lab.scenarios.factory_evening import FactoryEvening, Told
-from warifu.lab.scenarios.nation import HERE, LIMITS, THERE, Nation, morning
+from warifu.lab.scenarios.nation import HERE, LIMITS, THERE, Holder, Nation, morning
 from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.simulation.driver import Driver
+from warifu.lab.simulation.inside import inside
 from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy
 from warifu.lab.simulation.world import WELL_MS, World
+from warifu.nodes.portal import Portal
 
 A = TypeVar("A", bound=Answer)
 
@@ -41,6 +56,10 @@ AT_THE_CARD: Final = frozenset({"pull", "chip_error"})
 STORMS_MS: Final = (2_000, 5_000, 10_000)
 PATIENCE_MS: Final = (2_500, 6_000, 20_000)
 CALM_MS: Final = 60_000
+LOSSES: Final = 3
+"""In one run of so many somebody loses a card."""
+GUESSES: Final = 6
+MOST_TRIES: Final = 5
 AGAIN_MS: Final = (50, 1_500)
 SEALED_MS: Final = 2_500
 DONE: Final = frozenset({"received", "abolished"})
@@ -81,6 +100,8 @@ class FactoryTrial:
                 event = OF_HOLDERS[world.pick(len(OF_HOLDERS))]
                 group.create_task(self._changed(f"holder-{number + 1}", holder.resident_id, event))
             group.create_task(self._produced(), name="factory")
+            if not world.pick(LOSSES):
+                group.create_task(self._lost(), name="losses")
             if world.pick(2):
                 group.create_task(self._hurried(), name="second manager")
 
@@ -96,11 +117,62 @@ class FactoryTrial:
     async def _application(self, clerk: Driver, number: int, resident: str) -> None:
         application = (await self._notified(clerk, resident)).application_id
         apply = Apply(application_id=application, photo=b"photo %d" % number)
+        if number % 2:
+            operation_id = clerk.operation_id()  # the page carries it, however often it is sent
+            followed = await self._by_portal(lambda node: node.apply(operation_id, apply), Followed)
+            if isinstance(followed, Refused) or followed.state != "accepted":
+                self._world.violated("an application that is right is accepted", f"{followed}")
+            return
         await self._told(clerk, "intake", apply, Followed)
         checked = await self._told(clerk, "intake", CheckApplication(application_id=application), Followed)
         if checked is not None and checked.state != "checked":
             self._world.violated("an application that is right is accepted", f"{checked.state} {checked.findings}")
         await self._told(clerk, "intake", AcceptApplication(application_id=application), Followed)
+
+    async def _by_portal(self, work: Callable[[Portal], Awaitable[A]], answer: type[A]) -> A | Refused:
+        """A resident at the portal, who sends the page again until it is answered."""
+        while True:
+            patience_ms = CALM_MS if self._world.dice.calm else PATIENCE_MS[self._world.pick(len(PATIENCE_MS))]
+            found = await inside(self._world, self._world.machines["portal-1"], Portal, work, patience_ms)
+            if isinstance(found, (answer, Refused)):
+                return found
+            await self._later()
+
+    async def _lost(self) -> None:
+        """One holder reports a loss; somebody tries birth dates on another's application, two at a time."""
+        mine, others = [holder for holder in self._holders if holder.state in {"in_use", "moved"}]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reported(mine))
+            for guesser in range(2):
+                group.create_task(self._guessed(others, guesser))
+
+    def _form_of(self, holder: Holder) -> str:
+        rows = self.nation.stores["intake"].records(Application)
+        return next(
+            row.application_id for row in rows if isinstance(row, Application) and row.resident_id == holder.resident_id
+        )
+
+    async def _reported(self, holder: Holder) -> None:
+        clerk = self._clerk("driver-loss")
+        await asyncio.sleep(self._world.delay_ms(0, 3_000) / 1000)
+        born = self._person(holder.resident_id).birth_date
+        report, operation_id = ReportLoss(application_id=self._form_of(holder), birth_date=born), clerk.operation_id()
+        found = await self._by_portal(lambda node: node.report_loss(operation_id, report), LossReported)
+        card = next(card for card in self._evening.cards() if card.card_id == holder.card_id)
+        if isinstance(found, LossReported) and card.state not in {"suspended", "abolished"}:
+            self._world.violated("a loss that was reported is a loss", f"{card.card_id} is {card.state}")
+        if isinstance(found, Refused) and card.state != "abolished":
+            self._world.violated("no request is refused", f"loss: {found.code}")
+
+    async def _guessed(self, holder: Holder, guesser: int) -> None:
+        clerk, form, code = self._clerk(f"driver-guess-{guesser}"), self._form_of(holder), ""
+        for number in range(GUESSES):
+            guess = ReportLoss(application_id=form, birth_date=datetime.date(1950 + guesser, 1, 1 + number))
+            operation_id = clerk.operation_id()
+            found = await self._by_portal(partial(_reports, operation_id, guess), LossReported)
+            code = found.code if isinstance(found, Refused) else "ok"
+        if code != TooManyTries.code:
+            self._world.violated("a birth date is not guessed at", f"the {GUESSES}. guess: {code}")
 
     async def _notified(self, clerk: Driver, resident: str) -> Notification:
         """The notification card, which comes by itself."""
@@ -222,6 +294,10 @@ class FactoryTrial:
         return self._evening.state(), tuple(machine.up for machine in self._world.machines.values())
 
 
+async def _reports(operation_id: str, report: ReportLoss, node: Portal) -> LossReported:
+    return await node.report_loss(operation_id, report)
+
+
 _TODAY: Final = datetime.date(2026, 4, 1)
 
 
@@ -248,6 +324,26 @@ def _after(person: Person, event: ResidentEvent) -> Person:
                 person, address="東京都清瀬市竹丘１－１", municipality=THERE if person.municipality == HERE else HERE
             )
     return person
+
+
+class NotGuessed:
+    """So many wrong birth dates are answered for an application, however many are tried at once (one form in a run)."""
+
+    name = "a birth date is not guessed at"
+
+    def __init__(self) -> None:
+        self._wrong = 0
+
+    def see(self, event: Event) -> str | None:
+        """Intake's answers that a date is wrong."""
+        if event.kind != "reply" or event.outcome != HolderUnknown.code or not event.node.startswith("intake"):
+            return None
+        self._wrong += 1
+        return f"{self._wrong} dates were tried" if self._wrong > MOST_TRIES else None
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
 
 
 class OneRun:
@@ -288,7 +384,7 @@ class Factory:
 
     def properties(self) -> tuple[Property, ...]:
         """The common ones, and those of CS and relay."""
-        return (*common(), *of_the_way(LIMITS), OneRun())
+        return (*common(), *of_the_way(LIMITS), OneRun(), NotGuessed())
 
     def prepare(self) -> None:
         """Cards in every state."""

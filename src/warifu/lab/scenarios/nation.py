@@ -48,6 +48,7 @@ from warifu.nodes.base import Call, Node, expect
 from warifu.nodes.card_trust import CardTrust
 from warifu.nodes.center.scripts import CARD_MASTER, CODE_KEY, ROOT_KEY, SIGNING_KEY
 from warifu.nodes.hsm_pool import HsmPool, PoolLimits
+from warifu.nodes.portal import Portal, PortalRules
 from warifu.nodes.relay import MESSAGE_KEY
 from warifu.nodes.sealed_keys import FACTORY_KEY
 from warifu.nodes.terminal import Terminal
@@ -163,6 +164,7 @@ class Nation:
             world.add(name, f"terminal-{place}", partial(self._terminal, place))
         if with_factory:
             world.add("issuance-1", "issuance", self._issuance)
+            world.add("portal-1", "portal", lambda ports: Portal(ports.world, PortalRules(accepts=True)))
 
     def pool(self, kind: str, ports: Ports) -> HsmPool:
         """A node's pool of two workers on its kind's device."""

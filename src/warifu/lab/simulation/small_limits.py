@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from warifu.domain.admission import leases
 from warifu.nodes import base, cs, front, list_parts, responder, status_look, under_way
 from warifu.nodes.authority import bulk, mass_revocation, statuses
-from warifu.nodes.center import completing, recent
+from warifu.nodes.center import completing, lapsing, recent
 
 KEPT_SHARE: Final = 0.5
 
@@ -39,6 +39,8 @@ LIMITS: Final = (
     Limit(completing, "LEFT_AFTER_MS", (8_000, 20_000), as_before=True),
     Limit(completing, "EVERY_S", (1, 2), as_before=True),
     Limit(completing, "PAGE", (1, 2)),
+    Limit(lapsing, "EVERY_S", (1, 3)),
+    Limit(lapsing, "PAGE", (1, 3)),
     Limit(recent, "MOST", (1, 2)),
     Limit(mass_revocation, "AT_ONCE", (1, 2, 3)),
     Limit(statuses, "AT_ONCE", (1, 2, 3)),

@@ -47,52 +47,53 @@ class Lapser:
 
     async def follow(self) -> int:
         """End every card whose last day has passed since the mark. How many it ended."""
-        today = jst_date(self._node.world.clock.now_ms())
-        yesterday = today - datetime.timedelta(days=1)
+        # One instant for all of it: were the clock set back meanwhile, the mark would pass cards that did not end.
+        now_ms = self._node.world.clock.now_ms()
+        yesterday = jst_date(now_ms) - datetime.timedelta(days=1)
         mark = (await self._node.store.read(Get(CalendarMark, (MARK,)))).one(0, CalendarMark)
         if mark is not None and mark.day >= yesterday:
             return 0
-        ended = await self._from_the_start() if mark is None else await self._since(mark.day, yesterday)
+        ended = await self._from_the_start(now_ms) if mark is None else await self._since(mark.day, yesterday, now_ms)
         await self._set(mark, yesterday)
         if ended:
             self._node.world.log.info("lapse.ended", cards=ended)
         return ended
 
-    async def _from_the_start(self) -> int:
+    async def _from_the_start(self, now_ms: int) -> int:
         """Nobody followed the calendar before: look at every card once."""
-        return await self._end_all({})
+        return await self._end_all({}, now_ms)
 
-    async def _since(self, day: datetime.date, until: datetime.date) -> int:
+    async def _since(self, day: datetime.date, until: datetime.date, now_ms: int) -> int:
         ended = 0
         while day < until:
             day += datetime.timedelta(days=1)
             for column in COLUMNS:
-                ended += await self._end_all({column: day})
+                ended += await self._end_all({column: day}, now_ms)
         return ended
 
-    async def _end_all(self, where: dict[str, datetime.date]) -> int:
+    async def _end_all(self, where: dict[str, datetime.date], now_ms: int) -> int:
         ended, after = 0, None
         while True:
             cards = (await self._node.store.read(Find(Card, where, PAGE, after))).all(0, Card)
-            ended += await self._end(cards)
+            ended += await self._end(cards, now_ms)
             if len(cards) < PAGE:
                 return ended
             after = (cards[-1].card_id,)
 
-    async def _end(self, cards: Sequence[Card]) -> int:
+    async def _end(self, cards: Sequence[Card], now_ms: int) -> int:
         ended = 0
         for card in cards:
-            ended += await self._end_one(card)
+            ended += await self._end_one(card, now_ms)
         return ended
 
-    async def _end_one(self, card: Card | None) -> int:
+    async def _end_one(self, card: Card | None, now_ms: int) -> int:
         """One card, looked at again when its record moved meanwhile."""
         for _ in range(MAX_DECISIONS):
-            decision = None if card is None else lapse(card, self._asked())
+            decision = None if card is None else lapse(card, self._asked(now_ms))
             if card is None or decision is None:
                 return 0
             change = Change(
-                now_ms=self._node.world.clock.now_ms(),
+                now_ms=now_ms,
                 writes=decision.writes,
                 journal=decision.journal,
                 audit=decision.audit,
@@ -120,8 +121,7 @@ class Lapser:
         except Stale:
             return
 
-    def _asked(self) -> Asked:
+    def _asked(self, now_ms: int) -> Asked:
         world = self._node.world
-        now_ms = world.clock.now_ms()
         operation_id = new_ulid(now_ms, world.entropy.random_bytes(ULID_RANDOM_BYTES))
         return Asked(operation_id=operation_id, step="lapse", actor=world.name, now_ms=now_ms)
