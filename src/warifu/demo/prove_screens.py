@@ -19,7 +19,7 @@ WAIT_MS: Final = 30_000
 CHROMIUM: Final = "/usr/bin/chromium"
 SIZE: Final = {"width": 1024, "height": 768}
 PHONE: Final = {"width": 390, "height": 844}
-COLOURS: Final = 64
+COLOURS: Final = 128
 
 
 def run(count: int, first: int) -> Iterator[Part]:
