@@ -71,6 +71,9 @@ def test_another_municipalitys_resident_is_not_shown_whatever_the_address(stack:
         assert person.name not in answer.text
     clerk.get("/")
     assert clerk.post(f"/card/{card}/suspend", {}).status == 404
+    clerk.get("/")
+    assert clerk.post(f"/card/{card}/revoke", {"certificate": "signature", "documents": "seen"}).status == 404
+    clerk.get("/")
     assert person.address not in clerk.post("/search", {"asked": person.name}).text
 
 
