@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from warifu import cli
 from warifu.adapters.store.audit import AuditBroken, AuditRow, Seal, next_seal
-from warifu.demo import audit_export
-from warifu.demo.audit_export import Export, Trail
 from warifu.nodes.sealing import head_to_sign
 from warifu.ports.store import AuditEntry
+from warifu.stack import audit_export
+from warifu.stack.audit_export import Export, Trail
 
 ROWS = tuple(AuditRow(1, number, 1000 + number, AuditEntry("clerk", "look", "x", "op", "window")) for number in (1, 2))
 SEAL = next_seal(None, ROWS, 5000)

@@ -7,11 +7,11 @@ from nodes_parts import run
 
 from warifu.adapters.store.audit import verify_export
 from warifu.contract.registry import AskIdentity
-from warifu.demo.audit_export import signature_check
 from warifu.kernel.errors import Unavailable
 from warifu.nodes.base import KeepingNode
 from warifu.nodes.sealing import AUDIT_KEY, HeadSigner
 from warifu.ports.store import AuditEntry, Change
+from warifu.stack.audit_export import signature_check
 
 
 def node_of(house: House, kind: str) -> KeepingNode:

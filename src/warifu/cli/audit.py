@@ -8,11 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from warifu.demo import audit_export
-from warifu.demo.audit_export import Export, Verified
 from warifu.demo.connection import any_config, database_urls
 from warifu.kernel.errors import Malformed
-from warifu.stack import keys, status
+from warifu.stack import audit_export, keys, status
+from warifu.stack.audit_export import Export, Verified
 from warifu.stack.home import default_home
 
 _EPILOG = """\

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from warifu.adapters.store.audit import AuditBroken
 from warifu.kernel.errors import Unavailable
 from warifu.lab import checking
 from warifu.lab.benches.chain import one_operation
@@ -28,8 +29,9 @@ from warifu.lab.load.records import chips, outboxes_empty, records
 from warifu.lab.load.stack import Prepared, Stack, own_stack, prepared, whole
 from warifu.lab.proofs.catalog import Part, Violation
 from warifu.lab.proofs.chain_faults import Storm
-from warifu.stack import config
+from warifu.stack import audit_export, config, keys
 from warifu.stack.addresses import Address as StackAddress
+from warifu.stack.audit_export import read_trails
 from warifu.stack.home import write_file
 
 TOPOLOGY: Final = "quarter"
@@ -46,6 +48,7 @@ CLERK: Final = Clerk(patience_s=60.0, tries=8, operation_ms=10_000)
 AFTER: Final = Clerk(patience_s=60.0, tries=8, operation_ms=20_000)
 WAYS: Final = {"cs": ("relay",), "relay": ("center",), "center": ("authority", "registry")}
 """Who reaches whom on an operation's way."""
+AUDITED: Final = ("center", "authority", "registry")
 WITH_DATABASE: Final = ("center", "authority", "registry")
 _LOOK_S: Final = 0.2
 
@@ -195,4 +198,21 @@ async def _checked(ready: Prepared, meter: Meter) -> list[str]:
     rows = await records(url, cards, operations)
     found = checking.check([*meter.history, *rows, *chips(ready.box, cards)])
     texts = [f"{one.promise}: {one.text}" for one in found]
-    return [*texts, f"{waiting} messages still wait in an outbox"] if waiting else texts
+    if waiting:
+        texts.append(f"{waiting} messages still wait in an outbox")
+    return texts + await _trails(ready.stack)
+
+
+async def _trails(stack: Stack) -> list[str]:
+    """The audit trails, which several nodes seal over one database: whole, sealed to the end, signed by a device."""
+    urls = dict.fromkeys(AUDITED, stack.own.database_url)
+    export = await read_trails(urls, keys.audit_keys(stack.home, stack.own.topology))
+    try:
+        verified = audit_export.verify(export, {})
+    except AuditBroken as broken:
+        return [f"the audit trail is whole: {broken}"]
+    return [
+        f"the audit trail is sealed: {one.report.unsealed} entries of {schema} are not"
+        for schema, one in verified.items()
+        if one.report.unsealed
+    ]

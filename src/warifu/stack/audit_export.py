@@ -19,7 +19,6 @@ from msgspec import Struct
 
 from warifu.adapters.store.audit import AuditBroken, AuditReport, AuditRow, Seal, verify_export
 from warifu.adapters.store.postgres import PostgresStore, open_postgres
-from warifu.demo.facts import SCHEMAS
 from warifu.kernel.errors import Malformed
 from warifu.nodes.sealing import head_to_sign
 
@@ -71,8 +70,8 @@ async def read_trails(urls: Mapping[str, str], keys: Mapping[str, tuple[bytes, .
         Unavailable: the database does not answer.
     """
     trails = {}
-    for schema in SCHEMAS:
-        async with open_postgres(urls[schema], schema, ()) as store:
+    for schema, url in urls.items():
+        async with open_postgres(url, schema, ()) as store:
             await _sealed(store)
             seals = await store.audit_seals()  # before the rows: a seal read later could cover rows not read
             trails[schema] = Trail(await _rows(store), seals)
