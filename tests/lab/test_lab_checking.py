@@ -82,10 +82,10 @@ def test_what_happens_twice_is_told(number: int) -> None:
 
 
 def test_what_was_answered_before_something_was_asked_happened_before_it() -> None:
-    def asked(operation: str, begin: int, end: int) -> tuple[Event, Event]:
+    def asked(operation: str, begin: int, end: int, outcome: str = "ok") -> tuple[Event, Event]:
         fields = {"node": "clerk", "operation_id": operation, "step": "1", "name": "center.receive"}
         invoke = Event(at_ms=begin, kind="invoke", ordering_key=CARD, **fields)
-        return invoke, Event(at_ms=end, kind="answer", outcome="ok", **fields)
+        return invoke, Event(at_ms=end, kind="answer", outcome=outcome, **fields)
 
     effects = [Event(at_ms=0, kind="effect", node="center", operation_id=each, step="1") for each in "XY"]
     one_after_the_other = (*asked("X", 1, 2), *asked("Y", 3, 4))
@@ -93,6 +93,8 @@ def test_what_was_answered_before_something_was_asked_happened_before_it() -> No
     assert promises((*one_after_the_other, *reversed(effects))) == {ORDER}
     side_by_side = (*asked("X", 1, 4), *asked("Y", 3, 5))
     assert check((*side_by_side, *reversed(effects))) == []
+    given_up_and_asked_again = (*asked("X", 1, 2, "interrupted"), *asked("Y", 3, 5), *asked("X", 6, 7))
+    assert check((*given_up_and_asked_again, *reversed(effects))) == []
 
 
 def test_messages_of_one_key_have_their_effects_in_the_order_in_which_they_were_left() -> None:

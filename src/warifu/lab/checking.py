@@ -204,12 +204,16 @@ class _Span(Struct, frozen=True):
 
 
 def _out_of_time(events: Sequence[Event], turns: dict[tuple[str, str, str], int]) -> Iterator[str]:
-    asked = {event.request: event for event in events if event.kind == "invoke" and event.ordering_key}
+    asked: dict[tuple[str, str], Event] = {}
+    for event in events:
+        if event.kind == "invoke" and event.ordering_key:
+            asked.setdefault(event.request, event)
     spans: defaultdict[tuple[str, str], list[_Span]] = defaultdict(list)
     for event in events:
         kind = event.name.partition(".")[0]
         turn = turns.get((kind, *event.request))
-        if event.kind == "answer" and event.request in asked and turn is not None:
+        # Who went away, or ran out of time, was not answered: the request may still be on its way.
+        if event.kind == "answer" and event.outcome == "ok" and event.request in asked and turn is not None:
             invoke = asked[event.request]
             spans[kind, invoke.ordering_key].append(_Span(invoke.at_ms, event.at_ms, turn, event))
     for (_, key), mine in spans.items():
