@@ -25,7 +25,7 @@ from warifu.lab.benches.pki import interleaved, slice_of
 from warifu.lab.rigs import pki_load
 from warifu.lab.rigs.database import scratch_database
 from warifu.lab.rigs.pki_rig import CORES, DeviceKind, authority_rig, device
-from warifu.lab.rigs.processor import Spent, spent
+from warifu.lab.rigs.processor import Costs, ratio, spent
 from warifu.nodes.authority.key_pool import BLOCK
 from warifu.nodes.authority.node import Authority
 from warifu.ports.hsm import SignMany
@@ -47,29 +47,6 @@ async def bench_issue(seconds: float) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="warifu-bench-") as name, scratch_database() as url:
             rows.append(await _with_device(Path(name) / kind, url, kind, seconds))
     return rows
-
-
-class _Costs:
-    """Processor time and what it was spent for, over all slices of one kind."""
-
-    def __init__(self) -> None:
-        self._spent = Spent()
-        self._count = 0
-
-    @staticmethod
-    def begin(node: Authority) -> Spent:
-        """What the parts have spent so far."""
-        return spent([process for _, process in node.hsm.processes()])
-
-    def end(self, node: Authority, before: Spent, count: int) -> None:
-        """So many were made since."""
-        self._spent += self.begin(node) - before
-        self._count += count
-
-    def each(self) -> Spent:
-        """Microseconds for each."""
-        scale = 1e6 / max(self._count, 1)
-        return Spent(self._spent.node * scale, self._spent.workers * scale, self._spent.database * scale)
 
 
 class _Load:
@@ -99,10 +76,10 @@ async def _with_device(folder: Path, url: str, kind: DeviceKind, seconds: float)
     source = random.Random(os.urandom(16))  # noqa: S311 - load, not keys
     load = _Load(source)
     parts = int(slice_of(seconds) * _FASTEST[kind] / _PER_PART) + PARTS_AT_ONCE + 1
-    ours, raw = _Costs(), _Costs()
+    ours, raw = Costs(), Costs()
     async with authority_rig(url, device(folder, kind)) as node:
         label = (await node.signer.newest("signature")).key_label
-        await _issued(node, load, 0.0, PARTS_AT_ONCE, _Costs())  # one part each: templates, statements, connections
+        await _issued(node, load, 0.0, PARTS_AT_ONCE, Costs())  # one part each: templates, statements, connections
         row = await interleaved(
             f"pki.issue.{kind}",
             f"certificates/s, in bulk, stored in PostgreSQL, keys in the {kind} device",
@@ -114,10 +91,10 @@ async def _with_device(folder: Path, url: str, kind: DeviceKind, seconds: float)
     return row | {"profile": _profile(ours, raw), "notes": _notes(ours, raw)}
 
 
-async def _issued(node: Authority, load: _Load, slice_s: float, parts: int, costs: _Costs) -> float:
+async def _issued(node: Authority, load: _Load, slice_s: float, parts: int, costs: Costs) -> float:
     load.make(parts)
     await pki_load.stock(node.store, random.Random(os.urandom(16)), parts * (_PER_PART // BLOCK))  # noqa: S311
-    before, start = costs.begin(node), time.perf_counter()
+    before, start = spent(), time.perf_counter()
 
     async def sender() -> int:
         done = 0
@@ -130,13 +107,13 @@ async def _issued(node: Authority, load: _Load, slice_s: float, parts: int, cost
 
     counts = await asyncio.gather(*(sender() for _ in range(PARTS_AT_ONCE)))
     took = time.perf_counter() - start
-    costs.end(node, before, sum(counts))
+    costs.end(before, sum(counts))
     return sum(counts) / took
 
 
-async def _signed(node: Authority, label: str, slice_s: float, costs: _Costs) -> float:
+async def _signed(node: Authority, label: str, slice_s: float, costs: Costs) -> float:
     texts = tuple(os.urandom(_TBS_BYTES) for _ in range(32))
-    before, start = costs.begin(node), time.perf_counter()
+    before, start = spent(), time.perf_counter()
 
     async def sender() -> int:
         done = 0
@@ -147,11 +124,11 @@ async def _signed(node: Authority, label: str, slice_s: float, costs: _Costs) ->
 
     counts = await asyncio.gather(*(sender() for _ in range(2 * CORES)))
     took = time.perf_counter() - start
-    costs.end(node, before, sum(counts))
+    costs.end(before, sum(counts))
     return sum(counts) / took
 
 
-def _profile(ours: _Costs, raw: _Costs) -> dict[str, float]:
+def _profile(ours: Costs, raw: Costs) -> dict[str, float]:
     """Microseconds of processor time for each certificate, part by part."""
     each = ours.each()
     return {
@@ -159,11 +136,11 @@ def _profile(ours: _Costs, raw: _Costs) -> dict[str, float]:
         "node_us": each.node,
         "postgresql_us": each.database,
         "raw_signature_us": raw.each().total,
-        "ratio_by_processor_time": raw.each().total / each.total if each.total else 0.0,
+        "ratio_by_processor_time": ratio(ours, raw),
     }
 
 
-def _notes(ours: _Costs, raw: _Costs) -> list[str]:
+def _notes(ours: Costs, raw: Costs) -> list[str]:
     each, alone = ours.each(), raw.each()
     if not (each.total and alone.total):
         return []
@@ -173,7 +150,7 @@ def _notes(ours: _Costs, raw: _Costs) -> list[str]:
     )
     left = max(alone.total / _ASKED - each.workers, 0.0)
     meaning = (
-        f"so with all cores busy {alone.total / each.total:.2f} of raw signing; {_ASKED} would leave the node and "
+        f"so with all cores busy {ratio(ours, raw):.2f} of raw signing; {_ASKED} would leave the node and "
         f"PostgreSQL {left:.0f} µs together"
     )
     return [spent_on, meaning]

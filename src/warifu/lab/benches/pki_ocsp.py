@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -39,6 +39,7 @@ from warifu.lab.benches.pki_ocsp_http import asker, beside
 from warifu.lab.rigs.bare_http import Question
 from warifu.lab.rigs.database import scratch_database
 from warifu.lab.rigs.pki_rig import CORES, DeviceKind, Quiet, authority_rig, device
+from warifu.lab.rigs.processor import Costs, ratio, spent
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import World
 from warifu.nodes.hsm_pool import HsmPool
@@ -202,15 +203,30 @@ async def just_in_time(seconds: float, kind: DeviceKind, count: int = CORES) -> 
             ports = [each["port"] for each in told]
             questions = asker(folder, _any_certificate(bytes.fromhex(told[0]["template"])))
             await questions.rate(ports, WARM_S)
+            ours, alone = Costs(), Costs()
             async with _limit(folder / "device", kind) as raw:
-                return await interleaved(
+                row = await interleaved(
                     f"pki.ocsp.just_in_time.{kind}",
                     f"OCSP answers/s over HTTP, each with a nonce, looked up in PostgreSQL, signed ({questions.name})",
                     "RSA-2048 signatures alone on all cores, " + _LIMITS[kind],
-                    ours=lambda slice_s: questions.rate(ports, slice_s),
-                    raw=raw,
+                    ours=lambda slice_s: _costed(questions.rate(ports, slice_s), questions.lasts(slice_s), ours),
+                    raw=lambda slice_s: _costed(raw(slice_s), slice_s, alone),
                     seconds=seconds,
                 )
+    each = ours.each()
+    note = (
+        f"processor time for each answer: responders and their HSM workers {each.workers:.0f} µs, PostgreSQL "
+        f"{each.database:.0f}; a raw signature {alone.each().total:.0f}: {ratio(ours, alone):.2f} with all cores busy"
+    )
+    return row | {"profile": {"ratio_by_processor_time": ratio(ours, alone)}, "notes": [note]}
+
+
+async def _costed(work: Awaitable[float], seconds: float, costs: Costs) -> float:
+    """The rate, with what it cost beside: it was kept up for so many seconds."""
+    before = spent()
+    rate = await work
+    costs.end(before, rate * seconds)
+    return rate
 
 
 def _any_certificate(template: bytes) -> Question:

@@ -54,6 +54,9 @@ class Asker(Protocol):
     async def rate(self, ports: Sequence[int], seconds: float) -> float:
         """Answers a second, every one a 200, from all ports together."""
 
+    def lasts(self, seconds: float) -> float:
+        """How many seconds it asks when asked for so many."""
+
 
 class _Wrk:
     name: Final = "wrk"
@@ -61,8 +64,11 @@ class _Wrk:
     def __init__(self, program: str, folder: Path, question: Question) -> None:
         self._program, self._path, self._script = program, question.path, _script(folder, question)
 
+    def lasts(self, seconds: float) -> float:
+        return max(round(seconds), 1)
+
     async def rate(self, ports: Sequence[int], seconds: float) -> float:
-        command = ["-t", "1", "-c", str(_CONNECTIONS // len(ports)), "-d", f"{max(round(seconds), 1)}s"]
+        command = ["-t", "1", "-c", str(_CONNECTIONS // len(ports)), "-d", f"{self.lasts(seconds):.0f}s"]
         command += ["-s", str(self._script)] if self._script else []
         processes = [
             await asyncio.create_subprocess_exec(
@@ -78,6 +84,9 @@ class _Own:
 
     def __init__(self, question: Question) -> None:
         self._question = question
+
+    def lasts(self, seconds: float) -> float:
+        return seconds
 
     async def rate(self, ports: Sequence[int], seconds: float) -> float:
         return await bare_http.asked(ports, self._question, connections=_CONNECTIONS, seconds=seconds)

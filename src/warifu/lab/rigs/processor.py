@@ -1,17 +1,17 @@
-"""Processor time by part: this process, its HSM workers, the database. What a figure is made of, whoever else is busy.
+"""Processor time by part: this process, its workers, the database. What a figure is made of, whoever else is busy.
 
 Read from ``/proc``, in ticks of 10 ms: for measurements of a second and more.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_PARENT, _OWN, _WAITED_FOR = 1, slice(11, 13), slice(11, 15)
+_PARENT, _OWN = 1, slice(11, 13)
 
 
 class Spent(Struct, frozen=True):
@@ -20,7 +20,7 @@ class Spent(Struct, frozen=True):
     node: float = 0.0
     """This process."""
     workers: float = 0.0
-    """Of the HSM."""
+    """All other processes below this one: the HSM's, or whole nodes with theirs."""
     database: float = 0.0
     """PostgreSQL, all its processes."""
 
@@ -38,22 +38,51 @@ class Spent(Struct, frozen=True):
         return Spent(self.node - earlier.node, self.workers - earlier.workers, self.database - earlier.database)
 
 
-def spent(workers: Sequence[int]) -> Spent:
-    """Until now.
+class Costs:
+    """Processor time and what it was spent for, over all slices of one kind."""
 
-    Args:
-        workers: process ids of the HSM's workers.
-    """
+    def __init__(self) -> None:
+        self._spent = Spent()
+        self._count = 0.0
+
+    def end(self, before: Spent, count: float) -> None:
+        """So many were made since ``before``, which is what ``spent`` said."""
+        self._spent += spent() - before
+        self._count += count
+
+    def each(self) -> Spent:
+        """Microseconds for each."""
+        scale = 1e6 / self._count if self._count else 0.0
+        return Spent(self._spent.node * scale, self._spent.workers * scale, self._spent.database * scale)
+
+
+def ratio(ours: Costs, raw: Costs) -> float:
+    """The limit's work beside ours, in processor time: what the ratio is when nothing else runs and no core waits."""
+    total = ours.each().total
+    return raw.each().total / total if total else 0.0
+
+
+def spent() -> Spent:
+    """Until now, by this process and what lives below it."""
     fields = {process: found for process in _processes() if (found := _fields(process))}
-    children = {process for process, found in fields.items() if int(found[_PARENT]) == os.getpid()}
-    servers = {process for process in children if _program(process) == "postgres"}
-    backends = {process for process, found in fields.items() if int(found[_PARENT]) in servers}
+    ours = _below({os.getpid()}, fields)
+    servers = {process for process in ours if _program(process) == "postgres"}
+    others = ours - _below(servers, fields) - servers
     return Spent(
         node=_seconds(fields[os.getpid()][_OWN]),
-        workers=sum(_seconds(fields[process][_OWN]) for process in workers if process in fields),
-        database=sum(_seconds(fields[process][_WAITED_FOR]) for process in servers)
-        + sum(_seconds(fields[process][_OWN]) for process in backends),
+        workers=sum(_seconds(fields[process][_OWN]) for process in others),
+        database=sum(_seconds(fields[process][_OWN]) for process in ours - others),
     )
+
+
+def _below(tops: set[int], fields: Mapping[int, Sequence[str]]) -> set[int]:
+    """Every process below these."""
+    found: set[int] = set()
+    level = tops
+    while level:
+        level = {process for process, of in fields.items() if int(of[_PARENT]) in level}
+        found |= level
+    return found
 
 
 def _processes() -> list[int]:
