@@ -18,7 +18,7 @@ from warifu.contract.registry import Changed, ChangeResident
 from warifu.contract.values import CardState, OperationKind, Person, PinName, ResidentEvent
 from warifu.demo import card_reading
 from warifu.demo.asking import Asker
-from warifu.demo.counters import Counters
+from warifu.demo.counters import Counters, Form
 from warifu.demo.errors import Unexpected
 from warifu.demo.facts import Chip, Database, read_chip
 from warifu.demo.patience import Patience
@@ -78,6 +78,8 @@ class BrokenLife:
         await self.operation("delivery", "in_use")
         await self._change_pin()
         await self._unblock()
+        if self.dice.randrange(2):
+            self._revoke_certificates()
         await self.operation("certificate_renewal", "in_use")
         await self._report_loss()
         await self.operation("resumption", "in_use")
@@ -116,6 +118,12 @@ class BrokenLife:
         await self.outside.block(self.card, pin)
         self._fresh(pin)
         await self.operation("pin_reset", "in_use", (pin,))
+
+    def _revoke_certificates(self) -> None:
+        """On request, both; what follows issues others."""
+        form: Form = {"certificate": ("signature", "authentication"), "documents": "seen"}
+        path = f"/card/{self.card}/revoke"
+        self.counters.until("revocation on request", self.place, path, form, "電子証明書の発行<")
 
     async def _report_loss(self) -> None:
         path = f"/card/{self.card}/suspend"

@@ -175,7 +175,7 @@ class Counters:
 
     # ---- what is asked once, and again when nothing was heard --------------------------------------------------------
 
-    def until(self, what: str, place: str, path: str, form: Mapping[str, str], shown: str) -> None:
+    def until(self, what: str, place: str, path: str, form: Form, shown: str) -> None:
         """Send a form until a page shows it done.
 
         Args:
