@@ -2,7 +2,7 @@
 
 import datetime
 from collections import Counter as Tally
-from typing import get_args
+from typing import cast, get_args
 
 from starlette.responses import Response
 
@@ -29,6 +29,7 @@ from warifu.domain.counter.errors import ChecksMissing
 from warifu.kernel.check_digits import require_individual_number
 from warifu.kernel.errors import Malformed, TryAgain
 from warifu.kernel.ids import parse_card_id
+from warifu.kernel.together import together
 
 NUMBER_LENGTHS = {11: "resident_code", 12: "individual_number", 23: "application_id"}
 RECEIVE_MS = 60_000
@@ -79,8 +80,8 @@ async def cards_in(visit: Visit, state: CardState) -> tuple[CardView, ...]:
 async def tray(visit: Visit) -> Response:
     """The virtual tray: which cards could be laid on the reader."""
     states: tuple[CardState, ...] = ("received", "set_up", "in_use", "suspended")
-    cards = {state: await cards_in(visit, state) for state in states}
-    return visit.page("tray.html", cards=cards, seat=visit.seat)
+    found = await together(cards_in(visit, state) for state in states)
+    return visit.page("tray.html", cards=dict(zip(states, found, strict=True)), seat=visit.seat)
 
 
 async def lay(visit: Visit) -> Response:
@@ -171,8 +172,7 @@ async def chip_of(visit: Visit, card_id: CardId) -> ChipStatus | None:
 async def card(visit: Visit) -> Response:
     """A card's page: holder, states, tries left, certificates, deadlines, what can be done."""
     card_id = parse_card_id(visit.path("card_id"))
-    holder = await holder_of(visit, card_id, "counter.card")
-    view = await visit.counter.desk.ask(AskCard(card_id=card_id), CardView, visit.staff)
+    holder, view = await _holder_and_card(visit, card_id)
     moved = view.continuation_due is not None
     return visit.page(
         "card.html",
@@ -185,6 +185,16 @@ async def card(visit: Visit) -> Response:
         reasons=rules.REASONS,
         reissue_reasons=REISSUE,
     )
+
+
+async def _holder_and_card(visit: Visit, card_id: CardId) -> tuple[Holder, CardView]:
+    """Both at the same time: each goes all the way to the centre."""
+
+    async def view() -> CardView:
+        return await visit.counter.desk.ask(AskCard(card_id=card_id), CardView, visit.staff)
+
+    found: list[Holder | CardView] = await together((holder_of(visit, card_id, "counter.card"), view()))
+    return cast("tuple[Holder, CardView]", tuple(found))
 
 
 async def face(visit: Visit) -> Response:
