@@ -18,7 +18,7 @@ _WIDE: Final = 200
 _SMALL: Final = 10
 _EPILOG = """\
 examples:
-  warifu bench                              all of them, about 20 seconds each, the chain 100
+  warifu bench                              all of them, about 20 seconds each; the chain 100, each part of pki 36
   warifu bench chip                         one of them
   warifu bench chip --seconds 60 --json chip.json
 

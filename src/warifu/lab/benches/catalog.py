@@ -31,7 +31,7 @@ BENCHES: Final[dict[str, Bench]] = {
     "chip": Bench(
         "the chip's commands and signatures, in memory and over vpcd", "warifu.lab.benches.chip", "bench_chip"
     ),
-    "pki": Bench("key pairs, certificates, lists and answers of JPKI", "warifu.lab.benches.pki", "bench_pki"),
+    "pki": Bench("key pairs, certificates, lists and answers of JPKI", "warifu.lab.benches.pki", "bench_pki", 36),
     "search": Bench(
         "search of JPKI's register beside a look by primary key (WARIFU_BENCH_ROWS, 1,000,000 by default)",
         "warifu.lab.benches.search",
