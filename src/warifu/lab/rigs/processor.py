@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_HSM: Final = b"warifu.adapters.hsm.worker"
 _PARENT, _OWN = 1, slice(11, 13)
 
 
@@ -18,9 +19,9 @@ class Spent(Struct, frozen=True):
     """Seconds of processor time."""
 
     node: float = 0.0
-    """This process."""
+    """This process, and other nodes below it."""
     workers: float = 0.0
-    """All other processes below this one: the HSM's, or whole nodes with theirs."""
+    """The HSM's, of all of them."""
     database: float = 0.0
     """PostgreSQL, all its processes."""
 
@@ -67,12 +68,14 @@ def spent() -> Spent:
     fields = {process: found for process in _processes() if (found := _fields(process))}
     ours = _below({os.getpid()}, fields)
     servers = {process for process in ours if _program(process) == "postgres"}
-    others = ours - _below(servers, fields) - servers
-    return Spent(
-        node=_seconds(fields[os.getpid()][_OWN]),
-        workers=sum(_seconds(fields[process][_OWN]) for process in others),
-        database=sum(_seconds(fields[process][_OWN]) for process in ours - others),
-    )
+    database = servers | _below(servers, fields)
+    workers = {process for process in ours - database if _HSM in _command(process)}
+    nodes = {os.getpid()} | ours - database - workers
+
+    def seconds(processes: set[int]) -> float:
+        return sum(_seconds(fields[process][_OWN]) for process in processes)
+
+    return Spent(node=seconds(nodes), workers=seconds(workers), database=seconds(database))
 
 
 def _below(tops: set[int], fields: Mapping[int, Sequence[str]]) -> set[int]:
@@ -102,6 +105,13 @@ def _program(process: int) -> str:
         return Path(f"/proc/{process}/comm").read_text("ascii", "replace").strip()
     except OSError:
         return ""
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _seconds(ticks: Sequence[str]) -> float:
