@@ -215,7 +215,7 @@ async def just_in_time(seconds: float, kind: DeviceKind, count: int = CORES) -> 
                 )
     each = ours.each()
     note = (
-        f"processor time for each answer: responders {each.node:.0f} µs, their HSM workers {each.workers:.0f}, PostgreSQL "
+        f"processor time for each answer: responders {each.node:.0f} µs, HSM workers {each.workers:.0f}, PostgreSQL "
         f"{each.database:.0f}; a raw signature {alone.each().total:.0f}: {ratio(ours, alone):.2f} with all cores busy"
     )
     return row | {"profile": {"ratio_by_processor_time": ratio(ours, alone)}, "notes": [note]}
