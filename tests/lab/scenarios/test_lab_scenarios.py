@@ -14,15 +14,17 @@ from warifu.lab.search.run import Outcome, run
 from warifu.lab.search.search import run_batch
 from warifu.lab.simulation.plan import Plan
 
-REAL = ("hsm", "relay", "counter", "factory", "days")
+REAL = ("hsm", "relay", "counter", "factory", "jpki", "calendar", "days")
 FAULTS_MET = {
     "hsm": {"hsm_stall", "hsm_late", "hsm_slow", "hsm_wrong", "hsm_die", "hsm_spawn"},
     "relay": {"half_sick", "overload", "crash", "partition", "duplicate", "lose_reply", "hsm_stall"},
     "counter": {"pull", "crash", "lost_commit", "store_down", "duplicate", "cut_after", "hsm_stall"},
     "factory": {"crash", "lost_commit", "duplicate", "pull", "slow"},
+    "jpki": {"crash", "lost_commit", "stale", "duplicate", "hsm_stall"},
+    "calendar": {"crash", "store_down", "stale"},
     "days": {"hsm_stall"},
 }
-SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 14, "days": 4}
+SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 14, "jpki": 30, "calendar": 30, "days": 4}
 REFOUND = {
     "F1": {"a stalled HSM is out of rotation in time", "every wait ends by its deadline", "its work is done elsewhere"},
     "F2": {"nothing is released that is not held"},
@@ -41,11 +43,14 @@ for text in sys.argv[1:]:
     plan = parse_plan(text)
     print(run(plan, scenario_named(plan.scenario)).trace_hash)
 """
-SAME = ("hsm:3", "relay:3", "counter:3", "counter:4", "factory:3", "tally:3", "days:1")
+SAME = (
+    *("hsm:3", "relay:3", "counter:3", "counter:4", "factory:3", "tally:3", "days:1", "jpki:3", "calendar:3"),
+    *("card:1", "lanes:1", "timers:1", "outbox:1", "fencing:1"),
+)
 
 
 def outcome_of(scenario: str, seed: int, *without: str) -> Outcome:
-    return run(Plan(scenario=scenario, seed=seed, without=without), SCENARIOS[scenario])
+    return run(Plan(scenario=scenario, seed=seed, without=without), scenario_named(scenario))
 
 
 @pytest.mark.parametrize("scenario", REAL)

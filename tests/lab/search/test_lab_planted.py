@@ -1,12 +1,24 @@
 """Faults planted in node code, one for each property that nothing else here makes fail: the search finds them."""
 
+import asyncio
+import datetime
 from collections.abc import Callable
 
 import pytest
 
+from warifu.domain.admission.leases import Lease, Leases
+from warifu.domain.admission.retry import EARNED_BY_SUCCESS, RetryBudget
+from warifu.domain.applications import loss
+from warifu.domain.cards import lapsing as rules
+from warifu.domain.cards.records import Card
+from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
-from warifu.nodes import relay
+from warifu.nodes import cs, relay
+from warifu.nodes.authority.key_pool import KeyPool
+from warifu.nodes.base import KeepingNode
+from warifu.nodes.front import Front
 from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.responder import Kept, Responder
 
 
 def places_never_end(patch: pytest.MonkeyPatch) -> None:
@@ -23,15 +35,95 @@ def a_session_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(HsmPool, "message_session", forgetful)
 
 
+def a_timer_ends(patch: pytest.MonkeyPatch) -> None:
+    async def _fill_on(self: KeyPool) -> None:
+        await self.fill()
+
+    patch.setattr(KeyPool, "_fill_on", _fill_on)
+
+
+def a_cancellation_is_lost(patch: pytest.MonkeyPatch) -> None:
+    async def deaf(_self: KeepingNode) -> None:
+        while True:
+            try:
+                await asyncio.sleep(1)
+            except asyncio.CancelledError:
+                continue
+
+    patch.setattr(KeepingNode, "run_purger", deaf)
+
+
+def a_place_is_not_kept(patch: pytest.MonkeyPatch) -> None:
+    leave = Leases.leave
+
+    def early(self: Leases, operation_id: str, lease: Lease | None, now_ms: int, *, over: bool) -> None:
+        leave(self, operation_id, lease, now_ms, over=over)
+        if lease is not None:
+            lease.until_ms -= 1
+
+    patch.setattr(Leases, "leave", early)
+
+
+def facts_are_dropped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(cs, "FACTS", frozenset())
+
+
+def retries_are_saved_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RetryBudget, "earn", lambda self: RetryBudget(self.tokens + EARNED_BY_SUCCESS))
+
+
+def answers_are_kept_for_ever(patch: pytest.MonkeyPatch) -> None:
+    async def once(_self: KeepingNode) -> None:
+        await asyncio.Event().wait()
+
+    patch.setattr(KeepingNode, "run_purger", once)
+
+
+def an_answer_is_given_again_unasked(patch: pytest.MonkeyPatch) -> None:
+    async def again(_self: Responder, _data: bytes, kept: Kept) -> bytes:
+        return kept.der
+
+    patch.setattr(Responder, "_again", again)
+
+
+def a_look_is_not_logged(patch: pytest.MonkeyPatch) -> None:
+    async def silent(*_: object) -> None:
+        return
+
+    patch.setattr(Front, "_log", silent)
+
+
+def a_card_ends_a_day_early(patch: pytest.MonkeyPatch) -> None:
+    def early(card: Card, today: datetime.date) -> rules.Why | None:
+        return "expired" if card.expires_on is not None and today >= card.expires_on else None
+
+    patch.setattr(rules, "why_over", early)
+
+
+def one_guess_more(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(loss, "MAX_TRIES", 6)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "first", "broken"),
     [
         (places_never_end, "relay", 0, "a place ends with its operation"),
         (a_session_is_forgotten, "hsm", 0, "as many sessions as the limits say are kept"),
+        (a_timer_ends, "jpki", 0, "timers run"),
+        (a_cancellation_is_lost, "tally", 0, "a node ends when it is told to"),
+        (a_place_is_not_kept, "relay", 0, "a place lasts as long as its operation moves"),
+        (facts_are_dropped, "counter", 0, "what a chip has done is told"),
+        (retries_are_saved_up, "relay", 0, "retries stay within their budget"),
+        (answers_are_kept_for_ever, "tally", 0, "answers are forgotten in time"),
+        (an_answer_is_given_again_unasked, "jpki", 0, "what was revoked is answered revoked"),
+        (a_look_is_not_logged, "jpki", 0, "every look leaves an audit row"),
+        (a_card_ends_a_day_early, "calendar", 0, "a card's days end, and not before"),
+        (one_guess_more, "factory", 0, "a birth date is not guessed at"),
     ],
 )
 def test_a_planted_fault_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], scenario: str, first: int, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    morning()  # made once a process, by nodes that are well
     plant(monkeypatch)
     assert [found.property for found in run_batch(range(first, first + 20), (), scenario).found] == [broken]

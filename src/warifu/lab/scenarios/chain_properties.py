@@ -20,7 +20,7 @@ FULL: Final = 10.0
 EARNED_BY_SUCCESS: Final = 0.1
 """The promise: a tenth of a token for each success, one for each retry. Said again here, so that a change is seen."""
 ROUNDING: Final = 1e-9
-_RESTARTS: Final = frozenset({"crash", "crash_before_commit", "crash_after_commit"})
+_RESTARTS: Final = frozenset({"crash", "stop", "crash_before_commit", "crash_after_commit"})
 
 
 def _is_cs(event: Event) -> bool:

@@ -75,7 +75,7 @@ BACK_MS: Final = (1, 1_500)
 """How long a clerk takes to begin again."""
 LEFT_SHORT_MS: Final = 30_000
 LEFT_LASTS_MS: Final = 180_000
-LEAVING_SHARE: Final = 3
+LEAVING_SHARE: Final = 2
 """One run in so many of those in which the completer is not patient: there clerks leave what breaks."""
 FEWER_PINS: Final = 3
 """One first try in so many lacks a PIN the resident has yet to think of."""

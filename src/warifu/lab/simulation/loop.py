@@ -24,6 +24,8 @@ T = TypeVar("T")
 SETTLED_MS = 1e-3
 """Rounding of float seconds to milliseconds forgives a microsecond."""
 TRACE_CHUNK = 4096
+ENDLESS = frozenset({"run", "run_outbox", "run_sealer", "run_purger", "deliver", "_keep", "_fill_on"})
+"""Names of coroutines that are timers of a node: none of them ends by itself."""
 SWEEP = 10_000
 """Tasks made before the finished ones are let go."""
 
@@ -171,6 +173,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.steps = 0
         self.collisions = 0
         """Instants at which more than one timer fell due."""
+        self.endless: list[SimulatedTask[Any]] = []
+        """Tasks that go on as long as their process does."""
         self.idle: Callable[[], None] | None = None
         """Called whenever nothing more happens at this instant."""
 
@@ -246,6 +250,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             coro.close()
             raise SimulationOver("a task was started after the end of the run")
         task = SimulatedTask(coro, self, name or "", context if context is not None else copy_context())
+        if getattr(coro, "__name__", "") in ENDLESS:
+            self.endless.append(task)
         self._keep(task)
         return task
 
@@ -372,6 +378,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._over = True
         for task in self._made:
             task.bury()
+        self.endless.clear()
         self._made.clear()
         self._due.clear()
         self._timers.clear()

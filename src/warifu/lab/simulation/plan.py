@@ -40,6 +40,7 @@ FAULTS: dict[str, str] = {
     "chip_error": "the chip answers a command of a script with an error, and does not do it",
     "overload": "a burst of set-ups comes at once",
     "hsm_rekey": "a device has another key of the same name from now on",
+    "stop": "a node is told to end, ends in order, and is started again",
     "reader_hang": "a card reader's driver does not come back",
 }
 """Kinds of faults: what the world does."""

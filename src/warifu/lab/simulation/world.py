@@ -38,7 +38,7 @@ WELL_MS = 70_000
 """Virtual time in which every node must say that it is well: slow HSM commands count for a minute."""
 ENDS_MS = 8_000
 """Time for a node to end once it is told to: a fenced HSM worker may take five seconds to die."""
-STORM_KINDS = ("crash", "partition", "skew")
+STORM_KINDS = ("crash", "partition", "skew", "stop")
 
 
 class PropertyFailed(WarifuError):  # noqa: N818 - as all of the tree: it reads as a sentence
@@ -290,6 +290,8 @@ class World:
         match kind:
             case "crash":
                 self.crash(machine)
+            case "stop":
+                self.spawn(self._stopped(machine), f"stop of {machine.name}")
             case "partition":
                 others = [name for name in self.network.names() if name != machine.name]
                 self.network.part(machine.name, others[self.pick(len(others))], self.delay_ms(10, 2000))
@@ -327,18 +329,42 @@ class World:
 
     async def end_all(self) -> None:
         """Every node is told to end, as by SIGTERM: its timers end soon, and none of its HSM workers outlives it."""
+        self._check_timers()
         timers = {machine.name: machine.running for machine in self.machines.values() if machine.running is not None}
         for task in timers.values():
             task.cancel()
         if timers:
             await asyncio.wait(set(timers.values()), timeout=ENDS_MS / 1000)
-        for name, task in timers.items():
-            if not task.done():
-                self.violated("a node ends when it is told to", f"{name} still runs {ENDS_MS} ms later")
         for machine in self.machines.values():
-            left = self.workers.get(machine.process, 0)
-            if left:
-                self.violated("what is held is given back", f"{machine.name} left {left} HSM workers behind")
+            self._check_ended(machine)
+
+    async def _stopped(self, machine: Machine) -> None:
+        """As at an orderly restart: its timers end, then its process is gone."""
+        process, running = machine.process, machine.running
+        if running is None:
+            return
+        running.cancel()
+        await asyncio.wait({running}, timeout=ENDS_MS / 1000)
+        if process.alive:
+            self._check_ended(machine)
+            self.crash(machine, "stop")
+
+    def _check_ended(self, machine: Machine) -> None:
+        if machine.running is not None and not machine.running.done():
+            text = f"{machine.name} still runs {ENDS_MS} ms later"
+            self.violated("a node ends when it is told to", text)
+        left = self.workers.get(machine.process, 0)
+        if left:
+            self.violated("what is held is given back", f"{machine.name} left {left} HSM workers behind")
+
+    def _check_timers(self) -> None:
+        """What a node does now and then it does to its end: no error ends one of its timers."""
+        processes = [machine.process for machine in self.machines.values() if machine.up]
+        for task in self.loop.endless:
+            if task.process in processes and task.done() and not task.cancelled():
+                self.violated(
+                    "timers run", f"{task.process}: {getattr(task.get_coro(), '__qualname__', 'a timer')} ended"
+                )
 
 
 class _Log:
