@@ -5,7 +5,7 @@ import datetime
 import gc
 import selectors
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from warifu.adapters.hsm.engine import Engine
@@ -126,6 +126,9 @@ class EngineWorker:
             raise Unavailable("killed")
         self.factory.commands.append(command)
         return self.engine.perform(command)
+
+    async def call_all(self, commands: Sequence[hsm.HsmCommand]) -> Sequence[hsm.HsmReply]:
+        return [await self.call(command) for command in commands]
 
     async def kill(self) -> None:
         self.dead = True

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
@@ -16,7 +16,7 @@ from nodes_parts import run
 
 from warifu.kernel.errors import DeadlinePassed, Malformed, Unavailable, WarifuError
 from warifu.nodes.hsm_answers import HsmRejected, NoSuchKey, UnknownSession
-from warifu.nodes.hsm_pool import Dump, HsmPool, PoolLimits
+from warifu.nodes.hsm_pool import MESSAGES_AT_ONCE, Dump, HsmPool, PoolLimits
 from warifu.ports import hsm
 
 T = TypeVar("T")
@@ -60,6 +60,10 @@ class ScriptedWorker:
             return await self.behave(command)
         finally:
             self.busy = False
+
+    async def call_all(self, commands: Sequence[hsm.HsmCommand]) -> Sequence[hsm.HsmReply]:
+        self.factory.together.append(len(commands))
+        return [await self.call(command) for command in commands]
 
     async def behave(self, command: hsm.HsmCommand) -> hsm.HsmReply:
         await asyncio.sleep(0)
@@ -105,6 +109,7 @@ class ScriptedFactory:
         self.self_tests: Iterator[Behaviour] = iter(())
         self.spawns: Iterator[Literal["ok", "unavailable", "hang"]] = iter(())
         self.spawned: list[ScriptedWorker] = []
+        self.together: list[int] = []
         self.spawn_times: list[float] = []
         self.killed: list[ScriptedWorker] = []
         self.kill_hangs = False
@@ -535,12 +540,62 @@ def test_any_worker_opens_a_message_session_when_it_first_needs_it() -> None:
         await until(lambda: pool.health().ready == 3)
         pool.message_session("relay/agree", b"s", b"encapsulation", b"info")
         async with asyncio.TaskGroup() as group:
-            for _ in range(8):
+            for _ in range(3 * MESSAGES_AT_ONCE):
                 group.create_task(expect_encrypted(pool, b"s"))
 
-    on_pool(test, factory, size=3)
+    on_pool(test, factory, size=3, limits=PoolLimits())
     opened = [sum(isinstance(call, hsm.OpenMessageSession) for call in worker.calls) for worker in factory.spawned]
     assert opened == [1, 1, 1]
+
+
+def test_messages_that_wait_go_to_a_worker_together_up_to_a_bound_and_other_commands_alone() -> None:
+    factory = ScriptedFactory()
+
+    async def test(pool: HsmPool) -> None:
+        await pool.call(hsm.OpenMessageSession("relay/agree", b"s", b"encapsulation", b"info"), 10_000)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(MESSAGES_AT_ONCE + 3):
+                group.create_task(expect_encrypted(pool, b"s"))
+            group.create_task(pool.call(mac(1), 10_000))
+            for _ in range(2):
+                group.create_task(expect_encrypted(pool, b"s"))
+
+    on_pool(test, factory, size=1, limits=PoolLimits())
+    assert factory.together == [MESSAGES_AT_ONCE, 3, 2]
+
+
+@pytest.mark.parametrize("behaviour", ["die", "stall", "wrong"])
+def test_messages_that_went_together_are_all_done_elsewhere_when_their_worker_fails(behaviour: Behaviour) -> None:
+    async def test(pool: HsmPool) -> None:
+        pool.message_session("relay/agree", b"s", b"encapsulation", b"info")
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(expect_encrypted(pool, b"s"))
+        assert pool.health().fenced == 1
+
+    on_pool(test, ScriptedFactory("answer", behaviour), size=1)
+
+
+def test_what_one_message_is_refused_does_not_touch_those_beside_it() -> None:
+    async def test(pool: HsmPool) -> None:
+        pool.message_session("relay/agree", b"s", b"encapsulation", b"info")
+        pool.message_session("relay/agree", b"bad one", b"bad", b"info")
+        async with asyncio.TaskGroup() as group:
+            well = group.create_task(expect_encrypted(pool, b"s"))
+            refused = group.create_task(outcome(pool.call(encrypt(b"bad one"), 10_000)))
+            unknown = group.create_task(outcome(pool.call(encrypt(b"never seen"), 10_000)))
+        await well
+        assert (refused.result(), unknown.result(), pool.health().fenced) == (HsmRejected, UnknownSession, 0)
+
+    on_pool(test, ScriptedFactory(), size=1)
+
+
+async def outcome(work: Awaitable[hsm.HsmReply]) -> type[Exception] | None:
+    try:
+        await work
+    except WarifuError as error:
+        return type(error)
+    return None
 
 
 def test_a_message_session_outlives_the_worker_that_had_it() -> None:

@@ -13,7 +13,8 @@ Node code: time and waiting are the loop's, processes the factory's.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 from typing import Final, Literal
 
@@ -22,6 +23,7 @@ from msgspec import Struct, structs
 from warifu.kernel.errors import DeadlinePassed, Fault, Refused, TryAgain, Unavailable
 from warifu.kernel.together import together
 from warifu.nodes.hsm_answers import HsmRejected, error_of, fits
+from warifu.nodes.hsm_queue import Job, Queue
 from warifu.ports import hsm
 from warifu.ports.hsm import HsmCommand, HsmFactory, HsmReply, HsmWorker
 
@@ -30,6 +32,9 @@ PlaceState = Literal["waiting", "starting", "ready", "busy"]
 
 _ENOUGH_SAMPLES: Final = 16
 _UNANSWERED_MS: Final = -1.0
+MESSAGES_AT_ONCE: Final = 8
+"""Of those that wait, a worker gets so many with one wake-up: waking it costs more than what it does for one."""
+_UNKNOWN: Final = hsm.Rejected("hsm.unknown_session")
 SIGN_AT_ONCE: Final = 32
 """Texts of one command: about 16 ms of one core, so that whoever waits for one signature does not wait long."""
 
@@ -118,77 +123,6 @@ class _Fenced(Exception):  # noqa: N818 - what happened to the worker
         self.reason: FenceReason = reason
 
 
-class _Job:
-    """A command that waits for its answer."""
-
-    def __init__(self, command: HsmCommand, attempts: int) -> None:
-        self.command = command
-        self.attempts_left = attempts
-        self.answer: asyncio.Future[HsmReply] = asyncio.get_running_loop().create_future()
-
-    def give(self, reply: HsmReply) -> None:
-        if not self.answer.done():
-            self.answer.set_result(reply)
-
-    def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-
-class _Queue:
-    """First in, first out; what a fenced worker left comes first. Nothing is lost if a waiting taker is cancelled.
-
-    Of several that wait, the one that came last is woken: its worker is still warm.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: deque[_Job] = deque()
-        self._takers: list[asyncio.Future[None]] = []
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def put(self, job: _Job) -> None:
-        self._jobs.append(job)
-        self._wake()
-
-    def put_back(self, job: _Job) -> None:
-        self._jobs.appendleft(job)
-        self._wake()
-
-    def drop(self, job: _Job) -> None:
-        if job in self._jobs:
-            self._jobs.remove(job)
-
-    def first(self) -> _Job:
-        return self._jobs.popleft()
-
-    async def take(self) -> _Job:
-        while not self._jobs:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._takers.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn in self._takers:
-                    self._takers.remove(turn)
-                elif self._jobs:
-                    self._wake()  # what this taker was woken for
-                raise
-        return self._jobs.popleft()
-
-    def fail_all(self, text: str) -> None:
-        while self._jobs:
-            self._jobs.popleft().fail(Unavailable(text))
-
-    def _wake(self) -> None:
-        while self._takers:
-            turn = self._takers.pop()
-            if not turn.done():
-                turn.set_result(None)
-                return
-
-
 class _Place:
     """Where one worker after another works. Its name stays the same (F3)."""
 
@@ -208,6 +142,11 @@ class _Place:
     def admitted(self) -> bool:
         """Whether it takes jobs."""
         return self.state in {"ready", "busy"}
+
+    def living(self) -> HsmWorker:
+        if self.worker is None:
+            raise _Fenced("died")
+        return self.worker
 
     def begin(self, command: HsmCommand, now: float) -> None:
         self._history.append(CommandRecord(type(command).__name__, _label(command), round(now * 1000)))
@@ -257,7 +196,7 @@ class HsmPool:
         self._factory = factory
         self._limits = limits
         self._on_fence = on_fence
-        self._queue = _Queue()
+        self._queue = Queue()
         self._places = [_Place(f"{name}-{number}", limits) for number in range(size)]
         self._sessions: OrderedDict[bytes, hsm.OpenMessageSession] = OrderedDict()
         self._dumps: deque[Dump] = deque(maxlen=limits.dumps)
@@ -294,7 +233,7 @@ class HsmPool:
             raise Unavailable("the HSM pool is closed")
         if len(self._queue) >= self._limits.queue:
             raise Unavailable("too many HSM commands wait")
-        job = _Job(command, self._limits.attempts)
+        job = Job(command, self._limits.attempts)
         self._queue.put(job)
         try:
             async with asyncio.timeout(deadline_ms / 1000):
@@ -434,7 +373,7 @@ class HsmPool:
         except _Fenced as fenced:
             await self._fence(place, fenced.reason)
 
-    async def _next_job(self, place: _Place) -> _Job | None:
+    async def _next_job(self, place: _Place) -> Job | None:
         """The next job, or None when it is time for a self-test."""
         place.state = "ready"
         due = place.tested_at + self._limits.self_test_every_ms / 1000
@@ -448,30 +387,51 @@ class HsmPool:
         except TimeoutError:
             return None
 
-    async def _do(self, place: _Place, job: _Job) -> None:
+    async def _do(self, place: _Place, job: Job) -> None:
         place.state = "busy"
+        jobs = [job]
+        if job.goes_with_others:
+            jobs += self._queue.more_messages(MESSAGES_AT_ONCE - 1)
         try:
-            job.give(await self._attempt(place, job.command))
+            if len(jobs) == 1:
+                job.give(await self._attempt(place, job.command))
+            else:
+                self._give(jobs, await self._ask_all(place, [each.command for each in jobs]))
         except _Fenced:
-            self._repeat(job)
+            for each in reversed(jobs):
+                self._repeat(each)
             raise
         except Refused as error:
-            job.fail(error)
+            for each in jobs:
+                each.fail(error)
         except BaseException:
-            job.fail(Unavailable("the HSM pool is closing"))
+            for each in jobs:
+                each.fail(Unavailable("the HSM pool is closing"))
             raise
 
-    def _repeat(self, job: _Job) -> None:
+    def _repeat(self, job: Job) -> None:
+        if job.answer.done():
+            return
         job.attempts_left -= 1
+        job.repeated = True
         if job.attempts_left <= 0:
             job.fail(Unavailable("the HSM command failed on too many workers"))
-        elif not job.answer.done():
+        else:
             self._queue.put_back(job)
+
+    def _give(self, jobs: Sequence[Job], replies: Sequence[HsmReply]) -> None:
+        """To each its own; those whose message session the worker did not have go again, one by one: so it is opened."""
+        for job, reply in reversed(tuple(zip(jobs, replies, strict=True))):
+            if reply == _UNKNOWN and not job.answer.done():
+                job.repeated = True
+                self._queue.put_back(job)
+            else:
+                job.give(reply)
 
     async def _attempt(self, place: _Place, command: HsmCommand) -> HsmReply:
         """Ask; open the message session first when this worker does not have it yet."""
         reply = await self._ask(place, command)
-        if reply != hsm.Rejected("hsm.unknown_session"):
+        if reply != _UNKNOWN:
             return reply
         opening = self._opening_for(command)
         if opening is None:
@@ -486,23 +446,30 @@ class HsmPool:
         return self._sessions[command.session]
 
     async def _ask(self, place: _Place, command: HsmCommand) -> HsmReply:
-        """One command to one worker, timed and recorded. Only here is a worker spoken to."""
-        if place.worker is None:
-            raise _Fenced("died")
+        """One command to one worker, timed and recorded."""
         began = _now()
         place.begin(command, began)
-        try:
+        with _fencing():
             async with asyncio.timeout(self._deadline_of(command) / 1000):
-                reply = await place.worker.call(command)
-        except TimeoutError:
-            raise _Fenced("stalled") from None
-        except TryAgain:
-            raise _Fenced("died") from None
+                reply = await place.living().call(command)
         place.end(_now(), (_now() - began) * 1000, counts=not isinstance(command, hsm.CreateKey | hsm.SignMany))
         self._commands += 1
         if not fits(command, reply):
             raise _Fenced("self_test" if isinstance(command, hsm.SelfTest) else "wrong_answer")
         return reply
+
+    async def _ask_all(self, place: _Place, commands: Sequence[HsmCommand]) -> Sequence[HsmReply]:
+        """Several message commands with one wake-up, within the time of one; timed and recorded as the last of them."""
+        began = _now()
+        place.begin(commands[-1], began)
+        with _fencing():
+            async with asyncio.timeout(self._deadline_of(commands[-1]) / 1000):
+                replies = await place.living().call_all(commands)
+        place.end(_now(), (_now() - began) * 1000 / len(commands), counts=True)
+        self._commands += len(commands)
+        if len(replies) != len(commands) or not all(map(fits, commands, replies)):
+            raise _Fenced("wrong_answer")
+        return replies
 
     def _deadline_of(self, command: HsmCommand) -> int:
         if isinstance(command, hsm.CreateKey):
@@ -545,6 +512,17 @@ class HsmPool:
                 await worker.kill()
         except TimeoutError:
             return
+
+
+@contextmanager
+def _fencing() -> Iterator[None]:
+    """What a worker did wrong."""
+    try:
+        yield
+    except TimeoutError:
+        raise _Fenced("stalled") from None
+    except TryAgain:
+        raise _Fenced("died") from None
 
 
 def _now() -> float:

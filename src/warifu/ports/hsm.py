@@ -6,6 +6,7 @@ command at a time. A worker that does not answer in time is killed, never waited
 Keys are named by labels and never leave the device except wrapped under another of its keys.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -213,6 +214,15 @@ class HsmWorker(Protocol):
 
         Raises:
             Unavailable: the worker is dead or dies meanwhile.
+        """
+
+    async def call_all(self, commands: Sequence[HsmCommand]) -> Sequence[HsmReply]:
+        """Do several ``DecryptMessage`` and ``EncryptMessage``, one after another; a reply to each, in their order.
+
+        One wake-up of the worker for all of them. What one is refused does not touch the others.
+
+        Raises:
+            Unavailable: as ``call``; which of them were done is unknown.
         """
 
     async def kill(self) -> None:

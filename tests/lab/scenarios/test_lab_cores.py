@@ -18,7 +18,8 @@ from warifu.lab.search.systematic import Explored, explore
 from warifu.lab.simulation.plan import Plan, parse_plan
 from warifu.nodes import base
 from warifu.nodes.cs import CommunicationServer
-from warifu.nodes.hsm_pool import HsmPool, _Job
+from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.hsm_queue import Job
 from warifu.nodes.relay import Passage, Relay
 from warifu.ports.store import Pending
 
@@ -82,7 +83,7 @@ def test_a_message_taken_for_sent_before_it_is_answered_is_found(monkeypatch: py
 
 
 def test_a_command_lost_with_its_worker_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(self: HsmPool, job: _Job) -> None:
+    def lost(self: HsmPool, job: Job) -> None:
         del self, job
 
     monkeypatch.setattr(HsmPool, "_repeat", lost)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from warifu.adapters.hsm.config import HsmConfig
-from warifu.ports.hsm import HsmCommand, HsmReply
+from warifu.ports.hsm import DecryptMessage, EncryptMessage, HsmCommand, HsmReply
 
 LENGTH_BYTES: Final = 4
 NUMBER_BYTES: Final = 4
@@ -38,11 +38,23 @@ class Failed(Struct, frozen=True, tag=True):
     text: str
 
 
+class Messages(Struct, frozen=True, tag=True):
+    """Several message commands in one frame, done one after another; answered with ``Replies``."""
+
+    commands: tuple[DecryptMessage | EncryptMessage, ...]
+
+
+class Replies(Struct, frozen=True, tag=True):
+    """A reply to each, in their order: what one is refused is no other's."""
+
+    replies: tuple[HsmReply, ...]
+
+
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_hello: Final = msgspec.msgpack.Decoder(Hello).decode
 decode_greeting: Final = msgspec.msgpack.Decoder(Ready | Failed).decode
-decode_command: Final = msgspec.msgpack.Decoder(HsmCommand).decode
-decode_reply: Final = msgspec.msgpack.Decoder(HsmReply).decode
+decode_command: Final = msgspec.msgpack.Decoder(HsmCommand | Messages).decode
+decode_reply: Final = msgspec.msgpack.Decoder(HsmReply | Replies).decode
 
 
 def frame(number: int, body: bytes) -> bytes:

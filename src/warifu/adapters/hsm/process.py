@@ -116,8 +116,24 @@ class ProcessHsmWorker:
         body = frames.encode(command)
         if len(body) > frames.MAX_BODY_BYTES:
             raise Malformed("the command is longer than a frame")
+        reply = await self._answer(body)
+        if isinstance(reply, frames.Replies):
+            raise Unavailable("the HSM worker answered several at once")
+        return reply
+
+    async def call_all(self, commands: Sequence[HsmCommand]) -> Sequence[HsmReply]:
+        """Do several message commands; in one frame, unless they are too long for it."""
+        body = frames.encode(frames.Messages(tuple(commands)))  # type: ignore[arg-type]  # as the port says
+        if len(body) > frames.MAX_BODY_BYTES:
+            return [await self.call(command) for command in commands]
+        reply = await self._answer(body)
+        if not isinstance(reply, frames.Replies):
+            raise Unavailable("the HSM worker did not answer several at once")
+        return reply.replies
+
+    async def _answer(self, body: bytes) -> HsmReply | frames.Replies:
         try:
-            reply: HsmReply = frames.decode_reply(await self._link.ask(body))
+            reply: HsmReply | frames.Replies = frames.decode_reply(await self._link.ask(body))
         except msgspec.DecodeError:
             raise Unavailable("the HSM worker answered what cannot be read") from None
         return reply

@@ -15,6 +15,7 @@ from typing import Any, Final
 from warifu.adapters.hsm import frames
 from warifu.adapters.hsm.config import HsmConfig, SoftwareConfig
 from warifu.adapters.hsm.errors import DeviceFailed
+from warifu.ports.hsm import HsmCommand, HsmReply
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
@@ -59,13 +60,19 @@ def _serve(link: socket.socket) -> int:
     try:
         while True:
             number, body = frames_in.next()
-            reply = engine.perform(frames.decode_command(body))
-            link.sendall(frames.frame(number, frames.encode(reply)))
+            link.sendall(frames.frame(number, frames.encode(_done(engine, frames.decode_command(body)))))
     except (EOFError, ConnectionError):
         return EXIT_CLOSED
     except DeviceFailed as error:
         print(f"{hello.name}: {error.code}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - its only voice
         return EXIT_DEVICE_FAILED
+
+
+def _done(engine: Any, command: HsmCommand | frames.Messages) -> HsmReply | frames.Replies:  # noqa: ANN401 - as below
+    if isinstance(command, frames.Messages):
+        return frames.Replies(tuple([engine.perform(each) for each in command.commands]))
+    reply: HsmReply = engine.perform(command)
+    return reply
 
 
 def open_engine(config: HsmConfig) -> Any:  # noqa: ANN401 - Engine of whichever device, imported when it is known

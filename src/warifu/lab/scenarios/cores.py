@@ -1,7 +1,7 @@
 """The cores: a CS's lanes, a relay's door as time runs out, an outbox, a pool's fencing. ``core_card`` has the card."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Final
 
 from warifu.adapters.backlog import MemoryBacklog
@@ -239,6 +239,10 @@ class _Worker:
             await asyncio.sleep(DEADLINE_MS / 1000)
         self.busy = False
         return hsm.Bytes(command.data if isinstance(command, hsm.Mac) else b"")
+
+    async def call_all(self, commands: Sequence[hsm.HsmCommand]) -> Sequence[hsm.HsmReply]:
+        """See ``HsmWorker``."""
+        return [await self.call(command) for command in commands]
 
     async def kill(self) -> None:
         """See ``HsmWorker``."""

@@ -7,7 +7,7 @@ and asks again without a new worker reads the answer to the old question.
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -94,6 +94,8 @@ class SimulatedWorker:
         """Whether somebody waits for it now."""
         self.working = False
         """Whether it is for somebody's command, not for a self-test."""
+        self.beside = 0
+        """Commands it was given together with the one it works on."""
         self.proved = False
         self._stalled = False
         self._factory = factory
@@ -120,6 +122,14 @@ class SimulatedWorker:
             self._answers.popleft()
         self._tell("answer", command)
         return reply
+
+    async def call_all(self, commands: Sequence[hsm.HsmCommand]) -> Sequence[hsm.HsmReply]:
+        """See ``ports.hsm.HsmWorker``: each with faults of its own."""
+        self.beside = len(commands) - 1
+        try:
+            return [await self.call(command) for command in commands]
+        finally:
+            self.beside = 0
 
     async def kill(self) -> None:
         """See ``ports.hsm.HsmWorker``."""
@@ -237,8 +247,8 @@ class SimulatedFactory:
         return worker
 
     def working(self) -> int:
-        """Workers that do somebody's command."""
-        return sum(worker.working for worker in self.workers.values())
+        """Somebody's commands that workers have."""
+        return sum(worker.working + worker.beside for worker in self.workers.values())
 
     def busy(self) -> int:
         """Workers that have proved themselves and that somebody waits for."""

@@ -21,7 +21,8 @@ from warifu.kernel.errors import Unavailable
 from warifu.nodes.base import Call, World
 from warifu.nodes.center import Center
 from warifu.nodes.cs import CommunicationServer
-from warifu.nodes.hsm_pool import HsmPool, _Job, _Place
+from warifu.nodes.hsm_pool import HsmPool, _Place
+from warifu.nodes.hsm_queue import Job
 from warifu.nodes.legacy import LegacyCs
 from warifu.nodes.relay import Passage, Relay
 from warifu.ports.hsm import HsmCommand, HsmReply
@@ -41,7 +42,7 @@ class Unfenced(HsmPool):
 class GivesUp(HsmPool):
     """F1: what a fenced worker had is lost."""
 
-    def _repeat(self, job: _Job) -> None:
+    def _repeat(self, job: Job) -> None:
         job.fail(Unavailable("the HSM command failed on too many workers"))
 
 
