@@ -420,7 +420,7 @@ class HsmPool:
             self._queue.put_back(job)
 
     def _give(self, jobs: Sequence[Job], replies: Sequence[HsmReply]) -> None:
-        """To each its own; those whose message session the worker did not have go again, one by one: so it is opened."""
+        """To each its own; those whose message session the worker did not have go again, one by one."""
         for job, reply in reversed(tuple(zip(jobs, replies, strict=True))):
             if reply == _UNKNOWN and not job.answer.done():
                 job.repeated = True

@@ -1,10 +1,15 @@
 """What must hold of an HSM pool and its workers, read from the history."""
 
+from typing import Final
+
 from warifu.lab.history import Event
 from warifu.nodes.hsm_pool import PoolLimits
 
 HURRY_MS = 1
 """An instant may pass between a deadline and what follows from it."""
+
+GIVEN: Final = frozenset({"command", "beside"})
+"""A worker got the command: to do it now, or after those that it got together with it."""
 
 
 class Fenced:
@@ -168,7 +173,8 @@ class ReturnedFirst:
         self._waiting: dict[str, str] = {}
         """By the command's digest: who waits for it."""
         self._asked: dict[str, str] = {}
-        self._working: dict[str, str] = {}
+        self._working: dict[str, dict[str, None]] = {}
+        """By worker: what it was given."""
         self._left: dict[str, int] = {}
         """Since when: in its first instant its caller may be about to hear that it is given up."""
 
@@ -188,11 +194,13 @@ class ReturnedFirst:
     def _of_worker(self, event: Event) -> str | None:
         worker, digest = event.step, event.digest
         if event.outcome == "kill":
-            left = self._working.pop(worker, "")
-            if left in self._waiting:
-                self._left[left] = event.at_ms
-        elif event.outcome == "command" and digest in self._waiting and self._working.get(worker) != digest:
-            self._working[worker] = digest
+            for left in self._working.pop(worker, {}):
+                if left in self._waiting:
+                    self._left[left] = event.at_ms
+        elif event.outcome in GIVEN and digest in self._waiting and digest not in self._working.get(worker, {}):
+            for given in self._working.values():
+                given.pop(digest, None)
+            self._working.setdefault(worker, {})[digest] = None
             if digest in self._left:
                 del self._left[digest]
             elif any(since_ms < event.at_ms for since_ms in self._left.values()):
@@ -219,7 +227,7 @@ class AttemptsUsed:
 
     def see(self, event: Event) -> str | None:
         """Count the workers that had the command: as many as it may cost, no more, and no fewer if it is given up."""
-        if event.kind == "hsm" and event.outcome == "command" and event.digest in self._tried:
+        if event.kind == "hsm" and event.outcome in GIVEN and event.digest in self._tried:
             tried = self._tried[event.digest]
             tried[event.step] = None
             if len(tried) > self._attempts:

@@ -106,10 +106,9 @@ class SimulatedWorker:
 
     async def call(self, command: hsm.HsmCommand) -> hsm.HsmReply:
         """See ``ports.hsm.HsmWorker``."""
-        if self.dead:
-            self._tell("command", command)
-            raise Unavailable("the worker is dead")
         self._tell("command", command)
+        if self.dead:
+            raise Unavailable("the worker is dead")
         self._answers.append(asyncio.get_running_loop().create_future())
         self._take(command, self._answers[-1])
         oldest, self.asked, self.working = self._answers[0], True, not isinstance(command, hsm.SelfTest)
@@ -125,6 +124,8 @@ class SimulatedWorker:
 
     async def call_all(self, commands: Sequence[hsm.HsmCommand]) -> Sequence[hsm.HsmReply]:
         """See ``ports.hsm.HsmWorker``: each with faults of its own."""
+        for command in commands[1:]:
+            self._tell("beside", command)
         self.beside = len(commands) - 1
         try:
             return [await self.call(command) for command in commands]
