@@ -108,15 +108,19 @@ def test_it_does_one_command_at_a_time(config: SoftwareConfig) -> None:
     with_worker(config, test)
 
 
-@pytest.mark.parametrize("longest", [frames.MAX_BODY_BYTES, 200])
+@pytest.mark.parametrize("longest", [frames.MAX_BODY_BYTES, 90])
 def test_several_messages_are_answered_each_for_itself_in_one_frame_or_in_several(
     config: SoftwareConfig, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process.frames, "MAX_BODY_BYTES", longest)
+    monkeypatch.setattr(frames, "MAX_BODY_BYTES", longest)
 
     async def test(worker: ProcessHsmWorker) -> None:
         session = b"never opened"
-        commands = [hsm.EncryptMessage(session, bytes(12), b"", b"x" * 60), hsm.DecryptMessage(session, b"", b"", b"")]
+        encrypt, decrypt = (
+            hsm.EncryptMessage(session, bytes(12), b"", b"text"),
+            hsm.DecryptMessage(session, b"", b"", b""),
+        )
+        commands: list[hsm.HsmCommand] = [encrypt, decrypt]
         assert list(await worker.call_all(commands)) == [hsm.Rejected("hsm.unknown_session")] * 2
 
     with_worker(config, test)
