@@ -494,7 +494,9 @@ class KeepingNode(Node):
         """Send one message until it is answered. It is kept whatever the reason: a message is never dropped."""
         for attempt in itertools.count():
             try:
-                await self._send(pending)
+                # Another process may have sent it meanwhile, and how its receiver answered is remembered only so long.
+                if attempt == 0 or await self.store.waits(pending.sequence):
+                    await self._send(pending)
                 break
             except WarifuError as error:
                 self._outbox_troubles[pending.message.message_id] = f"{pending.message.name}: {error.code}"

@@ -264,6 +264,9 @@ class Store(Protocol):
             Unavailable: the store does not answer.
         """
 
+    async def waits(self, sequence: int) -> bool:
+        """Whether a message still stands in the outbox. ``Unavailable``: the store does not answer."""
+
     async def sent(self, sequence: int) -> None:
         """Take a message out of the outbox: its receiver has answered. Doing it twice is no error."""
 

@@ -580,8 +580,10 @@ async def test_what_is_ordered_behind_a_skipped_message_stays_behind_it(store: A
 async def test_sent_twice_is_no_error(store: AnyStore) -> None:
     await store.commit(change(outbox=(message("a"),)))
     (waiting,) = await store.pending(1)
+    assert await store.waits(waiting.sequence)
     await store.sent(waiting.sequence)
     await store.sent(waiting.sequence)
+    assert not await store.waits(waiting.sequence)
     assert await store.pending(1) == ()
 
 

@@ -229,6 +229,13 @@ class MemoryStore:
         await asyncio.sleep(0)
         return oldest
 
+    async def waits(self, sequence: int) -> bool:
+        """See ``Store.waits``."""
+        await self._reading()
+        there = sequence in self._state.outbox
+        await asyncio.sleep(0)
+        return there
+
     async def sent(self, sequence: int) -> None:
         """See ``Store.sent``."""
         await self._changing()

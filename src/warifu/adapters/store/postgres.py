@@ -167,6 +167,11 @@ class PostgresStore:
         )
         return tuple(Pending(row[0], OutboxMessage(*row[1:])) for row in map(tuple, rows))
 
+    async def waits(self, sequence: int) -> bool:
+        """See ``Store.waits``."""
+        there = f'SELECT FROM "{self._schema}".outbox WHERE sequence = $1::bigint'
+        return bool(await self._rows(there, sequence))
+
     async def sent(self, sequence: int) -> None:
         """See ``Store.sent``."""
         await self._rows(f'DELETE FROM "{self._schema}".outbox WHERE sequence = $1::bigint', sequence)

@@ -175,6 +175,8 @@ class ReturnedFirst:
         self._asked: dict[str, str] = {}
         self._working: dict[str, dict[str, None]] = {}
         """By worker: what it was given."""
+        self._begun: set[str] = set()
+        """Given to some worker already: one that lacked its session goes again, from the head too."""
         self._left: dict[str, int] = {}
         """Since when: in its first instant its caller may be about to hear that it is given up."""
 
@@ -187,6 +189,7 @@ class ReturnedFirst:
             digest = self._asked.pop(event.step, "")
             self._waiting.pop(digest, None)
             self._left.pop(digest, None)
+            self._begun.discard(digest)
         elif event.kind == "hsm":
             return self._of_worker(event)
         return None
@@ -201,9 +204,11 @@ class ReturnedFirst:
             for given in self._working.values():
                 given.pop(digest, None)
             self._working.setdefault(worker, {})[digest] = None
+            again = digest in self._begun
+            self._begun.add(digest)
             if digest in self._left:
                 del self._left[digest]
-            elif any(since_ms < event.at_ms for since_ms in self._left.values()):
+            elif not again and any(since_ms < event.at_ms for since_ms in self._left.values()):
                 return f"{event.node} #{worker} began {event.name} before what a fenced worker left"
         elif event.outcome == "answer" and event.name == "SelfTest":
             self._working.pop(worker, None)

@@ -60,6 +60,10 @@ class _Through:
         """See ``Store.pending``."""
         return await self._inner.pending(limit, skip)
 
+    async def waits(self, sequence: int) -> bool:
+        """See ``Store.waits``."""
+        return await self._inner.waits(sequence)
+
     async def sent(self, sequence: int) -> None:
         """See ``Store.sent``."""
         await self._inner.sent(sequence)

@@ -130,6 +130,10 @@ class StoreView:
         """See ``Store.pending``."""
         return await self._ask(lambda: self._inner.pending(limit, skip))
 
+    async def waits(self, sequence: int) -> bool:
+        """See ``Store.waits``."""
+        return await self._ask(lambda: self._inner.waits(sequence))
+
     async def sent(self, sequence: int) -> None:
         """See ``Store.sent``."""
         await self._ask(lambda: self._inner.sent(sequence))
