@@ -147,6 +147,8 @@ class OpenApplet(Request, frozen=True, kw_only=True):
     card_expires_on: datetime.date | None = None
     resident_version: int = 0
     """Of the registry's record that ``person`` is; 0 when not told."""
+    opened_ms: int = 0
+    """When the operation was opened that this write belongs to; 0 at the factory."""
 
 
 class WriteSettled(Request, frozen=True, kw_only=True):
@@ -173,6 +175,9 @@ class RevokeCertificates(Request, frozen=True, kw_only=True):
     event: CertificateEvent
     kinds: tuple[CertificateKind, ...] = ()
     """Only these of what the event hits; all of it when empty."""
+    at_ms: int = 0
+    """When it happened: what an operation that was opened later put onto the card is not hit, however late this comes.
+    0: whatever there is."""
 
 
 class Withdrawn(Answer, frozen=True, kw_only=True):

@@ -121,6 +121,17 @@ def both(state: str = "valid") -> Store:
 # ---- events ------------------------------------------------------------------------------------------------------
 
 
+def test_an_event_told_late_says_nothing_of_what_a_later_operation_issued() -> None:
+    store = Store(
+        certificate("signature", 1),
+        certificate("signature", 2, opened_ms=1_000),
+        certificate("signature", 3, "issued", opened_ms=1_001),
+    )
+    store.commit(rules.revoke(store.register(), "suspension", ASKED, at_ms=1_000))
+    held = consequence("suspension").reason
+    assert store.states() == {1: held, 2: held, 3: "issued"}
+
+
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("state", ["issued", "valid"])
 def test_an_event_revokes_what_it_hits_and_nothing_else(event: CertificateEvent, state: str) -> None:

@@ -152,7 +152,7 @@ def suspend(card: Card | None, card_id: str, asked: Asked) -> Decision:
     if card.state not in {"in_use", "suspended"}:
         raise WrongCardState(f"suspension of a card that is {card.state}")
     after = msgspec.structs.replace(card, state="suspended", suspended_ms=asked.now_ms, changed_ms=asked.now_ms)
-    hold = RevokeCertificates(card_id=card_id, event="suspension")
+    hold = RevokeCertificates(card_id=card_id, event="suspension", at_ms=asked.now_ms)
     return Decision(
         answer=card_view(after),
         writes=(Update(after),),

@@ -146,6 +146,8 @@ class Certificate(Record, frozen=True, kw_only=True):
     another may take has a mark of its own."""
     resident_version: int = 0
     """The version of the registry's record that it was made from; 0 when that was not told."""
+    opened_ms: int = 0
+    """When the counter's operation was opened that it was issued for; 0 for those of the factory."""
     not_after: datetime.date
     tbs: bytes
     """What is or was to be signed: recorded before signing."""

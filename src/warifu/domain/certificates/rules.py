@@ -62,18 +62,26 @@ def views(certificates: Iterable[Certificate], *, with_der: bool = False) -> Cer
 
 
 def revoke(
-    register: Register, event: CertificateEvent, asked: Asked, kinds: tuple[CertificateKind, ...] = ()
+    register: Register, event: CertificateEvent, asked: Asked, kinds: tuple[CertificateKind, ...] = (), at_ms: int = 0
 ) -> Decision:
     """Revoke what the event hits; what is not yet signed never will be. Doing it again changes nothing.
+
+    The centre tells of an event after its commit, which may be late: by then an operation opened after the event may
+    have put new certificates onto the card, and of those it says nothing.
 
     Args:
         register: the card's certificates.
         event: what happened.
         asked: by whom.
         kinds: only these of what the event hits; all of it when empty.
+        at_ms: when it happened; 0 when that does not matter.
     """
     effect = consequence(event)
-    hit = [each for each in register.certificates if each.ca in effect.kinds and (not kinds or each.ca in kinds)]
+    hit = [
+        each
+        for each in register.certificates
+        if each.ca in effect.kinds and (not kinds or each.ca in kinds) and (not at_ms or each.opened_ms <= at_ms)
+    ]
     return _joined(*_ended(register, hit, effect.reason, asked), _abandoned(hit, asked))
 
 

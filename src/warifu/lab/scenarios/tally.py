@@ -34,6 +34,7 @@ MUNICIPALITY = "131016"
 TORN_SHARE = 3
 """In one run of so many the ledger refuses a resident's entries until somebody mends it."""
 MENDED_MS = 60_000
+WELL_SNAP_MS = 3_000
 FORGETS_S = 60
 FORGETTING_S = 5
 """For a purge at one row a time."""
@@ -179,6 +180,7 @@ class TallyTrial:
         if not self._torn:
             return
         await self._world.healed.wait()
+        self._world.snap_within_ms = WELL_SNAP_MS  # a store that waits for the end of this wait would prove nothing
         end_ms = self._world.loop.now_ms + MENDED_MS
         while any(pending.message.order_key not in self._torn for pending in self._tally.outbox()):
             if self._world.loop.now_ms > end_ms:

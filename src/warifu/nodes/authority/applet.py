@@ -135,6 +135,7 @@ class AppletService:
             kinds=tuple(_kind(kind) for kind in sorted(wanted)),
             write_id=request.write_id,
             resident_version=request.resident_version,
+            opened_ms=request.opened_ms,
         )
         issued = await self.issuer.issue(call, order)
         commands: list[IssuerCommand] = []

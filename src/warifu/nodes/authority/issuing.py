@@ -51,6 +51,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """The card write they are for; "" at the factory."""
     resident_version: int = 0
     """Of the registry's record that ``person`` is; 0 when not told."""
+    opened_ms: int = 0
+    """When the operation was opened that they are for; 0 at the factory."""
 
     def __repr__(self) -> str:
         """Without personal data."""
@@ -176,6 +178,7 @@ class Issuer:
             state="intent",
             write_id=order.write_id,
             resident_version=order.resident_version,
+            opened_ms=order.opened_ms,
             not_after=jst_date(content.validity.not_after_ms),
             tbs=tbs,
             name_digest=self.names.digest(order.person.name),

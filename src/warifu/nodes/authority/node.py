@@ -242,7 +242,8 @@ class Authority(WithHsm, KeepingNode):
         concerned = (await self.store.read(Find(Certificate, of_card, ALL))).all(0, Certificate)
 
         def rule(snapshot: Snapshot) -> Decision:
-            return rules.revoke(_register(snapshot, 0, concerned), request.event, self.asked(call), request.kinds)
+            register = _register(snapshot, 0, concerned)
+            return rules.revoke(register, request.event, self.asked(call), request.kinds, request.at_ms)
 
         return await self.step(call, _reads(of_card, concerned), rule, Certificates)
 

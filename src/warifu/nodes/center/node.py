@@ -336,6 +336,7 @@ class Center(WithHsm, KeepingNode):
             issuer_update=request.issuer_update,
             pins=operation.pins,
             jpki_update=request.jpki_update if step.with_jpki else None,
+            opened_ms=operation.opened_ms,
         )
         return await self.scripts.at_counter(job)
 

@@ -63,6 +63,8 @@ class Job(Struct, frozen=True):
     pins: tuple[str, ...] = ()
     jpki_update: bytes | None = None
     """The same of JPKI's domain; None when it takes no part."""
+    opened_ms: int = 0
+    """When its operation was opened; 0 at the factory."""
 
 
 class MadeScript(Struct, frozen=True):
@@ -117,6 +119,7 @@ class ScriptMaker:
             municipality=identity.person.municipality if identity else None,
             card_expires_on=job.card.expires_on,
             resident_version=identity.resident_version if identity else 0,
+            opened_ms=job.opened_ms,
         )
         return await self.node.ask(job.call, "authority", ask, JpkiScript, "jpki")
 
