@@ -21,7 +21,7 @@ from warifu.lab.simulation.small_limits import small_limits
 from warifu.lab.simulation.world import PropertyFailed, World
 
 MAX_STEPS = 200_000
-HEAL_MS = 120_000
+HEAL_MS = 180_000
 """Virtual time after the storm within which everything must have converged."""
 LOOK_MS = 50
 WAITING_SHOWN = 1_000
