@@ -65,6 +65,7 @@ class Population(Struct, frozen=True):
             state,
             "",
             1,
+            0,
             datetime.date(2035, 1, 1),
             b"",
             b"",

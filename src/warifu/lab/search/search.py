@@ -109,7 +109,7 @@ def search(
     work = partial(run_batch, without=without, only=only)
     under_way: set[Future[Batch]] = set()
     try:
-        with _interrupts_ignored():  # by the workers too, which inherit it: Ctrl-C is the parent's to answer
+        with _interrupts_wait():  # Ctrl-C is the parent's to answer
             _fill(under_way, batches, partial(pool.submit, work), count * AHEAD)
         while not report.found:
             if seconds is None or time.monotonic() - begun < seconds:
@@ -171,12 +171,13 @@ def run_batch(seeds: range, without: tuple[str, ...], only: str = "") -> Batch:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def _interrupts_wait() -> Iterator[None]:
+    """A Ctrl-C in here is heard afterwards; processes that are begun in here never hear of one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
