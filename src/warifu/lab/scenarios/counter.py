@@ -66,7 +66,7 @@ OVERTAKEN: Final = frozenset(
 """What a run may be told that another run of the same operation overtook; who is told so again and again is stuck."""
 ENDED: Final = "operation.ended"
 """The centre abandoned what was left for long. Told so twice (not that it is done), a clerk begins anew."""
-PATIENT: Final = 4
+PATIENT: Final = 6
 PATIENCE_MS: Final = (800, 2_500, 6_000, 20_000)
 """A clerk's in the storm: who is impatient has two runs of one operation under way."""
 CALM_MS: Final = 60_000

@@ -4,12 +4,14 @@ from typing import Final
 
 from warifu.lab.history import Event
 from warifu.nodes.hsm_pool import PoolLimits
+from warifu.nodes.hsm_queue import MESSAGES
 
 HURRY_MS = 1
 """An instant may pass between a deadline and what follows from it."""
 
 GIVEN: Final = frozenset({"command", "beside"})
 """A worker got the command: to do it now, or after those that it got together with it."""
+TOGETHER: Final = frozenset(kind.__name__ for kind in MESSAGES)
 
 
 class Fenced:
@@ -220,7 +222,10 @@ class ReturnedFirst:
 
 
 class AttemptsUsed:
-    """A command is given up only after it cost as many workers as it may."""
+    """A command is given up only after it cost as many workers as it may.
+
+    A message that was given together with others may have been with one more, which lacked its session and says so.
+    """
 
     name = "its work is done elsewhere"
 
@@ -235,7 +240,7 @@ class AttemptsUsed:
         if event.kind == "hsm" and event.outcome in GIVEN and event.digest in self._tried:
             tried = self._tried[event.digest]
             tried[event.step] = None
-            if len(tried) > self._attempts:
+            if len(tried) > self._attempts + (event.name in TOGETHER):
                 return f"{event.name} cost {len(tried)} workers, {self._attempts} are allowed"
         elif event.kind == "invoke" and event.peer == "hsm":
             self._asked[event.step] = event.digest
