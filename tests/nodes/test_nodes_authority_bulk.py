@@ -66,8 +66,9 @@ def test_a_part_is_issued_once_and_what_it_issued_is_right() -> None:
     async def issued() -> None:
         async with House().running() as house:
             part = batch(*(order(house, number) for number in range(1, 6)), order(house, 6, person=CHILD))
-            assert await issue(house, part) == BatchIssued(issued=11, refused=())
-            assert await issue(house, part) == BatchIssued(issued=11, refused=())
+            told = BatchIssued(issued=11, refused=(), finished=tuple(each.card_id for each in part.orders))
+            assert await issue(house, part) == told
+            assert await issue(house, part) == told
             found = certificates(house)
             assert sorted(row.card_id for row in found if row.ca == "signature") == [card_id(n) for n in range(1, 6)]
             assert {row.state for row in found} == {"issued"}
@@ -155,6 +156,32 @@ def test_a_break_anywhere_leaves_what_the_same_part_finishes(at: int, *, after: 
     run(broken())
 
 
+class Abandon(StoreHooks):
+    """Between the two commits of a part a change is told of, and ends one card's intents."""
+
+    def __init__(self, house: House, card: str) -> None:
+        self.house, self.card = house, card
+
+    async def after_commit(self, change: Change) -> None:
+        for row in certificates(self.house):
+            if (row.card_id, row.state) == (self.card, "intent"):
+                ended = msgspec.structs.replace(row, state="abandoned")
+                await self.house.stores["authority"].commit(Change(now_ms=change.now_ms, writes=(Update(ended),)))
+
+
+def test_a_card_whose_certificate_ended_before_it_was_signed_is_not_said_to_be_finished() -> None:
+    async def ended() -> None:
+        async with House().running() as house:
+            part = batch(*(order(house, number) for number in (1, 2, 3)))
+            house.stores["authority"]._hooks = Abandon(house, card_id(2))
+            answer = await issue(house, part)
+            assert answer.finished == (card_id(1), card_id(3))
+            assert await issue(house, part) == answer
+            assert {row.card_id for row in certificates(house) if row.state == "issued"} == {card_id(1), card_id(3)}
+
+    run(ended())
+
+
 def test_the_same_place_never_stands_for_other_orders() -> None:
     async def reused() -> None:
         async with House().running() as house:
@@ -186,6 +213,8 @@ def test_what_stands_is_left_alone_and_what_cannot_be_is_named() -> None:
             answer = await issue(house, again)
             assert answer.issued == 3  # the first card's missing one, and the third's two
             assert [(each.card_id, each.code) for each in answer.refused] == [(card_id(4), "pki.card_expired")]
+            assert answer.finished == (card_id(3),)  # what the others have, ``authority.issue`` tells
+            assert await issue(house, again) == answer
 
     run(mixed())
 
@@ -222,7 +251,7 @@ def test_who_looked_at_a_resident_before_its_certificates_were_intended_must_loo
             store = house.stores["authority"]
             await store.commit(Change(now_ms=1, writes=(Insert(known),)))
             looked_at = msgspec.structs.replace(known, version=1)
-            assert await issue(house, part) == BatchIssued(issued=2, refused=())
+            assert (await issue(house, part)).issued == 2
             with pytest.raises(Stale):
                 await store.commit(Change(now_ms=2, writes=(Update(looked_at),)))
 

@@ -7,16 +7,21 @@ from nodes_house import PERSON, House
 from nodes_parts import run
 
 from warifu.adapters.net.handling import Peer
+from warifu.adapters.store.memory import StoreHooks
+from warifu.contract.authority import IssueBatch, IssueCertificates
 from warifu.contract.center import AskOrders
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.issuance import Produced, RunProduction
 from warifu.contract.values import Person
 from warifu.domain.cards.records import Card
-from warifu.domain.certificates.records import AppletWrite
+from warifu.domain.certificates.records import AppletWrite, Certificate, IssueBlock, KeyUse
 from warifu.kernel.errors import Unavailable
+from warifu.ports.store import Change, Insert
 
 LEAVING = msgspec.structs.replace(PERSON, stay_until=datetime.date(2026, 3, 1))
 """Whose period of stay is over: there is no day left for a certificate."""
+
+CHILD = msgspec.structs.replace(PERSON, birth_date=datetime.date(2015, 2, 17))
 
 
 async def ordered(house: House, *people: Person) -> None:
@@ -90,3 +95,70 @@ def test_a_run_ends_when_a_part_that_all_orders_need_is_away() -> None:
             assert await production(house, 3) == (3, 0)
 
     run(away())
+
+
+def asked(house: House, name: str) -> int:
+    return [envelope.name for _, envelope in house.calls].count(name)
+
+
+def certificates(house: House) -> list[Certificate]:
+    return [row for row in house.stores["authority"].records(Certificate) if isinstance(row, Certificate)]
+
+
+def test_the_certificates_of_a_runs_cards_are_asked_for_together() -> None:
+    async def together() -> None:
+        async with House().running() as house:
+            await ordered(house, PERSON, PERSON, CHILD)
+            assert await production(house, 3) == (3, 0)
+            assert (asked(house, IssueBatch.NAME), asked(house, IssueCertificates.NAME)) == (1, 0)
+            assert sorted((row.ca, row.state) for row in certificates(house)) == [
+                *[("authentication", "issued")] * 3,
+                *[("signature", "issued")] * 2,
+            ]
+
+    run(together())
+
+
+def test_a_card_that_was_begun_or_cannot_be_certified_asks_for_itself_and_is_told_why() -> None:
+    async def apart() -> None:
+        async with House().running() as house:
+            await ordered(house, PERSON)
+            house.reader.pull(20, after=False)
+            assert await production(house, 1) == (0, 1)
+            await ordered(house, LEAVING, PERSON)
+            house.lose(-1, replies=False)
+            assert await production(house, 3) == (2, 1)
+            assert (asked(house, IssueBatch.NAME), asked(house, IssueCertificates.NAME)) == (1, 2)
+            assert len(certificates(house)) == 4
+
+    run(apart())
+
+
+class LoseSignatures(StoreHooks):
+    """The commit that makes a part's intents certificates does not go through, once."""
+
+    def __init__(self) -> None:
+        self.recorded = self.lost = False
+
+    async def before_commit(self, change: Change) -> None:
+        if self.recorded and not self.lost:
+            self.lost = True
+            raise Unavailable("lost")
+        self.recorded |= any(
+            isinstance(write, Insert) and isinstance(write.record, IssueBlock) for write in change.writes
+        )
+
+
+def test_what_a_part_that_broke_intended_is_signed_card_by_card() -> None:
+    async def broken() -> None:
+        async with House(key_pairs=0).running() as house:
+            await ordered(house, PERSON, PERSON)
+            house.stores["authority"]._hooks = LoseSignatures()
+            assert await production(house, 2) == (0, 2)
+            assert asked(house, IssueCertificates.NAME) == 0  # nodes do not retry: the next run does
+            assert await production(house, 2) == (2, 0)
+            assert asked(house, IssueCertificates.NAME) == 2
+            assert [row.state for row in certificates(house)] == ["issued"] * 4
+            assert len(house.stores["authority"].records(KeyUse)) == 4
+
+    run(broken())

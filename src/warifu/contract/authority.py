@@ -80,6 +80,9 @@ class BatchIssued(Answer, frozen=True, kw_only=True):
     issued: int
     """Certificates."""
     refused: tuple[RefusedOrder, ...]
+    finished: tuple[CardId, ...] = ()
+    """Cards for which this part issued all that was ordered: nothing of them stood before, nothing was ended meanwhile.
+    What the others have, ``authority.issue`` tells, and goes on with."""
 
 
 class IssueBatch(Request, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ follows from the chip itself and from the records, and every step of another nod
 """
 
 import asyncio
-from typing import ClassVar, Final, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar, Final, Literal, TypeVar
 
 import msgspec
 
@@ -15,7 +16,10 @@ from warifu.chip.issuer import ISD, JPKI, initialize_update
 from warifu.chip.personalise import manufacture, new_card_key
 from warifu.contract.authority import (
     AskJpkiCardKeys,
+    BatchIssued,
+    BatchOrder,
     Certificates,
+    IssueBatch,
     IssueCertificates,
     JpkiCardKeys,
     JpkiScript,
@@ -42,7 +46,7 @@ from warifu.domain.cards.chip_names import chip_status, own_keys
 from warifu.domain.production import rules
 from warifu.domain.production.records import Batch, ProducedCard
 from warifu.kernel.errors import DeadlinePassed, TryAgain, Unavailable, WarifuError
-from warifu.kernel.ids import new_ulid
+from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.kernel.together import together
 from warifu.nodes.base import A, Call, KeepingNode, World, expect
 from warifu.nodes.hsm_pool import HsmPool
@@ -56,8 +60,14 @@ from warifu.ports.store import Change, Find, Get, Insert, JournalEntry, Store, U
 RECORDS = (ProducedCard, Batch)
 LINES: Final = 4
 """Cards made at the same time."""
+PART: Final = 32
+"""Cards whose certificates are asked for together: two blocks of the stock of key pairs."""
 End = Literal["made", "failed", "away"]
 """How an order ended in a run; ``away``: not for its own sake, a part that all need did not answer."""
+
+
+T = TypeVar("T")
+_TROUBLE: Final = (WarifuError, CardRefused, BadCardAnswer)
 
 
 class PersonalisationFailed(TryAgain):
@@ -113,21 +123,55 @@ class Issuance(WithHsm, KeepingNode):
         return made, failed
 
     async def _make_all(self, call: Call, orders: tuple[OrderedCard, ...]) -> list[End]:
+        """A part at a time: first the certificates of all its cards, then card by card what is still missing."""
+        ends: list[End] = []
+        for start in range(0, len(orders), PART):
+            cards = [Production(self, call, order) for order in orders[start : start + PART]]
+            await self._certify(call, cards)
+            ends += await self._in_lines(cards, lambda card: self._make_or_report(call, card))
+        return ends
+
+    async def _certify(self, call: Call, cards: Sequence["Production"]) -> None:
+        """Ask JPKI for the certificates of cards not yet begun; what it issued whole is not asked for again.
+
+        When JPKI is away the cards wait for the next run. Whatever else is wrong with the part is one card's doing:
+        each then asks for itself, as those do that JPKI refused, and is told why.
+        """
+        orders = [order for order in await self._in_lines(cards, Production.ahead) if order is not None]
+        by_resident = {order.resident_id: order for order in orders}  # at most once in a part
+        if not by_resident:
+            return
+        batch_id = new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(ULID_RANDOM_BYTES))
+        request = IssueBatch(batch_id=batch_id, position=0, orders=tuple(by_resident.values()))
+        asked = {order.card_id for order in request.orders}
+        try:
+            issued = await self.ask(call, "authority", request, BatchIssued, f"issue.{batch_id.lower()}")
+        except TryAgain as error:
+            for card in cards:
+                card.trouble = error if card.card_id in asked else card.trouble
+        except WarifuError as error:
+            self.world.log.trouble("issuance.part_refused", operation_id=call.operation_id, code=error.code)
+        else:
+            for card in cards:
+                card.certified = card.card_id in issued.finished
+
+    @staticmethod
+    async def _in_lines(cards: Sequence["Production"], work: Callable[["Production"], Awaitable[T]]) -> list[T]:
         lines = asyncio.Semaphore(LINES)
 
-        async def one(order: OrderedCard) -> End:
+        async def one(card: "Production") -> T:
             async with lines:
-                return await self._make_or_report(call, order)
+                return await work(card)
 
-        return await together(one(order) for order in orders)
+        return await together(one(card) for card in cards)
 
-    async def _make_or_report(self, call: Call, order: OrderedCard) -> End:
+    async def _make_or_report(self, call: Call, card: "Production") -> End:
         """One card's trouble does not stop the others: the next run takes it up where it stands."""
         try:
-            await Production(self, call, order).work()
-        except (WarifuError, CardRefused, BadCardAnswer) as error:
+            await card.work()
+        except _TROUBLE as error:
             code = getattr(error, "code", "chip.error")
-            self.world.log.trouble("issuance.failed", operation_id=call.operation_id, card=order.card_id, code=code)
+            self.world.log.trouble("issuance.failed", operation_id=call.operation_id, card=card.card_id, code=code)
             return "away" if isinstance(error, Unavailable | DeadlinePassed) else "failed"
         return "made"
 
@@ -152,7 +196,7 @@ class Issuance(WithHsm, KeepingNode):
         for record in untold:
             try:
                 await self.tell(call, record)
-            except (WarifuError, CardRefused, BadCardAnswer) as error:
+            except _TROUBLE as error:
                 code = getattr(error, "code", "chip.error")
                 self.world.log.trouble(
                     "issuance.untold", operation_id=call.operation_id, card=record.card_id, code=code
@@ -192,12 +236,39 @@ class Production:
         self.order = order
         self.card_id = order.card_id
         self.run = factory.world.entropy.random_bytes(6).hex()
+        self.certified = False
+        """All its certificates were issued in this run."""
+        self.trouble: Exception | None = None
+        """What it met before its turn came: it is not tried again in this run."""
+        self._data: CardData | None = None
+
+    async def ahead(self) -> BatchOrder | None:
+        """What is to be certified, if nothing was done for this card in an earlier run and all is known of it now."""
+        try:
+            if await self.factory.chips.has(self.card_id):
+                return None
+            data = await self._known()
+        except _TROUBLE as error:
+            self.trouble = error
+            return None
+        return BatchOrder(
+            card_id=self.card_id,
+            resident_id=self.order.resident_id,
+            person=data.person,
+            municipality=data.person.municipality,
+            card_expires_on=data.expires_on,
+            kinds=self._kinds(),
+            resident_version=data.resident_version,
+        )
 
     async def work(self) -> None:
         """Chip, certificates, contents, report: whatever is still missing."""
+        if self.trouble is not None:
+            raise self.trouble
         await self._chip()
-        data = await self.ask("center", AskCardData(card_id=self.card_id), CardData, "data")
-        await self._certificates(data)
+        data = await self._known()
+        if not self.certified:
+            await self._certificates(data)
         connection = await self.factory.reader.connect(self.card_id)
         try:
             status = await client.read_card_status(connection.transmit)
@@ -214,6 +285,12 @@ class Production:
         """Ask another node under a key of this run and card."""
         key = f"{part}.{self.card_id.lower()}.{self.run}"
         return await self.factory.ask(self.call, node, request, answer, key)
+
+    async def _known(self) -> CardData:
+        """The card's data, asked for once."""
+        if self._data is None:
+            self._data = await self.ask("center", AskCardData(card_id=self.card_id), CardData, "data")
+        return self._data
 
     async def _chip(self) -> None:
         """A blank chip with its keys, unless there is one."""
@@ -237,18 +314,21 @@ class Production:
         )
         await factory.chips.make(self.card_id, image)
 
-    async def _certificates(self, data: CardData) -> None:
+    def _kinds(self) -> tuple[CertificateKind, ...]:
         wishes: dict[CertificateKind, bool] = {
             "authentication": self.order.wants_authentication,
             "signature": self.order.wants_signature,
         }
+        return tuple(kind for kind, wanted in wishes.items() if wanted)
+
+    async def _certificates(self, data: CardData) -> None:
         request = IssueCertificates(
             card_id=self.card_id,
             resident_id=self.order.resident_id,
             person=data.person,
             municipality=data.person.municipality,
             card_expires_on=data.expires_on,
-            kinds=tuple(kind for kind, wanted in wishes.items() if wanted),
+            kinds=self._kinds(),
             resident_version=data.resident_version,
         )
         await self.ask("authority", request, Certificates, "issue")

@@ -113,6 +113,8 @@ class IssueBlock(Record, frozen=True, kw_only=True):
     """MessagePack: (authority, serial) of each certificate."""
     refused: bytes
     """MessagePack: (card id, error code) of each order that got none."""
+    unfinished: bytes = b"\x90"
+    """MessagePack: the cards, not refused, for which not all was issued here: something stood, or ended unsigned."""
     changed_ms: int
 
 

@@ -8,6 +8,7 @@ from warifu.adapters.store.memory import MemoryStore
 from warifu.contract.authority import BatchIssued, IssueBatch
 from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import Certificate, IssueBlock, KeyUse, PublishedList, Revocation, StoredKeyPair
+from warifu.domain.certificates.rules import UNSIGNED
 from warifu.domain.verifiers.records import StoredUse
 from warifu.ports.store import Record
 
@@ -118,6 +119,8 @@ class JpkiEvening:
             for row in mine:
                 if row.state in {"issued", "valid"} and row.ca == "signature" and row.resident_version < version:
                     self._bad("nothing ended is valid", f"{row.ca} {row.serial} is of before a change")
+            if order.card_id in answer.finished and any(row.state in UNSIGNED for row in mine):
+                self._bad("every card of a batch has its certificates", f"{order.card_id} is said to be finished")
             if order.resident_id not in self.changed and (set(kinds) != set(KINDS) or refused & {order.card_id}):
                 self._bad("every card of a batch has its certificates", f"{order.card_id}: {sorted(kinds)}")
         if count != answer.issued:

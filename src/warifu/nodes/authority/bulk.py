@@ -51,17 +51,30 @@ KINDS: Final[tuple[CertificateKind, ...]] = ("authentication", "signature")
 _SIGNED: Final = ("state", "tbs", "der", "changed_ms")
 """What the second commit changes of a certificate."""
 _Codes = list[tuple[str, str]]
+_Cards = list[str]
 _Keys = list[tuple[str, int]]
 
 
 class Prepared(Struct, frozen=True):
-    """An order that can be carried out: what its certificates say, and which of them are wanted."""
+    """An order that can be carried out: what its certificates say, and which of them are to be issued.
+
+    ``whole``: these are all that it may have; nothing stands already.
+    """
 
     order: BatchOrder
     validity: Validity
     subscriber: SubscriberData | None
     point: Point
     kinds: tuple[CertificateKind, ...]
+    whole: bool
+
+
+class Sorted(Struct, frozen=True):
+    """A part's orders: what can be carried out; what cannot, and why; cards of which not all is issued here."""
+
+    prepared: list[Prepared]
+    refused: _Codes
+    unfinished: _Cards
 
 
 class Wanted(Struct, frozen=True):
@@ -112,7 +125,7 @@ class BulkIssuer:
             for _ in range(MAX_DECISIONS):
                 try:
                     block = await self._block(request) or await self._intended(call, request)
-                    return _answer(await self._issued(call, block))
+                    return _answer(request, await self._issued(call, block))
                 except Stale:
                     continue  # the same request ran twice; or a resident's record, or a certificate, moved
         finally:
@@ -151,7 +164,8 @@ class BulkIssuer:
         return Standing(taken, residents)
 
     async def _record(self, call: Call, request: IssueBatch, standing: Standing) -> Begun:
-        prepared, refused = _sorted_out(call, request.orders, standing)
+        found = _sorted_out(call, request.orders, standing)
+        prepared = found.prepared
         async with self._reserving:  # two parts would choose the same pairs
             reserved = await self.pool.reserve(sum(len(each.kinds) for each in prepared))
             certificates = await self._certificates(call, prepared, reserved.pairs)
@@ -161,7 +175,8 @@ class BulkIssuer:
                 digest=_digest(request),
                 state="intent",
                 serials=msgspec.msgpack.encode([(each.ca, each.serial) for each in certificates]),
-                refused=msgspec.msgpack.encode(refused),
+                refused=msgspec.msgpack.encode(found.refused),
+                unfinished=msgspec.msgpack.encode(found.unfinished),
                 changed_ms=call.now_ms,
             )
             writes: list[Write] = [Insert(block), *reserved.writes, *_guards(call, prepared, standing)]
@@ -201,7 +216,8 @@ class BulkIssuer:
             certificates = await self._recorded(block)
         intents = [each for each in certificates if each.state == "intent"]
         issued = await self._signed(call, intents)
-        done = msgspec.structs.replace(block, state="issued", changed_ms=call.now_ms)
+        unfinished = msgspec.msgpack.encode(_unfinished(block, certificates, issued))
+        done = msgspec.structs.replace(block, state="issued", unfinished=unfinished, changed_ms=call.now_ms)
         await self._commit(call, done, (Update(done), *(Update(each, only=_SIGNED) for each in issued)))
         return done
 
@@ -289,19 +305,20 @@ class _Writer:
         )
 
 
-def _sorted_out(call: Call, orders: Sequence[BatchOrder], standing: Standing) -> tuple[list[Prepared], _Codes]:
-    """What can be carried out, and of the rest why not."""
-    prepared: list[Prepared] = []
-    refused: _Codes = []
+def _sorted_out(call: Call, orders: Sequence[BatchOrder], standing: Standing) -> Sorted:
+    """What can be carried out, of the rest why not, and whose certificates are not all issued here."""
+    found = Sorted([], [], [])
     for order in orders:
         try:
             each = _prepared(call, order, standing)
         except (Refused, TryAgain) as error:
-            refused.append((order.card_id, error.code))
+            found.refused.append((order.card_id, error.code))
             continue
         if each.kinds:
-            prepared.append(each)
-    return prepared, refused
+            found.prepared.append(each)
+        if not each.whole:
+            found.unfinished.append(order.card_id)
+    return found
 
 
 def _prepared(call: Call, order: BatchOrder, standing: Standing) -> Prepared:
@@ -313,17 +330,14 @@ def _prepared(call: Call, order: BatchOrder, standing: Standing) -> Prepared:
     cap = standing.taken.get((order.card_id, "authentication"))
     validity = certificate_validity(call.now_ms, person.birth_date, order.card_expires_on, cap=cap)
     of_age = age_on(person.birth_date, jst_date(call.now_ms)) >= SIGNATURE_MIN_AGE
-    kinds = tuple(
-        kind
-        for kind in KINDS
-        if kind in order.kinds and (kind != "signature" or of_age) and (order.card_id, kind) not in standing.taken
-    )
+    allowed = tuple(kind for kind in KINDS if kind in order.kinds and (kind != "signature" or of_age))
+    kinds = tuple(kind for kind in allowed if (order.card_id, kind) not in standing.taken)
     subscriber = None
     if "signature" in kinds:
         issued = datetime.datetime.fromtimestamp(call.now_ms / 1000, JST).strftime("%Y%m%d%H%M%S")
         name = common_name(issued, order.municipality)
         subscriber = subscriber_data(person, municipality=order.municipality, point=point, common_name=name)
-    return Prepared(order, validity, subscriber, point, kinds)
+    return Prepared(order, validity, subscriber, point, kinds, kinds == allowed)
 
 
 def _guards(call: Call, prepared: Sequence[Prepared], standing: Standing) -> list[Write]:
@@ -351,11 +365,20 @@ def _digest(request: IssueBatch) -> bytes:
     return hashlib.sha256(encode(request)).digest()
 
 
-def _answer(block: IssueBlock) -> BatchIssued:
+def _unfinished(block: IssueBlock, recorded: Iterable[Certificate], issued: Iterable[Certificate]) -> _Cards:
+    """The cards of which not all is issued here, now that what stood as an intent is signed."""
+    signed = {(each.ca, each.serial) for each in issued}
+    cards = set(msgspec.msgpack.decode(block.unfinished, type=_Cards))
+    return sorted(cards | {each.card_id for each in recorded if (each.ca, each.serial) not in signed})
+
+
+def _answer(request: IssueBatch, block: IssueBlock) -> BatchIssued:
     refused = msgspec.msgpack.decode(block.refused, type=_Codes)
+    others = {card_id for card_id, _ in refused}.union(msgspec.msgpack.decode(block.unfinished, type=_Cards))
     return BatchIssued(
         issued=len(msgspec.msgpack.decode(block.serials, type=_Keys)),
         refused=tuple(RefusedOrder(card_id=card_id, code=code) for card_id, code in refused),
+        finished=tuple(order.card_id for order in request.orders if order.card_id not in others),
     )
 
 
