@@ -3,9 +3,11 @@
 import asyncio
 import datetime
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from warifu.domain.admission import leases
 from warifu.domain.admission.leases import Lease, Leases
 from warifu.domain.admission.retry import EARNED_BY_SUCCESS, RetryBudget
 from warifu.domain.applications import loss
@@ -16,7 +18,9 @@ from warifu.lab.search.search import run_batch
 from warifu.nodes import cs, relay
 from warifu.nodes.base import KeepingNode
 from warifu.nodes.front import Front
-from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.hsm_pool import FenceReason, HsmPool, _Place
+from warifu.nodes.leftovers import Leftover, Leftovers, Send
+from warifu.nodes.relay import Passage
 from warifu.nodes.responder import Kept, Responder
 
 
@@ -103,6 +107,39 @@ def one_guess_more(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loss, "MAX_TRIES", 6)
 
 
+def what_is_left_over_is_settled_first(patch: pytest.MonkeyPatch) -> None:
+    deliver = Leftovers._deliver
+
+    async def early(self: Leftovers, leftover: Leftover, send: Send) -> None:
+        self._backlog.settle(leftover.number)
+        await deliver(self, leftover, send)
+
+    patch.setattr(Leftovers, "_deliver", early)
+
+
+def what_fails_stays_at_the_head(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Leftovers, "_to_the_end", lambda *_: None)
+
+
+def every_message_ends_its_operation(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(relay, "Passage", partial(Passage, over=True))
+
+
+def no_worker_is_steady(patch: pytest.MonkeyPatch) -> None:
+    fence = HsmPool._fence
+
+    async def counted(self: HsmPool, place: _Place, reason: FenceReason) -> None:
+        failures = place.failures
+        await fence(self, place, reason)
+        place.failures = failures + 1
+
+    patch.setattr(HsmPool, "_fence", counted)
+
+
+def bulk_takes_the_place_of_set_ups(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(leases, "bulk_must_yield", lambda *_, **__: False)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "first", "broken"),
     [
@@ -118,6 +155,11 @@ def one_guess_more(patch: pytest.MonkeyPatch) -> None:
         (a_look_is_not_logged, "jpki", 0, "every look leaves an audit row"),
         (a_card_ends_a_day_early, "calendar", 0, "a card's days end, and not before"),
         (one_guess_more, "factory", 0, "a birth date is not guessed at"),
+        (what_is_left_over_is_settled_first, "relay", 0, "what a CS has taken on is recorded until it is answered"),
+        (what_fails_stays_at_the_head, "relay", 0, "one card's trouble is not the others'"),
+        (every_message_ends_its_operation, "relay", 0, "a place is not given back before its operation ends"),
+        (no_worker_is_steady, "hsm", 0, "a fenced worker is replaced in time"),
+        (bulk_takes_the_place_of_set_ups, "door", 0, "who has no room is refused"),
     ],
 )
 def test_a_planted_fault_is_found(

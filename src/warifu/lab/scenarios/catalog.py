@@ -11,19 +11,21 @@ from warifu.lab.scenarios.jpki import Jpki
 from warifu.lab.scenarios.pool import Pool
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.tally import Tally
+from warifu.lab.scenarios.turnstile import Turnstile
 from warifu.lab.simulation.plan import Plan
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days())
+    scenario.name: scenario
+    for scenario in (Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile())
 }
 
 TURNS = (
     *("counter", "relay", "hsm", "card", "factory", "tally", "lanes", "counter", "relay", "timers"),
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
-    *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes"),
+    *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "jpki"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
-in an order by the seed. Twenty-nine, a prime: each core comes in all its variants."""
+in an order by the seed. Thirty-one, a prime: each core comes in all its variants."""
 
 
 class UnknownName(NotFound):

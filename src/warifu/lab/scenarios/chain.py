@@ -34,6 +34,7 @@ from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.chain_properties import FULL, ROUNDING, of_the_way
 from warifu.lab.scenarios.door import Door
 from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.taken import Taken
 from warifu.lab.simulation.balancer import HealthBalancer
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
@@ -191,14 +192,24 @@ class CsPart:
     def __init__(self, world: World) -> None:
         self._world = world
         self._backlogs: dict[str, MemoryBacklog] = {}
+        self._taken: dict[str, Taken] = {}
 
     def build(self, place: str, ports: Ports) -> CommunicationServer:
         """The CS of a place."""
-        backlog = self._backlogs.setdefault(ports.machine.name, MemoryBacklog())
+        name, without = ports.machine.name, self._world.plan.without
+        backlog = self._backlogs.setdefault(name, MemoryBacklog())
         slow = _SlowBacklog(self._world, backlog)
-        server = cs_class(self._world.plan.without)(ports.world, ports.crypto, place, slow)
+        server = cs_class(without)(ports.world, ports.crypto, place, slow)
+        if not without:
+            slow.taken = self._taken[name] = Taken(self._world, server, backlog)
         _Opened(self._world, server)
         return server
+
+    def check(self, machine: Machine) -> None:
+        """A CS counts whom it serves, keeps no lane that nobody waits in, and has recorded what it has taken on."""
+        check_cs(self._world, machine)
+        if machine.up and machine.name in self._taken:
+            self._taken[machine.name].check()
 
     @property
     def empty(self) -> bool:
@@ -241,6 +252,7 @@ class _SlowBacklog:
     def __init__(self, world: World, inner: MemoryBacklog) -> None:
         self._world = world
         self._inner = inner
+        self.taken: Taken | None = None
 
     async def keep(self, entry: bytes) -> int:
         """See ``ports.backlog``."""
@@ -255,6 +267,10 @@ class _SlowBacklog:
 
     def settle(self, number: int) -> None:
         """See ``ports.backlog``."""
+        if self.taken is not None:
+            kept = dict(self._inner.unsettled())
+            if number in kept:
+                self.taken.settled(number, decode(Envelope, kept[number]))
         self._inner.settle(number)
 
     def unsettled(self) -> tuple[tuple[int, bytes], ...]:
@@ -278,7 +294,7 @@ def check_cs(world: World, machine: Machine) -> None:
         world.violated("bounded queues", f"{machine.name} keeps {len(server._lanes)} lanes")  # noqa: SLF001
 
 
-def watch(world: World, relays: RelayPart) -> Callable[[], None]:
+def watch(world: World, relays: RelayPart, communication: CsPart) -> Callable[[], None]:
     """Looks into every relay and CS."""
     machines = world.machines.items()
     doors = [machine for name, machine in machines if name.startswith("relay-")]
@@ -288,7 +304,7 @@ def watch(world: World, relays: RelayPart) -> Callable[[], None]:
         for machine in doors:
             relays.check(machine)
         for machine in servers:
-            check_cs(world, machine)
+            communication.check(machine)
 
     return look
 
@@ -317,7 +333,7 @@ class ChainTrial:
         ]
         self._cards = [card_id(number + 1) for number in range(CARDS)]
         world.look = self._look
-        self._watch = watch(world, self._relays)
+        self._watch = watch(world, self._relays, self._cs)
         if not world.plan.tight:
             world.spawn(self._sicken(), "sickness")
 

@@ -108,7 +108,7 @@ class CounterTrial:
         if self._leaving:
             world.lasts_ms = LEFT_LASTS_MS
         self._evening = Evening(world, self.nation)
-        world.look = watch(world, self.nation.relays)
+        world.look = watch(world, self.nation.relays, self.nation.cs)
 
     def _coming(self, holders: tuple[Holder, ...]) -> tuple[Holder, ...]:
         first = self._world.pick(len(holders))

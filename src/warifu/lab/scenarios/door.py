@@ -15,7 +15,8 @@ from warifu.contract.center import AbandonOperation, CardsReceived, CloseOperati
 from warifu.contract.codec import decode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.domain.admission import leases as leases_module
-from warifu.domain.admission.leases import Asking, Lease
+from warifu.domain.admission import line as line_module
+from warifu.domain.admission.leases import Asking, Lease, Leases
 from warifu.domain.admission.line import PATIENCE_MS
 from warifu.domain.admission.rules import OPENING, Limits
 from warifu.domain.cards.errors import OperationEnded
@@ -118,6 +119,8 @@ class Book:
         """It was refused, and is to come back at this instant."""
         mine = self.line[asking.kind]
         earlier = mine.get(asking.operation_id)
+        if earlier is None and sum(map(len, self.line.values())) >= line_module.LONGEST:
+            return
         if earlier is None:
             self._numbers += 1
         number = earlier.number if earlier else self._numbers
@@ -126,6 +129,26 @@ class Book:
     def counts(self) -> dict[ServiceClass, int]:
         """Places by class."""
         return {kind: sum(held.kind == kind for held in self.held.values()) for kind in BEFORE}
+
+    def has_room(self, kind: ServiceClass) -> bool:
+        """Whether one more of its class may come in, whoever waits."""
+        counts, limits = self.counts(), self.limits
+        served = counts["delivery"] + counts["change"]
+        later = counts["setup"] + counts["bulk"]
+        match kind:
+            case "change":
+                return served + later < limits.total or counts["change"] < limits.change_reserve
+            case "delivery":
+                return served < limits.total
+            case _:
+                return served + later < limits.total and later < limits.setup_and_bulk
+
+    def waiting(self) -> dict[str, int]:
+        """Set-ups and bulk operations in line, by municipality."""
+        found: dict[str, int] = {}
+        for turn in (turn for kind in WAITERS for turn in self.line[kind].values()):
+            found[turn.municipality] = found.get(turn.municipality, 0) + 1
+        return found
 
     def _later_of(self, municipality: str) -> int:
         return sum(held.kind in WAITERS and held.municipality == municipality for held in self.held.values())
@@ -139,9 +162,7 @@ class Book:
         room = max(0, min(self.limits.setup_and_bulk, left))
         if asking.kind == "bulk" and self.line["setup"] and counts["bulk"] >= max(1, room) / 4:
             return True
-        waiting: dict[str, int] = {}
-        for turn in (turn for kind in WAITERS for turn in self.line[kind].values()):
-            waiting[turn.municipality] = waiting.get(turn.municipality, 0) + 1
+        waiting = self.waiting()
         mine = self._later_of(asking.municipality)
         others = sum(name != asking.municipality for name in waiting)
         less = sum(count for name, count in waiting.items() if self._later_of(name) < mine)
@@ -169,7 +190,8 @@ class Door:
         relay._admitted = self.admitted  # type: ignore[method-assign]  # noqa: SLF001
         self.inside = 0
         """How many messages were let in and have not left."""
-        self._booked: dict[int, str] = {}
+        self._overs: dict[int, bool] = {}
+        """Of each message on its way: whether the relay took its operation for over."""
         self._last: Lease | None = None
 
     @asynccontextmanager
@@ -186,15 +208,26 @@ class Door:
                     self.inside -= 1
                     over = passage.over
         finally:
+            self._overs[id(inner)] = over
             if self._strict and lease is not None:
                 self._book.leave(inner.operation_id, now_ms(self._world), over=over)
                 self._compare(f"after {inner.name} {inner.step}")
 
     async def passed_on(self, call: Call, inner: Envelope, *, known: bool) -> Reply:
-        """As the relay's own; an operation that ended with it holds no place any more, once nobody of it is inside."""
-        reply = await self._passed_on(call, inner, known=known)
+        """As the relay's own, judged: the operation's place ends with the operation, and not before.
+
+        An operation that ended with it holds no place any more, once nobody of it is inside.
+        """
+        ended = False
+        try:
+            reply = await self._passed_on(call, inner, known=known)
+            ended = has_ended(inner, reply)
+        finally:
+            if self._overs.pop(id(inner), False) and not ended:
+                text = f"{self._relay.world.name} takes {inner.operation_id} for over at {inner.name} {inner.step}"
+                self._world.violated("a place is not given back before its operation ends", text)
         lease = self._relay.leases._leases.get(inner.operation_id)  # noqa: SLF001 - a leak shows nowhere else
-        if lease is not None and not lease.busy and has_ended(inner, reply):
+        if lease is not None and not lease.busy and ended:
             text = f"{self._relay.world.name} keeps the place of {inner.operation_id}, which ended with {inner.name}"
             self._world.violated("a place ends with its operation", text)
         return reply
@@ -235,18 +268,29 @@ class Door:
         return " ".join(str(held.get(kind, 0)) for kind in ("delivery", "setup", "bulk", "change")), manner
 
     def _compare(self, when: str) -> None:
-        leases, book, name = self._relay.leases, self._book, self._relay.world.name
-        theirs = {
-            key: (held.kind, held.busy, held.until_ms)
-            for key, held in leases._leases.items()  # noqa: SLF001 - the relay's own book
-        }
-        ours = {key: (held.kind, held.busy, held.until_ms) for key, held in book.held.items()}
-        if theirs != ours:
-            wrong = next(iter({**theirs, **ours}.items() - (theirs.items() & ours.items())))
-            self._world.violated("a place lasts as long as its operation moves", f"{name} {when}: {wrong}")
-        waiting = [len(book.line[kind]) for kind in BEFORE]
-        if len(leases.line) != sum(waiting):
-            self._world.violated("who came in waits no more", f"{name} {when}: {len(leases.line)} wait, not {waiting}")
+        found = difference(self._relay.leases, self._book)
+        if found is not None:
+            self._world.violated(found[0], f"{self._relay.world.name} {when}: {found[1]}")
+
+
+def difference(leases: Leases, book: Book) -> tuple[str, str] | None:
+    """Where a relay's own book and the other differ: the property that fails, and in what; None: nowhere."""
+    theirs = {
+        key: (held.kind, held.busy, held.until_ms)
+        for key, held in leases._leases.items()  # noqa: SLF001 - the relay's own book
+    }
+    ours = {key: (held.kind, held.busy, held.until_ms) for key, held in book.held.items()}
+    if theirs != ours:
+        wrong = next(iter({**theirs, **ours}.items() - (theirs.items() & ours.items())))
+        return "a place lasts as long as its operation moves", str(wrong)
+    waiting = [len(book.line[kind]) for kind in BEFORE]
+    if len(leases.line) != sum(waiting):
+        return "who came in waits no more", f"{len(leases.line)} wait, not {waiting}"
+    if leases.line.waiting() != book.waiting():
+        return "who came in waits no more", f"{dict(leases.line.waiting())} wait, not {book.waiting()}"
+    if any(leases.held[kind] != count for kind, count in book.counts().items()):
+        return "what is held is given back", f"it counts {dict(leases.held)}, not {book.counts()}"
+    return None
 
 
 def has_ended(inner: Envelope, reply: Reply) -> bool:

@@ -81,7 +81,7 @@ class FactoryTrial:
         self._entropy = SeededEntropy(world.plan.seed, "newcomers")
         self._ids = [self._fresh() for _ in range(world.plan.size or DEFAULT_SIZE)]
         self._holders = begin.holders
-        world.look = watch(world, self.nation.relays)
+        world.look = watch(world, self.nation.relays, self.nation.cs)
 
     def _fresh(self) -> str:
         return new_ulid(EPOCH_MS, self._entropy.random_bytes(ULID_RANDOM_BYTES))

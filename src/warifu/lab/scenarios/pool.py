@@ -51,7 +51,9 @@ ALL_SLOW_SHARE: Final = 3
 CANCELLED_SHARE: Final = 5
 """One caller in so many goes away in the middle."""
 SESSIONS: Final = 2
-LIMITS: Final = PoolLimits(queue=QUEUE, sessions=SESSIONS, history=8, dumps=4)
+STEADY_MS: Final = 2_500
+"""Short: workers that lived so long are fenced too, and come back without a pause."""
+LIMITS: Final = PoolLimits(queue=QUEUE, sessions=SESSIONS, history=8, dumps=4, steady_ms=STEADY_MS)
 MAC, AGREE, WRAP = "lab-mac", "lab-agree", "lab-wrap"
 
 

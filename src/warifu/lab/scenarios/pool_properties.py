@@ -4,14 +4,12 @@ from typing import Final
 
 from warifu.lab.history import Event
 from warifu.nodes.hsm_pool import PoolLimits
-from warifu.nodes.hsm_queue import MESSAGES
 
 HURRY_MS = 1
 """An instant may pass between a deadline and what follows from it."""
 
 GIVEN: Final = frozenset({"command", "beside"})
 """A worker got the command: to do it now, or after those that it got together with it."""
-TOGETHER: Final = frozenset(kind.__name__ for kind in MESSAGES)
 
 
 class Fenced:
@@ -222,10 +220,7 @@ class ReturnedFirst:
 
 
 class AttemptsUsed:
-    """A command is given up only after it cost as many workers as it may.
-
-    A message that was given together with others may have been with one more, which lacked its session and says so.
-    """
+    """A command is given up only after it cost as many workers as it may, and then it is."""
 
     name = "its work is done elsewhere"
 
@@ -233,22 +228,42 @@ class AttemptsUsed:
         self._attempts = attempts
         self._tried: dict[str, dict[str, None]] = {}
         """By the command's digest: the workers that had it."""
+        self._cost: dict[str, int] = {}
+        """By the command's digest: the workers that were fenced over it, as far as that is sure."""
+        self._doing: dict[str, str] = {}
+        """By worker: the digest of the last of the callers' commands that it began."""
         self._asked: dict[str, str] = {}
 
     def see(self, event: Event) -> str | None:
         """Count the workers that had the command: as many as it may cost, no more, and no fewer if it is given up."""
-        if event.kind == "hsm" and event.outcome in GIVEN and event.digest in self._tried:
-            tried = self._tried[event.digest]
-            tried[event.step] = None
-            if len(tried) > self._attempts + (event.name in TOGETHER):
-                return f"{event.name} cost {len(tried)} workers, {self._attempts} are allowed"
-        elif event.kind == "invoke" and event.peer == "hsm":
+        if event.kind == "hsm":
+            return self._of_worker(event, event.step)
+        if event.kind == "invoke" and event.peer == "hsm":
             self._asked[event.step] = event.digest
-            self._tried[event.digest] = {}
+            self._tried[event.digest], self._cost[event.digest] = {}, 0
         elif event.kind == "answer" and event.peer == "hsm":
-            tried = self._tried.pop(self._asked.pop(event.step, ""), {})
+            digest = self._asked.pop(event.step, "")
+            tried = self._tried.pop(digest, {})
+            self._cost.pop(digest, None)
             if event.outcome == "hsm.gave_up" and len(tried) < self._attempts:
                 return f"{event.step} was given up after {len(tried)} of {self._attempts} workers"
+        return None
+
+    def _of_worker(self, event: Event, worker: str) -> str | None:
+        if event.outcome == "kill":
+            digest = self._doing.pop(worker, "")
+            if digest in self._cost:
+                self._cost[digest] += 1
+        elif event.name == "SelfTest":
+            self._doing.pop(worker, None)
+        elif event.outcome in GIVEN and event.digest in self._tried:
+            self._tried[event.digest][worker] = None
+            # One that lacked its session is given to another although the first worker goes on with something else.
+            self._doing = {other: doing for other, doing in self._doing.items() if doing != event.digest}
+            if event.outcome == "command":
+                self._doing[worker] = event.digest
+            if self._cost[event.digest] >= self._attempts:
+                return f"{event.name} cost {self._cost[event.digest]} workers, {self._attempts} are allowed"
         return None
 
     def end(self) -> str | None:
@@ -263,8 +278,8 @@ class Replaced:
 
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
-        self._failures: dict[str, int] = {}
-        """By place: how many in a row."""
+        self._failures: dict[str, int | None] = {}
+        """By place: how many in a row; None: not known, since a worker lived just as long as the limits say."""
         self._admitted_ms: dict[str, int] = {}
         self._killed_ms: dict[str, int] = {}
         self._gone_ms: dict[str, int] = {}
@@ -273,7 +288,7 @@ class Replaced:
         """Follow each place."""
         place = event.node
         if event.kind == "fault" and event.outcome == "hsm_spawn":
-            self._failures[place] = self._failures.get(place, 0) + 1
+            self._failed(place)
             self._killed_ms.pop(place, None)
         elif event.kind == "hsm":
             return self._of_worker(event, place)
@@ -292,18 +307,25 @@ class Replaced:
         return None
 
     def _killed(self, event: Event, place: str) -> None:
-        since_ms = self._admitted_ms.pop(place, None)
-        steady = since_ms is not None and event.at_ms - since_ms >= self._limits.steady_ms
-        self._failures[place] = 0 if steady else self._failures.get(place, 0) + 1
+        lived_ms = event.at_ms - self._admitted_ms.pop(place, event.at_ms)
+        if abs(lived_ms - self._limits.steady_ms) <= HURRY_MS:
+            self._failures[place] = None
+        elif lived_ms > self._limits.steady_ms:
+            self._failures[place] = 0
+        else:
+            self._failed(place)
         self._killed_ms[place] = event.at_ms
         self._gone_ms.pop(place, None)
 
+    def _failed(self, place: str) -> None:
+        failures = self._failures.get(place, 0)
+        self._failures[place] = None if failures is None else failures + 1
+
     def _starting(self, event: Event, place: str) -> str | None:
-        killed_ms = self._killed_ms.pop(place, None)
-        if killed_ms is None:
+        killed_ms, failures = self._killed_ms.pop(place, None), self._failures.get(place, 0)
+        if killed_ms is None or failures is None:
             return None
         ended_ms = min(self._gone_ms.get(place, event.at_ms), killed_ms + self._limits.kill_deadline_ms)
-        failures = self._failures[place]
         pause_ms = min(self._limits.first_pause_ms << (failures - 1), self._limits.longest_pause_ms) if failures else 0
         late_ms = event.at_ms - ended_ms - pause_ms
         return f"{place} after {failures} failures: {late_ms} ms late" if abs(late_ms) > HURRY_MS else None

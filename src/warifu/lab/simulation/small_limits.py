@@ -9,7 +9,7 @@ from random import Random
 from types import ModuleType
 from typing import Final, NamedTuple
 
-from warifu.domain.admission import leases
+from warifu.domain.admission import leases, line
 from warifu.nodes import base, cs, front, list_parts, responder, status_look, under_way
 from warifu.nodes.authority import bulk, mass_revocation, statuses
 from warifu.nodes.center import completing, lapsing, recent
@@ -34,6 +34,7 @@ LIMITS: Final = (
     Limit(base, "PURGE_BATCH", (1, 2)),
     Limit(base, "PURGE_EVERY_S", (5, 20)),
     Limit(leases, "_ADOPTED", (1, 2)),
+    Limit(line, "LONGEST", (2, 5)),
     Limit(cs, "MAX_WAITING", (2, 4, 8)),
     Limit(completing, "UNKNOWN_AFTER_MS", (6_000, 15_000)),
     Limit(completing, "LEFT_AFTER_MS", (8_000, 20_000), as_before=True),
