@@ -2,14 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, Self
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
 from warifu.adapters.net.http import HttpHandler, serve_http
 
 HOST = "127.0.0.1"
 WITHIN_S = 20.0
+ASKED = settings(
+    max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
+)
+"""How much Schemathesis makes up for each operation of a document."""
 
 
 class Troubles:
@@ -34,12 +45,25 @@ class Edge:
         self._port: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
-    def start(self) -> str:
-        """The address."""
+    @contextmanager
+    def served(self) -> Iterator[Self]:
+        """It answers within."""
         self._thread.start()
-        return f"http://{HOST}:{self._port.result(WITHIN_S)}"
+        try:
+            self._url = f"http://{HOST}:{self._port.result(WITHIN_S)}"
+            yield self
+        finally:
+            self._stop()
 
-    def stop(self) -> None:
+    def is_true_of(self, case: schemathesis.Case[Any], **headers: str) -> None:
+        """What the case asks is answered as the document says: in time, no 500, and no trouble in the log."""
+        began = time.monotonic()
+        response = case.call(base_url=self._url, headers=headers)
+        case.validate_response(response, checks=[not_a_server_error, status_code_conformance, content_type_conformance])
+        assert time.monotonic() - began < WITHIN_S
+        assert self.log.events == []
+
+    def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(WITHIN_S)
         assert not self._thread.is_alive()

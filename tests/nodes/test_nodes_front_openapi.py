@@ -4,7 +4,6 @@ The edge is the real one on a real port, and behind it stand the real front and 
 """
 
 import hashlib
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,12 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
 from nodes_house import House
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
-from edge_kit import WITHIN_S, Edge, Troubles
+from edge_kit import ASKED, Edge
 from warifu.adapters.net.checking import verifier_edge
 from warifu.adapters.net.http import HttpHandler
 from warifu.contract.front import ApproveVerifier, RegisterVerifier
@@ -26,7 +22,6 @@ from warifu.contract.openapi_front import openapi_front
 
 SECRET = bytes(range(32))
 CREDENTIALS = {"signature": "sign-bank", "authentication": "login-bank"}
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 schema = schemathesis.openapi.from_dict(openapi_front())
 
 
@@ -48,25 +43,14 @@ async def opening() -> AsyncIterator[HttpHandler]:
 
 
 @pytest.fixture(scope="module")
-def edge() -> Iterator[tuple[str, Troubles]]:
-    served = Edge(opening)
-    url = served.start()
-    try:
-        yield url, served.log
-    finally:
-        served.stop()
+def edge() -> Iterator[Edge]:
+    with Edge(opening).served() as served:
+        yield served
 
 
 @pytest.mark.real
 @schema.parametrize()
-@settings(
-    max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
-)
-def test_nothing_that_a_verifier_asks_is_a_fault(case: schemathesis.Case[Any], edge: tuple[str, Troubles]) -> None:
-    url, log = edge
-    began = time.monotonic()
+@ASKED
+def test_nothing_that_a_verifier_asks_is_a_fault(case: schemathesis.Case[Any], edge: Edge) -> None:
     name = CREDENTIALS.get(str(case.path_parameters.get("ca")), "login-bank")
-    response = case.call(base_url=url, headers={"authorization": f"Bearer {name}:{SECRET.hex()}"})
-    case.validate_response(response, checks=CHECKS)
-    assert time.monotonic() - began < WITHIN_S
-    assert log.events == []
+    edge.is_true_of(case, authorization=f"Bearer {name}:{SECRET.hex()}")

@@ -14,7 +14,6 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from warifu.contract.message import Answer, Request
-from warifu.contract.registry import ResidentChanged
 from warifu.contract.values import (
     ApplicationId,
     BatchId,
@@ -38,55 +37,6 @@ from warifu.contract.values import (
 )
 
 Modulus = Annotated[bytes, Meta(max_length=256)]
-
-__all__ = [
-    "AbandonOperation",
-    "AbolishCard",
-    "AskCard",
-    "AskCardData",
-    "AskCardKeys",
-    "AskCards",
-    "AskFace",
-    "AskHolder",
-    "AskLiveCard",
-    "AskOrders",
-    "AskSigningKey",
-    "CardData",
-    "CardMade",
-    "CardView",
-    "Cards",
-    "CardsReceived",
-    "CardsShipped",
-    "ChipPublicKeys",
-    "CloseOperation",
-    "ConfirmWrite",
-    "Confirmed",
-    "Face",
-    "FormGiven",
-    "GiveForm",
-    "Holder",
-    "Holders",
-    "LiveCard",
-    "OpenOperation",
-    "Opened",
-    "OrderCard",
-    "Ordered",
-    "OrderedCard",
-    "Orders",
-    "Personalisation",
-    "Personalise",
-    "PlannedStep",
-    "PrepareWrite",
-    "Received",
-    "ResidentChanged",
-    "RevokeOnRequest",
-    "Script",
-    "ScriptPart",
-    "SearchHolders",
-    "SigningKey",
-    "SuspendCard",
-    "WrappedKeys",
-]
 
 
 # ---- making cards: intake and issuance ----------------------------------------------------------------------------
