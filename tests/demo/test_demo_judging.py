@@ -19,7 +19,7 @@ from warifu.demo.judging import Expected, judge, judge_numbers
 from warifu.demo.pki_facts import Lines, judge_answer, judge_lists, reason_text
 from warifu.domain.applications.records import Application, NotificationCard
 from warifu.domain.cards.records import Card, CardWrite, Operation
-from warifu.domain.certificates.records import Certificate, StoredKeyPair
+from warifu.domain.certificates.records import Certificate, KeyUse, StoredKeyPair
 from warifu.domain.residents.records import AssignedNumber, Resident
 from warifu.kernel.check_digits import application_id_from, individual_number_from, resident_code_from
 
@@ -86,9 +86,12 @@ def pair(one: Certificate) -> StoredKeyPair:
         public_key=public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         wrapped=None,
         state="destroyed",
-        reserved_for=f"{one.ca}:{one.serial}",
         changed_ms=1,
     )
+
+
+def use(one: Certificate) -> KeyUse:
+    return KeyUse(key_pair_id=one.key_pair_id, ca=one.ca, serial=one.serial, used_ms=1)
 
 
 def write(name: str, place: int, state: str = "finished") -> CardWrite:
@@ -182,6 +185,7 @@ def good() -> Facts:
         writes=writes,
         certificates=certificates,
         key_pairs=tuple(pair(one) for one in certificates),
+        key_uses=tuple(use(one) for one in certificates),
         events={
             "registry.registered": 1, "registry.changed": 1, "numbering.number_assigned": 1,
             "intake.notification_sent": 1, "intake.received": 1, "intake.checked": 1, "intake.accepted": 1,
@@ -280,7 +284,8 @@ PLANTED: list[tuple[str, Callable[[Facts], Facts]]] = [
     ("not in the register", changed("key_pairs", key_pair_id="pair-x")),
     ("is reserved, not destroyed", changed("key_pairs", state="reserved")),
     ("not destroyed", changed("key_pairs", wrapped=b"secret")),
-    ("is reserved for", changed("key_pairs", reserved_for="signature:1")),
+    ("was used for", changed("key_uses", serial=1)),
+    ("was used for is None", lambda facts: msgspec.structs.replace(facts, key_uses=())),
     ("not the key in", changed("key_pairs", public_key=b"other")),
     ("cannot be read: card.gone", lambda facts: msgspec.structs.replace(facts, chip=None, chip_error="card.gone")),
     ("card id on the chip", on_chip(card_id="WRF000000000002")),

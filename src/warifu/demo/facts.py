@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import asyncpg
+import msgspec
 from msgspec import Struct
 
 from warifu.adapters.store.postgres import failure_of
@@ -16,7 +17,7 @@ from warifu.demo.patience import Patience
 from warifu.demo.people import Pins
 from warifu.domain.applications.records import Application, NotificationCard
 from warifu.domain.cards.records import Card, CardWrite, Operation
-from warifu.domain.certificates.records import Certificate, StoredKeyPair
+from warifu.domain.certificates.records import Certificate, KeyUse, StoredKeyPair
 from warifu.domain.residents.records import AssignedNumber, Resident
 from warifu.kernel.errors import Refused
 from warifu.kernel.ids import ulid_text
@@ -64,6 +65,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     writes: tuple[CardWrite, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     key_pairs: tuple[StoredKeyPair, ...] = ()
+    key_uses: tuple[KeyUse, ...] = ()
+    """What the consumption log says of these pairs."""
     events: dict[str, int] = {}
     """Journal: ``<schema>.<event>`` of the resident, the application, the card and its certificates."""
     looks: frozenset[str] = frozenset()
@@ -115,6 +118,25 @@ class Database:
         """How often each event stands in the journal of these streams."""
         statement = f'SELECT event FROM "{schema}".journal WHERE stream = ANY($1::text[])'  # noqa: S608 - likewise
         return Counter(f"{schema}.{row['event']}" for row in await self.rows(schema, statement, list(streams)))
+
+    async def events_of_parts(self, certificates: Sequence[Certificate]) -> Counter[str]:
+        """How often each event stands in the journal of the parts of an issue in bulk that these certificates are of.
+
+        Such a part has one entry for all its certificates; it tells their first and last serial numbers.
+        """
+        statement = (
+            "SELECT event, serials FROM authority.journal JOIN authority.issue_block "
+            "ON stream = 'issue_block:' || batch_id || ':' || position "
+            "WHERE EXISTS (SELECT 1 FROM unnest($1::text[], $2::bigint[]) AS mine (ca, serial) WHERE serial BETWEEN "
+            "(detail->'spans'->ca->>0)::bigint AND (detail->'spans'->ca->>1)::bigint)"
+        )
+        mine = {(each.ca, each.serial) for each in certificates}
+        rows = await self.rows("authority", statement, *map(list, zip(*mine, strict=True))) if mine else []
+        found: Counter[str] = Counter()
+        for row in rows:
+            part = msgspec.msgpack.decode(row["serials"], type=list[tuple[str, int]])
+            found[f"authority.{row['event']}"] += len(mine.intersection(part))
+        return found
 
     async def looks(self, resident_id: str) -> frozenset[str]:
         """Purposes under which somebody looked at the resident's number."""
@@ -184,6 +206,7 @@ async def gather(database: Database, resident_id: str) -> Facts:
     events += await database.events("center", [f"card:{card_id}" for card_id in card_ids])
     events += await database.events("issuance", [f"card:{card_id}" for card_id in card_ids])
     events += await database.events("authority", [f"certificate:{each.ca}:{each.serial}" for each in certificates])
+    events += await database.events_of_parts(certificates)
     return Facts(
         residents=await database.find("registry", Resident, "resident_id", mine),
         numbers=await database.find("numbering", AssignedNumber, "resident_id", mine),
@@ -194,6 +217,7 @@ async def gather(database: Database, resident_id: str) -> Facts:
         writes=await database.find("center", CardWrite, "card_id", card_ids),
         certificates=certificates,
         key_pairs=await database.find("authority", StoredKeyPair, "key_pair_id", pairs),
+        key_uses=await database.find("authority", KeyUse, "key_pair_id", pairs),
         events=dict(events),
         looks=await database.looks(resident_id),
     )

@@ -212,7 +212,7 @@ def _certificate(certificate: Certificate) -> Iterator[str]:
     name = f"{certificate.ca} certificate {certificate.serial}"
     leaf = x509.load_der_x509_certificate(certificate.der)
     yield from _differ(f"serial in the {name}", leaf.serial_number, certificate.serial)
-    if leaf.tbs_certificate_bytes != certificate.tbs:
+    if certificate.tbs not in {leaf.tbs_certificate_bytes, b""}:  # kept until it is signed, when issued in bulk
         yield f"{name}: what was signed is not what was intended"
     if (certificate.state == "revoked") != (certificate.revoked_ms is not None and certificate.reason != ""):
         yield f"{name}: {certificate.state}, with reason {certificate.reason!r}"
@@ -221,6 +221,7 @@ def _certificate(certificate: Certificate) -> Iterator[str]:
 def _key_pairs(_expected: Expected, facts: Facts) -> Iterator[str]:
     """Each pair serves one certificate, and is destroyed once its chip has it."""
     pairs = {pair.key_pair_id: pair for pair in facts.key_pairs}
+    uses = {use.key_pair_id: (use.ca, use.serial) for use in facts.key_uses}
     used = Counter(certificate.key_pair_id for certificate in facts.certificates)
     yield from (f"key pair {pair} serves {count} certificates" for pair, count in used.items() if count > 1)
     for certificate in facts.certificates:
@@ -231,7 +232,7 @@ def _key_pairs(_expected: Expected, facts: Facts) -> Iterator[str]:
             continue
         if pair.state != "destroyed" or pair.wrapped is not None:
             yield f"{name} is {pair.state}, not destroyed"
-        yield from _differ(f"{name} is reserved for", pair.reserved_for, f"{certificate.ca}:{certificate.serial}")
+        yield from _differ(f"{name} was used for", uses.get(pair.key_pair_id), (certificate.ca, certificate.serial))
         if certificate.der and _public_key(certificate.der) != pair.public_key:
             yield f"{name} is not the key in the {certificate.ca} certificate {certificate.serial}"
 
