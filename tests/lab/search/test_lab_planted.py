@@ -2,21 +2,30 @@
 
 import asyncio
 import datetime
+import hashlib
 from collections.abc import Callable
 from functools import partial
 
 import pytest
+from msgspec import structs
 
+from warifu.contract.center import AbandonOperation
 from warifu.domain.admission import leases
 from warifu.domain.admission.leases import Lease, Leases
 from warifu.domain.admission.retry import EARNED_BY_SUCCESS, RetryBudget
 from warifu.domain.applications import loss
 from warifu.domain.cards import lapsing as rules
+from warifu.domain.cards import operations
+from warifu.domain.cards.operations import State
 from warifu.domain.cards.records import Card
+from warifu.domain.decision import Asked, Decision
+from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
+from warifu.lab.simulation.keys import EPOCH_MS
 from warifu.nodes import cs, relay
-from warifu.nodes.base import KeepingNode
+from warifu.nodes.base import Call, KeepingNode
+from warifu.nodes.center import node as center
 from warifu.nodes.front import Front
 from warifu.nodes.hsm_pool import FenceReason, HsmPool, _Place
 from warifu.nodes.leftovers import Leftover, Leftovers, Send
@@ -140,6 +149,23 @@ def bulk_takes_the_place_of_set_ups(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(leases, "bulk_must_yield", lambda *_, **__: False)
 
 
+def a_write_is_another_each_time(patch: pytest.MonkeyPatch) -> None:
+    def fresh(call: Call) -> str:
+        return new_ulid(EPOCH_MS, hashlib.sha256(str(call.now_ms).encode()).digest()[:ULID_RANDOM_BYTES])
+
+    patch.setattr(center, "_write_id", fresh)
+
+
+def what_is_pending_is_given_up(patch: pytest.MonkeyPatch) -> None:
+    abandon = operations.abandon
+
+    def careless(state: State, request: AbandonOperation, asked: Asked) -> Decision:
+        settled = structs.replace(state.operation, pending_write="") if state.operation else None
+        return abandon(State(state.card, settled, state.write), request, asked)
+
+    patch.setattr(operations, "abandon", careless)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "first", "broken"),
     [
@@ -159,6 +185,8 @@ def bulk_takes_the_place_of_set_ups(patch: pytest.MonkeyPatch) -> None:
         (what_fails_stays_at_the_head, "relay", 0, "one card's trouble is not the others'"),
         (every_message_ends_its_operation, "relay", 0, "a place is not given back before its operation ends"),
         (no_worker_is_steady, "hsm", 0, "a fenced worker is replaced in time"),
+        (a_write_is_another_each_time, "counter", 0, "a request that comes again finds its own intent"),
+        (what_is_pending_is_given_up, "counter", 0, "nothing is given up whose card write is pending"),
         (bulk_takes_the_place_of_set_ups, "door", 0, "who has no room is refused"),
     ],
 )

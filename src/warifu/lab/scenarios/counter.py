@@ -10,12 +10,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from warifu.contract.center import AskCard, CardView, SuspendCard
-from warifu.contract.terminal import Performed, Pin
+from warifu.contract.center import AbandonOperation, AskCard, CardView, SuspendCard
+from warifu.contract.terminal import GiveUpOperation, Performed, Pin
 from warifu.contract.values import OperationKind, PinName
 from warifu.kernel.errors import Refused
 from warifu.lab.properties import Property, common
-from warifu.lab.scenarios.chain import watch
+from warifu.lab.scenarios.chain import PLACES, watch
 from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_evening import Evening
 from warifu.lab.scenarios.nation import HERE, LIMITS, PINS, THERE, Holder, Nation, morning, perform
@@ -77,6 +77,15 @@ LEFT_SHORT_MS: Final = 30_000
 LEFT_LASTS_MS: Final = 180_000
 LEAVING_SHARE: Final = 2
 """One run in so many of those in which the completer is not patient: there clerks leave what breaks."""
+GIVING_UP_SHARE: Final = 4
+"""One errand in so many is given up by its clerk when something breaks, and begun anew."""
+MEDDLING_SHARE: Final = 2
+"""In one run of so many somebody at another terminal gives up what clerks are at, without the card."""
+MEDDLED: Final = 4
+OVER: Final = frozenset({"card.wrong_state", "card.wrong_municipality"})
+"""What was given up after it was done is not done again."""
+MAY_BE_TOLD: Final = frozenset({"operation.write_not_settled", ENDED, "record.not_found"})
+"""Whoever gives an operation up without its card."""
 FEWER_PINS: Final = 3
 """One first try in so many lacks a PIN the resident has yet to think of."""
 
@@ -105,6 +114,8 @@ class CounterTrial:
         is_short = max(completing.LEFT_AFTER_MS, completing.UNKNOWN_AFTER_MS) <= LEFT_SHORT_MS
         self._leaving = is_short and not world.plan.tight and not world.pick(LEAVING_SHARE)
         self._left: list[_Left] = []
+        self._begun: list[tuple[str, str, str]] = []
+        """Operations, with their cards and places."""
         if self._leaving:
             world.lasts_ms = LEFT_LASTS_MS
         self._evening = Evening(world, self.nation)
@@ -124,6 +135,8 @@ class CounterTrial:
                 group.create_task(self._visit(number, holder), name=f"holder {number + 1}")
             for number in range(LOOKS if not self._world.plan.tight else 0):
                 group.create_task(self._look_at(number), name=f"look {number + 1}")
+            if not self._world.plan.tight and not self._leaving and not self._world.pick(MEDDLING_SHARE):
+                group.create_task(self._meddled(), name="meddler")
         await self._found_again()
 
     async def _visit(self, number: int, holder: Holder) -> None:
@@ -182,6 +195,8 @@ class CounterTrial:
         """
         world, refused, ended, back = self._world, 0, False, ".back" if operation_id else ""
         operation_id = operation_id or clerk.operation_id()
+        gives_up, gave_up = not (leaves or back or world.pick(GIVING_UP_SHARE)), False
+        self._begun.append((operation_id, holder.card_id, place))
         pins = dict(PINS) if world.pick(FEWER_PINS) else _without_one()
         for turn in range(1_000):
             found = await clerk.ask(
@@ -194,9 +209,16 @@ class CounterTrial:
             if leaves and not (isinstance(found, Performed) and found.outcome == "done"):
                 self._left.append(_Left(clerk, holder, kind, place, operation_id))
                 return False
+            if gives_up and not (isinstance(found, Performed) and found.outcome == "done"):
+                gives_up, gave_up = False, True
+                await self._give_up(clerk, holder, kind, place, operation_id)
+                continue
             if isinstance(found, Refused):
+                if gave_up and found.code in OVER and self._evening.was_written(holder.card_id):
+                    return False
                 if found.code == ENDED and ended:
                     operation_id = clerk.operation_id()
+                    self._begun.append((operation_id, holder.card_id, place))
                 ended = found.code == ENDED and not ended
                 refused = refused + 1 if found.code in OVERTAKEN else PATIENT
                 if refused >= PATIENT:
@@ -211,6 +233,42 @@ class CounterTrial:
             pins = dict(PINS)
             await asyncio.sleep(world.delay_ms(*BACK_MS) / 1000)
         return False
+
+    async def _give_up(self, clerk: Driver, holder: Holder, kind: OperationKind, place: str, operation_id: str) -> None:
+        """What is pending is settled, and the operation over: unless it was done, or over, before."""
+        reset = perform(kind, holder.card_id, {}).reset_pins
+        found = await clerk.ask(
+            f"terminal-{place}",
+            GiveUpOperation(kind=kind, card_id=holder.card_id, reset_pins=reset),
+            Performed,
+            operation_id=operation_id,
+            step="give_up",
+        )
+        if isinstance(found, Performed):
+            self._evening.given_up(operation_id)
+        elif found.code not in OVERTAKEN | OVER:
+            self._world.violated("no request is refused", f"giving up {kind}: {found.code} {found}")
+
+    async def _meddled(self) -> None:
+        """Somebody at another terminal of the place gives up what a clerk is at; the clerk begins anew."""
+        meddlers = {place: Driver(self._world, f"terminal-{place}-80", CALM_MS) for place in PLACES}
+        for turn in range(MEDDLED):
+            await asyncio.sleep(self._world.delay_ms(0, 2_000) / 1000)
+            if not self._begun:
+                continue
+            operation_id, card, place = self._begun[self._world.pick(len(self._begun))]
+            found = await meddlers[place].ask(
+                f"cs-{place}",
+                AbandonOperation(card_id=card),
+                CardView,
+                operation_id=operation_id,
+                step=f"meddle.{turn}",
+                order=card,
+            )
+            if not isinstance(found, Refused):
+                self._evening.given_up(operation_id)
+            elif found.code not in MAY_BE_TOLD:
+                self._world.violated("no request is refused", f"giving up: {found.code} {found}")
 
     async def _look_at(self, number: int) -> None:
         """Somebody else of the same municipality asks for a card's record, through the same CS."""

@@ -46,6 +46,7 @@ class Evening:
         self.revoked: set[tuple[str, str]] = set()
         """Residents, and of which kind their certificate ended by a change of their record."""
         self._done: list[tuple[Holder, OperationKind, str, str]] = []
+        self._given_up: set[str] = set()
         self._looked = Counter(row.entry.action for store in nation.stores.values() for row in store.audit())
         self._earlier = {write.write_id for write in self._rows("center", CardWrite)}
 
@@ -57,6 +58,23 @@ class Evening:
             self._bad(
                 "done means done", f"{kind} was reported done and is {operation.state if operation else 'unknown'}"
             )
+
+    def given_up(self, operation_id: str) -> None:
+        """Somebody was told that an operation is given up: then nothing of it is pending, and it stays so."""
+        self._given_up.add(operation_id)
+        operation = next((row for row in self._rows("center", Operation) if row.operation_id == operation_id), None)
+        if operation is None or operation.state != "abandoned":
+            self._bad("given up means given up", f"{operation_id} is {operation.state if operation else 'unknown'}")
+        pending = [row for row in self._rows("center", CardWrite) if row.operation_id == operation_id]
+        if any(row.state == "intent" for row in pending):
+            self._bad("nothing is given up whose card write is pending", operation_id)
+
+    def was_written(self, card_id: str) -> bool:
+        """Whether an operation on the card was given up after a card write of it was done."""
+        writes = self._rows("center", CardWrite)
+        return any(
+            row.card_id == card_id and row.state == "finished" and row.operation_id in self._given_up for row in writes
+        )
 
     async def left_alone(self) -> None:
         """Nobody comes back: after the completer's patience only what the chip alone can tell is open, and told."""
@@ -147,6 +165,7 @@ class Evening:
             for step in plans.plan(kind, plans.ALL_PINS):
                 if step.action == "write" and finished.pop((operation_id, step.name), 0) != 1:
                     self._bad("exactly one effect per request", f"{step.name} of {kind} was not finished once")
+        finished = Counter({key: count for key, count in finished.items() if key[0] not in self._given_up or count > 1})
         if finished:
             self._bad("exactly one effect per request", f"{next(iter(finished))} was in no plan, or twice")
 

@@ -30,6 +30,7 @@ from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Fault, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.lab.scenarios.chain import PLACES, RELAYS, CsPart, RelayPart
+from warifu.lab.scenarios.intents import Intents
 from warifu.lab.simulation.balancer import HealthBalancer
 from warifu.lab.simulation.cards import CardBox, Drawings
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
@@ -123,6 +124,7 @@ class Nation:
         self.world = world
         self.cards = CardBox(world, morning.images if morning else {})
         self.shelf = MemoryShelf()
+        self._intents = Intents(world)
         self._undone: dict[str, int] = {}
         self._confirmed_steps: dict[str, None] = {}
         self.devices = {kind: self._device(kind, morning) for kind in KEYS}
@@ -173,6 +175,7 @@ class Nation:
     def _center(self, ports: Ports) -> Node:
         kind = center_class(self.world.plan.without)
         node = kind(ports.world, ports.store, self.pool("center", ports), Drawings())
+        self._intents.watch(node)
         node.handlers[ConfirmWrite.NAME] = partial(self._confirmed, node.confirm)
         return node
 

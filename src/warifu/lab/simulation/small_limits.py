@@ -39,7 +39,7 @@ LIMITS: Final = (
     Limit(completing, "UNKNOWN_AFTER_MS", (6_000, 15_000)),
     Limit(completing, "LEFT_AFTER_MS", (8_000, 20_000), as_before=True),
     Limit(completing, "EVERY_S", (1, 2), as_before=True),
-    Limit(completing, "PAGE", (1, 2)),
+    Limit(completing, "PAGE", (1, 2), as_before=True),
     Limit(lapsing, "EVERY_S", (1, 3)),
     Limit(lapsing, "PAGE", (1, 3)),
     Limit(recent, "MOST", (1, 2)),
