@@ -393,8 +393,8 @@ async def emptied(bench: Bench) -> None:
     empty = asyncio.Event()
     sent = bench.store.sent
 
-    async def watched(sequence: int) -> None:
-        await sent(sequence)
+    async def watched(*sequences: int) -> None:
+        await sent(*sequences)
         if not bench.store.outbox():
             empty.set()
 

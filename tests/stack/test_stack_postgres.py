@@ -69,7 +69,7 @@ def test_a_killed_postmaster_is_back_with_its_data(home: Home) -> None:
     asyncio.run(story())
 
 
-def test_settings_are_durable_and_the_server_listens_on_loopback_alone(home: Home) -> None:
+def test_settings_are_durable_and_the_server_listens_on_loopback_and_in_its_own_folder_alone(home: Home) -> None:
     async def story() -> None:
         server = await prepared(home)
         async with running(home, server):
@@ -77,12 +77,35 @@ def test_settings_are_durable_and_the_server_listens_on_loopback_alone(home: Hom
                 ("fsync", "on"),
                 ("synchronous_commit", "on"),
                 ("listen_addresses", "127.0.0.1"),
-                ("unix_socket_directories", ""),
+                ("unix_socket_directories", f'"{server.data}"'),
+                ("unix_socket_permissions", "0700"),
                 ("max_connections", "20"),
             ):
                 assert await ask(server, f"select current_setting('{name}')") == value
 
     asyncio.run(story())
+
+
+def test_it_is_reached_by_its_socket_and_over_tcp_where_a_url_says_so(home: Home) -> None:
+    async def story() -> None:
+        server = await prepared(home)
+        async with running(home, server):
+            over_tcp = f"postgresql://{postgres.ROLE}:{server.password}@{postgres.address_of(server.url())}/postgres"
+            for url, client in ((server.url("postgres"), None), (f"{over_tcp}?sslmode=disable", "127.0.0.1/32")):
+                connection = await asyncpg.connect(url)
+                assert await connection.fetchval("select inet_client_addr()::text") == client
+                await connection.close()
+
+    asyncio.run(story())
+
+
+def test_a_home_too_deep_for_a_socket_is_reached_over_tcp(tmp_path: Path) -> None:
+    shallow, deep = (Embedded(tmp_path, Path("/") / ("d" * length), None, 5432, "word", SMALL) for length in (92, 93))
+    assert (shallow.has_socket, deep.has_socket) == (True, False)
+    assert len(os.fsencode(shallow.data / ".s.PGSQL.5432")) == postgres.SOCKET_PATH_MOST
+    assert deep.url() == "postgresql://warifu:word@127.0.0.1:5432/warifu?sslmode=disable"
+    assert "unix_socket_directories=" in deep.spec().argv
+    assert str(postgres.address_of(shallow.url())) == str(postgres.address_of(deep.url())) == "127.0.0.1:5432"
 
 
 def test_a_second_start_keeps_password_and_data(home: Home) -> None:

@@ -26,6 +26,7 @@ from warifu.contract.message import Answer, Request
 from warifu.domain.decision import Asked, Decision
 from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Refused, Stale, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
+from warifu.nodes.answered import Answered
 from warifu.nodes.under_way import UnderWay
 from warifu.ports.clock import Clock
 from warifu.ports.entropy import Entropy
@@ -285,6 +286,7 @@ class KeepingNode(Node):
         self.head_signer: SignsHeads | None = None
         """Signs the heads of the audit trail; given by whoever composes the node. Without, they are chained only."""
         self._outbox_kick = asyncio.Event()
+        self._outbox_answered = Answered(store)
         self._outbox_own: dict[str, str] = {}
         """Messages this process has put into the outbox: their order keys by their ids."""
         self._outbox_all = True
@@ -528,7 +530,7 @@ class KeepingNode(Node):
             body=message.body,
         )
         open_reply(await self.world.transport.call(message.destination, envelope), Answer)
-        await self.store.sent(pending.sequence)
+        await self._outbox_answered.take_out(pending.sequence)
 
     def processes(self) -> tuple[ChildProcess, ...]:
         """The worker that signs heads, where it is for this alone."""

@@ -267,8 +267,8 @@ class Store(Protocol):
     async def waits(self, sequence: int) -> bool:
         """Whether a message still stands in the outbox. ``Unavailable``: the store does not answer."""
 
-    async def sent(self, sequence: int) -> None:
-        """Take a message out of the outbox: its receiver has answered. Doing it twice is no error."""
+    async def sent(self, *sequences: int) -> None:
+        """Take messages out of the outbox: their receivers have answered. Doing it twice is no error."""
 
     async def reserve(self, sequence: str, count: int) -> int:
         """Take ``count`` numbers from a named sequence (first one returned; starts at 1); never given out again."""

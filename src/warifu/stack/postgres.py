@@ -16,12 +16,12 @@ import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
 
 from warifu.contract.health import Health, Part
-from warifu.stack.addresses import HOST
+from warifu.stack.addresses import HOST, Address
 from warifu.stack.errors import (
     DatabaseUnreachable,
     DiskFull,
@@ -46,6 +46,8 @@ STOP_WITHIN_S = 30.0
 SHARED_PLACE = Path("/var/lib/warifu")
 """Where root keeps what PostgreSQL's user cannot reach inside WARIFU_HOME (say, below /root)."""
 NO_SPACE = "No space left on device"
+SOCKET_PATH_MOST = 107
+"""Bytes that Linux takes for the path of a socket; WARIFU_HOME may be longer."""
 _DRIVER_ERRORS = (
     OSError,  # TimeoutError too
     ValueError,  # a URL that is none
@@ -71,8 +73,16 @@ class Embedded:
         """Without the password."""
         return f"Embedded({self.data}, port {self.port})"
 
+    @property
+    def has_socket(self) -> bool:
+        """Whether it listens on a socket in its data folder too: cheaper than TCP, unless the path is too long."""
+        return len(os.fsencode(self.data / f".s.PGSQL.{self.port}")) <= SOCKET_PATH_MOST
+
     def url(self, database: str = DATABASE_NAME) -> str:
         """How to reach it. Its build has no TLS; without saying so, drivers look for keys in the user's home."""
+        if self.has_socket:
+            place = f"host={quote(str(self.data))}&port={self.port}"
+            return f"postgresql://{ROLE}:{self.password}@/{database}?{place}&sslmode=disable"
         return f"postgresql://{ROLE}:{self.password}@{HOST}:{self.port}/{database}?sslmode=disable"
 
     def spec(self) -> ProcessSpec:
@@ -92,7 +102,8 @@ class Embedded:
         return (
             f"listen_addresses={HOST}",
             f"port={self.port}",
-            "unix_socket_directories=",  # TCP on loopback alone: socket paths have a length limit, WARIFU_HOME has not
+            f"unix_socket_directories={_quoted(self.data) if self.has_socket else ''}",
+            "unix_socket_permissions=0700",
             f"max_connections={self.settings.max_connections}",
             f"shared_buffers={self.settings.shared_buffers_mb}MB",
             "fsync=on",
@@ -104,6 +115,11 @@ class Embedded:
             "log_error_verbosity=terse",  # details and statements of errors would carry column values,
             "log_min_error_statement=panic",  # that is, personal data
         )
+
+
+def _quoted(folder: Path) -> str:
+    """As one of PostgreSQL's list of folders, whatever characters it has."""
+    return '"{}"'.format(str(folder).replace('"', '""'))
 
 
 async def prepare(home: Home, port: int, settings: Database) -> tuple[Embedded, tuple[str, ...]]:
@@ -371,12 +387,18 @@ class DatabaseProbe:
 
 
 def _unreachable(url: str, error: BaseException) -> DatabaseUnreachable:
-    address = urlsplit(url)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DatabaseUnreachable(
-        f"no PostgreSQL for us at {address.hostname}:{address.port or 5432}{address.path}: {reason[:160]}: "
+        f"no PostgreSQL for us at {address_of(url)}{urlsplit(url).path}: {reason[:160]}: "
         "start it or correct database.url"
     )
+
+
+def address_of(url: str) -> Address:
+    """Where it is reached over TCP; the embedded server, also where its URL names its socket."""
+    parts = urlsplit(url)
+    ports = parse_qs(parts.query).get("port", ["5432"])
+    return Address(parts.hostname or HOST, parts.port or int(ports[0]))
 
 
 async def ensure_database(server: Embedded) -> None:
@@ -404,12 +426,12 @@ async def check(url: str) -> None:
 
 def external_status(url: str) -> MemberStatus:
     """How an existing server stands in ``status``: shown, not supervised."""
-    address = urlsplit(url)
+    address = address_of(url)
     return MemberStatus(
         name="postgres",
         kind="database",
         state="external",
         pid=0,
-        host=address.hostname or "",
-        port=address.port or 5432,
+        host=address.host,
+        port=address.port,
     )

@@ -587,6 +587,14 @@ async def test_sent_twice_is_no_error(store: AnyStore) -> None:
     assert await store.pending(1) == ()
 
 
+async def test_several_are_sent_at_once_whether_or_not_they_still_wait(store: AnyStore) -> None:
+    await store.commit(change(outbox=(message("a"), message("b"), message("c"))))
+    first, second, third = await store.pending(10)
+    await store.sent(first.sequence)
+    await store.sent(first.sequence, third.sequence)
+    assert await store.pending(10) == (second,)
+
+
 async def test_a_message_id_that_waits_is_taken(store: AnyStore) -> None:
     await store.commit(change(outbox=(message("a"),)))
     with pytest.raises(Stale):

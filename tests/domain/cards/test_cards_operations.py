@@ -33,7 +33,7 @@ from cards_kit import (
     written,
 )
 
-from warifu.contract.center import AbandonOperation, CardView, Confirmed, Opened, OpenOperation
+from warifu.contract.center import AbandonOperation, CardView, Confirmed, Opened, OpenOperation, Script
 from warifu.contract.values import ChipStatus, OperationKind
 from warifu.domain.cards import operations, plans
 from warifu.domain.cards.errors import (
@@ -268,6 +268,23 @@ def test_a_chip_that_differs_gets_no_script() -> None:
 def test_the_digest_is_recorded_before_the_script_goes_out() -> None:
     decision = operations.script_made(pending(), WRITE, DIGEST, (), ASKED)
     assert written(decision, CardWrite).digest == DIGEST
+
+
+def test_a_script_of_the_centre_s_own_is_recorded_with_its_intent() -> None:
+    state = State(card(open_operation=OPERATION), operation(), None)
+    script = Script(write_id=WRITE, parts=(), digest=DIGEST)
+    decision = operations.intend_with_script(state, preparing("open_windows"), script, ASKED)
+    apart = operations.intend(state, preparing("open_windows"), WRITE, ASKED)
+    assert decision.answer == script
+    assert decision.writes[0] == apart[0]
+    assert decision.writes[1].record == msgspec.structs.replace(apart[1].record, digest=DIGEST)
+
+
+def test_an_intent_that_stands_is_not_recorded_again_with_another_script() -> None:
+    for write_id in (WRITE, OTHER):
+        script = Script(write_id=write_id, parts=(), digest=DIGEST)
+        with pytest.raises(WriteNotSettled):
+            operations.intend_with_script(pending(), preparing("open_windows"), script, ASKED)
 
 
 def test_a_script_for_a_write_that_was_settled_meanwhile_never_goes_out() -> None:

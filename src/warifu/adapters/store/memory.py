@@ -236,11 +236,11 @@ class MemoryStore:
         await asyncio.sleep(0)
         return there
 
-    async def sent(self, sequence: int) -> None:
+    async def sent(self, *sequences: int) -> None:
         """See ``Store.sent``."""
         await self._changing()
-        pending = self._state.outbox.pop(sequence, None)
-        self._state.message_ids -= {pending.message.message_id} if pending else set()
+        gone = [self._state.outbox.pop(sequence) for sequence in sequences if sequence in self._state.outbox]
+        self._state.message_ids -= {pending.message.message_id for pending in gone}
         await self._changed()
 
     async def reserve(self, sequence: str, count: int) -> int:

@@ -172,9 +172,9 @@ class PostgresStore:
         there = f'SELECT FROM "{self._schema}".outbox WHERE sequence = $1::bigint'
         return bool(await self._rows(there, sequence))
 
-    async def sent(self, sequence: int) -> None:
+    async def sent(self, *sequences: int) -> None:
         """See ``Store.sent``."""
-        await self._rows(f'DELETE FROM "{self._schema}".outbox WHERE sequence = $1::bigint', sequence)
+        await self._rows(f'DELETE FROM "{self._schema}".outbox WHERE sequence = ANY ($1::bigint[])', sequences)
 
     async def reserve(self, sequence: str, count: int) -> int:
         """See ``Store.reserve``."""

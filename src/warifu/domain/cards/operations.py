@@ -243,6 +243,17 @@ def intend(state: State, request: PrepareWrite, write_id: str, asked: Asked) -> 
     return (Update(pending), Insert(write))
 
 
+def intend_with_script(state: State, request: PrepareWrite, script: Script, asked: Asked) -> Decision:
+    """``intend`` and ``script_made`` at once: for a write whose script was made without anybody else's doing."""
+    writes = intend(state, request, script.write_id, asked)
+    if not writes:
+        raise WriteNotSettled(script.write_id)
+    pending, intent = writes
+    return Decision(
+        answer=script, writes=(pending, Insert(msgspec.structs.replace(intent.record, digest=script.digest)))
+    )
+
+
 def _require_next(card: Card, operation: Operation, request: PrepareWrite) -> PlannedStep:
     settle(card, operation, None, request.chip, _NOBODY)
     if card.state not in plans.STATES[cast("OperationKind", operation.kind)]:

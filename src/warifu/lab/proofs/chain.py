@@ -33,6 +33,7 @@ from warifu.stack import audit_export, config, keys
 from warifu.stack.addresses import Address as StackAddress
 from warifu.stack.audit_export import read_trails
 from warifu.stack.home import write_file
+from warifu.stack.postgres import address_of
 
 TOPOLOGY: Final = "quarter"
 BATCH: Final = 25
@@ -116,9 +117,8 @@ async def _rewire(stack: Stack, opened: AsyncExitStack) -> dict[str, Hop]:
 
 async def _database(opened: AsyncExitStack, hops: dict[str, Hop], kind: str, url: str) -> str:
     way = f"{kind} to database"
-    parts = urlsplit(url)
-    target = (parts.hostname or HOST, parts.port or 5432)
-    hop = hops.get(way) or await _hop(opened, hops, way, target)
+    parts, target = urlsplit(url), address_of(url)
+    hop = hops.get(way) or await _hop(opened, hops, way, (target.host, target.port))
     login = parts.netloc.rpartition("@")[0]
     return urlunsplit(parts._replace(netloc=f"{login}@{HOST}:{hop.port}"))
 

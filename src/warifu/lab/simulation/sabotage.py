@@ -64,9 +64,9 @@ class _Through:
         """See ``Store.waits``."""
         return await self._inner.waits(sequence)
 
-    async def sent(self, sequence: int) -> None:
+    async def sent(self, *sequences: int) -> None:
         """See ``Store.sent``."""
-        await self._inner.sent(sequence)
+        await self._inner.sent(*sequences)
 
     async def reserve(self, sequence: str, count: int) -> int:
         """See ``Store.reserve``."""

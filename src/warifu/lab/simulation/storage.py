@@ -134,9 +134,9 @@ class StoreView:
         """See ``Store.waits``."""
         return await self._ask(lambda: self._inner.waits(sequence))
 
-    async def sent(self, sequence: int) -> None:
+    async def sent(self, *sequences: int) -> None:
         """See ``Store.sent``."""
-        await self._ask(lambda: self._inner.sent(sequence))
+        await self._ask(lambda: self._inner.sent(*sequences))
 
     async def reserve(self, sequence: str, count: int) -> int:
         """See ``Store.reserve``."""

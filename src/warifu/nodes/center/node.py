@@ -277,7 +277,12 @@ class Center(WithHsm, KeepingNode):
         """Record the intent, make the script, record its digest, and only then let it out."""
         request = expect(call.request, PrepareWrite)
         write_id = _write_id(call)
-        state = await self._intend_from(self.recent.take(call.operation_id), call, request, write_id)
+        guess = self.recent.take(call.operation_id)
+        if guess is not None and _alone(guess, request):
+            done, guess = await self._write_from(guess, call, request, write_id), None
+            if done is not None:
+                return done
+        state = await self._intend_from(guess, call, request, write_id)
         if state is None:
             begun, earlier = await self.begin(call, _reads(call, request.card_id), Script)
             if earlier is not None:
@@ -289,6 +294,23 @@ class Center(WithHsm, KeepingNode):
             return operations.script_made(state, write_id, made.digest, made.parts, self.asked(call))
 
         return await self._counter_step(call, request.card_id, rule, Script, _snapshot(state))
+
+    async def _write_from(self, guess: State, call: Call, request: PrepareWrite, write_id: str) -> Script | None:
+        """Intent and digest in one commit, if the records are as they were left here; else nothing is done.
+
+        For a script that the centre's own HSM makes: until the commit, nobody outside has heard of the write.
+        """
+        try:
+            intent = operations.intend(guess, request, write_id, self.asked(call))
+        except WarifuError:
+            return None
+        made = await self._script(call, request, written(guess, intent), write_id)
+        script = Script(write_id=write_id, parts=made.parts, digest=made.digest)
+
+        def rule(state: State) -> Decision:
+            return operations.intend_with_script(state, request, script, self.asked(call))
+
+        return await self._step_from(call, guess, rule, Script)
 
     async def _intend_from(self, guess: State | None, call: Call, request: PrepareWrite, write_id: str) -> State | None:
         """The intent written without reading before, if the records are as they were left here; else nothing is done.
@@ -371,18 +393,24 @@ class Center(WithHsm, KeepingNode):
     async def _counter_step(
         self, call: Call, card: str, rule: Callable[[State], Decision], answer: type[A], begun: Snapshot | None = None
     ) -> A:
-        def decide(snapshot: Snapshot) -> Decision:
-            return rule(_state(snapshot))
+        guess = self.recent.take(call.operation_id) if begun is None else None
+        if guess is not None and guess.card is not None and guess.card.card_id == card:
+            done = await self._step_from(call, guess, rule, answer)
+            if done is not None:
+                return done
+        keep = self._keeping(call)
+        return await self.step(call, _reads(call, card), _of_snapshot(rule), answer, begun=begun, committed=keep)
 
+    async def _step_from(
+        self, call: Call, guess: State, rule: Callable[[State], Decision], answer: type[A]
+    ) -> A | None:
+        return await self.step_from(call, _snapshot(guess), _of_snapshot(rule), answer, self._keeping(call))
+
+    def _keeping(self, call: Call) -> Callable[[Snapshot, Decision], None]:
         def keep(snapshot: Snapshot, decision: Decision) -> None:
             self.recent.keep(call.operation_id, written(_state(snapshot), decision.writes))
 
-        guess = self.recent.take(call.operation_id) if begun is None else None
-        if guess is not None and guess.card is not None and guess.card.card_id == card:
-            done = await self.step_from(call, _snapshot(guess), decide, answer, keep)
-            if done is not None:
-                return done
-        return await self.step(call, _reads(call, card), decide, answer, begun=begun, committed=keep)
+        return keep
 
     async def state(self, call: Call, card: str) -> State:
         """Card, operation and its pending write, as rules see them."""
@@ -478,6 +506,16 @@ def _reads(call: Call, card: str) -> tuple[Get | Find, ...]:
         Get(Operation, (call.operation_id,)),
         Find(CardWrite, {"operation_id": call.operation_id, "state": "intent"}),
     )
+
+
+def _alone(state: State, request: PrepareWrite) -> bool:
+    """Whether the centre makes this script without anybody else's doing; "no" also when it cannot be told."""
+    steps = () if state.operation is None else steps_of(state.operation)
+    return any(step.name == request.step_name and not step.with_jpki for step in steps)
+
+
+def _of_snapshot(rule: Callable[[State], Decision]) -> Callable[[Snapshot], Decision]:
+    return lambda snapshot: rule(_state(snapshot))
 
 
 def _state(snapshot: Snapshot) -> State:
