@@ -8,7 +8,6 @@ connect anew, so that a balancer can spread them.
 import argparse
 import asyncio
 import faulthandler
-import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -41,11 +40,10 @@ from warifu.stack.home import Home
 from warifu.stack.keeper import PERMANENT_STATUS
 from warifu.stack.links import tls_of
 from warifu.stack.logs import JsonLog
+from warifu.stack.processes import settle_memory
 
 GRACE_S = 3.0
 """For what is in hand when the end is asked for; the supervisor's own patience is longer."""
-GARBAGE_OBJECTS = 10_000
-"""New objects between two looks of the garbage collector (its own choice is 700)."""
 _PERMANENT = (ConfigInvalid, HomeUnusable)
 
 
@@ -74,7 +72,7 @@ async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, e
         edge = await _serve_edge(home, own, node, log)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, server.let_go)
         log.info("node.serving", port=listen.port)
-        _settle_memory()
+        settle_memory()
         try:
             await ending.wait()
         finally:
@@ -83,13 +81,6 @@ async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, e
             await server.stop(GRACE_S)
             timers.cancel()
     log.info("node.ended")
-
-
-def _settle_memory() -> None:
-    """What is there when serving begins stays: the collector need not walk it, and looks seldom at what comes."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 async def _serve_edge(home: Home, own: config.NodeConfig, node: Node, log: JsonLog) -> HttpServer | WebServer | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -53,7 +53,7 @@ class Meter:
         self.history: list[Event] = []
         self.sizes: list[tuple[int, int]] = []
         """Lengths of request and answer, in bytes."""
-        self._keep_history = keep_history
+        self.keeps_history = keep_history
 
     def now_s(self) -> float:
         """Seconds since it was made."""
@@ -61,7 +61,7 @@ class Meter:
 
     def tell(self, event: Event) -> None:
         """A line of the history."""
-        if self._keep_history:
+        if self.keeps_history:
             self.history.append(event)
 
     def at_ms(self) -> int:
@@ -89,7 +89,7 @@ class MeteredTransport:
         """See ``Transport``."""
         meter = self._meter
         began = meter.now_s()
-        meter.tell(self._event("invoke", envelope, ""))
+        self._tell("invoke", envelope, "")
         code = "interrupted"
         try:
             reply = await self._inner.call(destination, envelope)
@@ -103,12 +103,14 @@ class MeteredTransport:
         finally:
             took_ms = (meter.now_s() - began) * 1000
             meter.messages.append(Sample(began, took_ms, envelope.name, code, self._place))
-            meter.tell(self._event("answer", envelope, code))
+            self._tell("answer", envelope, code)
 
-    def _event(self, kind: str, envelope: Envelope, outcome: str) -> Event:
-        return Event(
+    def _tell(self, kind: Literal["invoke", "answer"], envelope: Envelope, outcome: str) -> None:
+        if not self._meter.keeps_history:
+            return
+        event = Event(
             at_ms=self._meter.at_ms(),
-            kind=kind,  # type: ignore[arg-type]  # invoke or answer
+            kind=kind,
             node=self._name,
             operation_id=envelope.operation_id,
             step=envelope.step,
@@ -117,6 +119,7 @@ class MeteredTransport:
             digest=envelope.digest().hex()[:DIGEST_SHOWN],
             outcome=outcome,
         )
+        self._meter.tell(event)
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from warifu.lab.load.meter import Meter, Moment, moment
 from warifu.stack import config, control, status
 from warifu.stack.config import NodeConfig
 from warifu.stack.home import Home, write_file
+from warifu.stack.processes import settle_memory
 from warifu.stack.topology import built_in
 from warifu.stack.topology import load as load_topology
 
@@ -236,4 +237,5 @@ async def prepared(
         cards_made = tuple(card for card, _ in mine)
         counters = Counters(stack.home, stack.own, box, Shelf(list(cards_made)), meter)
         await opened.enter_async_context(counters)
+        settle_memory()
         yield Prepared(stack, counters, box, cards_made, tuple(resident for _, resident in rest))
