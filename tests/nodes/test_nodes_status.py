@@ -249,6 +249,28 @@ def test_one_who_goes_away_takes_no_answer_from_the_others() -> None:
     run(story())
 
 
+def test_when_it_ends_those_whose_look_is_being_read_are_told_too() -> None:
+    class Silent(StoreHooks):
+        async def before_read(self) -> None:
+            await asyncio.Event().wait()
+
+    async def story() -> None:
+        looks = Looks(MemoryStore((Certificate, ListRevision), hooks=Silent()))
+        running = asyncio.create_task(looks.run())
+        read = asyncio.create_task(looks.statuses([(CA, 1)]))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        next_one = asyncio.create_task(looks.statuses([(CA, 2)]))
+        await asyncio.sleep(0)
+        running.cancel()
+        async with asyncio.timeout(1):
+            for waiting in (read, next_one):
+                with pytest.raises(Unavailable):
+                    await waiting
+
+    run(story())
+
+
 # ---- responders ----------------------------------------------------------------------------------------------------
 
 

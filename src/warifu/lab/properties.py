@@ -183,6 +183,28 @@ class StaysAnswered:
         return None
 
 
+class KeysOnce:
+    """No node asks for two things under one key: that would be its own fault, and one of them would never be done."""
+
+    name = "a key is used for one request"
+
+    def __init__(self) -> None:
+        self._drivers: set[str] = set()
+        """Who asks from outside: some do so to see that they are refused."""
+
+    def see(self, event: Event) -> str | None:
+        """At each reply that says so."""
+        if event.kind == "invoke":
+            self._drivers.add(event.node)
+        if event.kind != "reply" or event.outcome != KeyReused.code or event.peer in self._drivers:
+            return None
+        return f"{event.peer} asked {event.node} for another {event.name} as {event.operation_id}/{event.step}"
+
+    def end(self) -> str | None:
+        """Nothing more."""
+        return None
+
+
 def codes(root: type[WarifuError]) -> frozenset[str]:
     """Of an error and all below it."""
     return frozenset({root.code}).union(*(codes(each) for each in root.__subclasses__()))
@@ -225,4 +247,7 @@ def changes(name: str) -> bool:
 
 def common() -> tuple[Property, ...]:
     """The properties that hold of every scenario, fresh."""
-    return OneEffect(), SameAnswer(), StaysAnswered(), CommitFirst(), OutboxOrder(), InOrder(), NothingLost()
+    return (
+        *(OneEffect(), SameAnswer(), StaysAnswered(), CommitFirst(), KeysOnce()),
+        *(OutboxOrder(), InOrder(), NothingLost()),
+    )

@@ -60,7 +60,8 @@ class Looks:
         self._closed = False
 
     async def run(self) -> None:
-        """Read what is wanted, one read after another, until cancelled."""
+        """Read what is wanted, one read after another, until cancelled; then whoever waits is told."""
+        gathered: Gathered = {}
         try:
             while True:
                 await self._wanted.wait()
@@ -69,7 +70,8 @@ class Looks:
                 await self._read(gathered)
         finally:
             self._closed = True
-            _fail(self._gathered, self._gathered, Unavailable("the responder is closing"))
+            for waiting in (gathered, self._gathered):  # what was being read, and what would have been next
+                _fail(waiting, waiting, Unavailable("the responder is closing"))
 
     async def statuses(self, keys: Sequence[Key]) -> tuple[Known, ...]:
         """What the register says of each certificate at some instant after this call.

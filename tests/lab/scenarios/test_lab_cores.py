@@ -19,7 +19,7 @@ from warifu.lab.simulation.plan import Plan, parse_plan
 from warifu.nodes import base
 from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.hsm_pool import HsmPool
-from warifu.nodes.hsm_queue import Job
+from warifu.nodes.hsm_queue import Job, Queue
 from warifu.nodes.relay import Passage, Relay
 from warifu.ports.store import Pending
 
@@ -46,6 +46,22 @@ def test_no_order_within_one_deviation_fails(name: str) -> None:
     assert [each.failure for each in explored if each.failure] == []
     assert all(each.complete for each in explored)
     assert sum(each.runs for each in explored) > 90
+
+
+def test_a_wake_that_is_lost_with_its_worker_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def take(self: Queue) -> Job:
+        while not self._jobs:
+            turn = asyncio.get_running_loop().create_future()
+            self._takers.append(turn)
+            try:
+                await turn
+            finally:
+                if turn in self._takers:
+                    self._takers.remove(turn)
+        return self._jobs.popleft()
+
+    monkeypatch.setattr(Queue, "take", take)
+    assert failed("idle") == "no job waits beside a free worker"
 
 
 def test_a_lane_that_is_left_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

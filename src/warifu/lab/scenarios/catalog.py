@@ -22,7 +22,7 @@ SCENARIOS: dict[str, Scenario] = {
 TURNS = (
     *("counter", "relay", "hsm", "card", "factory", "tally", "lanes", "counter", "relay", "timers"),
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
-    *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "jpki"),
+    *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
 in an order by the seed. Thirty-one, a prime: each core comes in all its variants."""

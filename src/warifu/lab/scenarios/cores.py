@@ -1,4 +1,7 @@
-"""The cores: a CS's lanes, a relay's door as time runs out, an outbox, a pool's fencing. ``core_card`` has the card."""
+"""The cores: a CS's lanes, a relay's door as time runs out, an outbox, a pool's fencing.
+
+``core_card`` has the card, ``core_idle`` a pool whose workers wait.
+"""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -16,6 +19,7 @@ from warifu.kernel.errors import DeadlinePassed, Unavailable, WarifuError
 from warifu.kernel.ids import card_id, new_ulid
 from warifu.lab.scenarios.core import LONG_MS, Core, envelope, injected
 from warifu.lab.scenarios.core_card import VARIANTS, card_write
+from warifu.lab.scenarios.core_idle import idle
 from warifu.lab.simulation.keys import EPOCH_MS, Deal, FixtureCrypto, SeededEntropy
 from warifu.lab.simulation.world import World
 from warifu.nodes import base
@@ -300,6 +304,7 @@ CORES: Final[dict[str, Core]] = {
         Core("timers", "a relay's door as the time of those inside runs out", timers, 3),
         Core("outbox", "messages left as the outbox's idle timer runs out", outbox, 3),
         Core("fencing", "an HSM pool whose workers stall or answer as deadlines pass", fencing, 3),
+        Core("idle", "a job that comes as the worker it would wake goes to prove itself", idle, 3),
         Core("card", "two runs over one card write: intent, script, commit, confirmation", card_write, VARIANTS),
     )
 }

@@ -10,10 +10,22 @@ from typing import Final
 
 from msgspec import Struct
 
-from warifu.contract.center import AbandonOperation, AskCard, CardView, SuspendCard
+from warifu.contract.center import (
+    AbandonOperation,
+    AskCard,
+    AskFace,
+    AskHolder,
+    CardView,
+    Face,
+    Holders,
+    SearchHolders,
+    SuspendCard,
+)
+from warifu.contract.center import Holder as HolderView
+from warifu.contract.message import Answer, Request
 from warifu.contract.terminal import GiveUpOperation, Performed, Pin
 from warifu.contract.values import OperationKind, PinName
-from warifu.kernel.errors import Refused
+from warifu.kernel.errors import NotFound, Refused
 from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.chain import PLACES, watch
 from warifu.lab.scenarios.chain_properties import of_the_way
@@ -51,6 +63,8 @@ HARSH: Final = (1.0, 0.3, 0.1)
 """How hard the storm is: an operation takes a hundred messages, and in the hardest none comes to the card."""
 AT_THE_CARD: Final = frozenset({"pull", "chip_error"})
 LOOKS: Final = 3
+NAMES: Final = "ワリフ　カズコ"
+"""As all holders are read (see ``nation``)."""
 SEALED_MS: Final = 2_500
 """Within this time after the last look, the audit trail is sealed."""
 OVERTAKEN: Final = frozenset(
@@ -271,21 +285,27 @@ class CounterTrial:
                 self._world.violated("no request is refused", f"giving up: {found.code} {found}")
 
     async def _look_at(self, number: int) -> None:
-        """Somebody else of the same municipality asks for a card's record, through the same CS."""
+        """Somebody else of the same municipality looks at a card or its holder, through the same CS."""
         world = self._world
         looker = Driver(world, f"terminal-{HERE}-9{number}", CALM_MS)
         await asyncio.sleep(world.delay_ms(0, 2_000) / 1000)
-        card = self.holders[number % len(self.holders)].card_id
+        holder = self.holders[number % len(self.holders)]
+        card, moves = holder.card_id, holder.state == "moved"  # from continued use on it is another place's
+        look, answer = self._looks(card)[(number + world.plan.seed) % 4]
         found = await looker.ask(
-            f"cs-{HERE}",
-            AskCard(card_id=card),
-            CardView,
-            operation_id=looker.operation_id(),
-            step=f"look.{number}",
-            order=card,
+            f"cs-{HERE}", look, answer, operation_id=looker.operation_id(), step=f"look.{number}", order=card
         )
-        if isinstance(found, Refused):
+        if isinstance(found, Refused) and not (moves and isinstance(found, NotFound)):
             world.violated("no request is refused", f"look: {found.code}")
+
+    @staticmethod
+    def _looks(card: str) -> tuple[tuple[Request, type[Answer]], ...]:
+        return (
+            (AskCard(card_id=card), CardView),
+            (SearchHolders(name=NAMES, purpose="lab.look"), Holders),
+            (AskFace(card_id=card, purpose="lab.look"), Face),
+            (AskHolder(card_id=card, purpose="lab.look"), HolderView),
+        )
 
     # -- looking
 

@@ -14,9 +14,8 @@ from typing import Final, Literal
 
 from cryptography.x509 import load_der_x509_crl
 from cryptography.x509 import ocsp as library
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from warifu.adapters.shelf import MemoryShelf
 from warifu.contract.authority import (
     BatchIssued,
     BatchOrder,
@@ -34,10 +33,11 @@ from warifu.domain.pki import ocsp
 from warifu.domain.pki.profile import Authority as PkiAuthority
 from warifu.domain.pki.profile import Profile
 from warifu.domain.verifiers.records import StoredVerifier
-from warifu.kernel.errors import Refused
+from warifu.kernel.errors import KeyReused, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
 from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.jpki_evening import JpkiEvening
+from warifu.lab.scenarios.jpki_watched import WatchedFront, WatchedShelf
 from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
 from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
@@ -96,15 +96,15 @@ class JpkiTrial:
             "authority": self._factory(SimulatedDevice(world.deal, begin.keys["authority"]), "authority"),
             "responder": self._factory(device(world.deal, ()), "responder"),
         }
-        self._shelf = MemoryShelf()
+        self._shelf = WatchedShelf(world)
         world.add("authority-1", "authority", self._authority)
         world.add("responder-1", "responder", self._responder)
-        world.add("front-1", "front", lambda ports: Front(ports.world, ports.store))
+        world.add("front-1", "front", lambda ports: WatchedFront(ports, world))
         self._entropy = SeededEntropy(world.plan.seed, "jpki")
         self._holders = begin.holders
         self._evening = JpkiEvening(world, self.register, self.front)
         self._inside = dict.fromkeys(VERIFIERS, 0)
-        world.look = self._look
+        world.look, world.last = self._look, self._last
 
     def _factory(self, made: SimulatedDevice, name: str) -> SimulatedFactory:
         made.entropy = SeededEntropy(self._world.plan.seed, f"{name} device")
@@ -204,6 +204,11 @@ class JpkiTrial:
                 self._world.violated("no request is refused", f"batch: {found.code} {found}")
                 return
             self._evening.issued(part, found)
+        first = structs.replace(part.orders[0], card_expires_on=_EXPIRES - datetime.timedelta(days=1))
+        other = structs.replace(part, orders=(first, *part.orders[1:]))
+        refused = await clerk.ask("authority", other, BatchIssued, operation_id=clerk.operation_id(), step="other")
+        if not isinstance(refused, KeyReused):
+            self._world.violated("a key is not used twice", f"part {part.position} came with other orders: {refused}")
 
     async def _changed(self, order: BatchOrder) -> None:
         """The address of somebody whose certificates are just being issued changes."""
@@ -289,7 +294,7 @@ class JpkiTrial:
             self._inside[name] -= 1
         if not isinstance(checked, Checked):
             return self._refused(checked)
-        self._evening.answers += 1
+        self._evening.answers["status"] += 1
         self._evening.logged()
         for one in checked.statuses:
             self._evening.judge(kind, one.serial, one.status, before.revoked, "front")
@@ -311,6 +316,8 @@ class JpkiTrial:
             self._inside[name] -= 1
         if not isinstance(der, bytes):
             return self._refused(der)
+        self._evening.answers["list"] += 1
+        self._evening.logged()
         listed = {entry.serial_number for entry in load_der_x509_crl(der)}
         for ca, serial in before.revoked:
             if ca == kind and place in {"", self._evening.place_of(ca, serial)} and serial not in listed:
@@ -359,6 +366,15 @@ class JpkiTrial:
                 if at_work > min(inside_now, front.AT_ONCE):
                     self._world.violated("what is held is given back", f"{name}: {at_work} at work, {inside_now} ask")
         self._look_at(issuing)
+
+    def _last(self) -> list[asyncio.Task[object]]:
+        """OCSP requests that come as the responder ends."""
+        machine, tasks = self._world.machines["responder-1"], list[asyncio.Task[object]]()
+        for kind, serials in self._evening.serials().items():
+            if isinstance(machine.node, Responder):
+                work = machine.node.answer(ocsp.request([ocsp.cert_id(self._ca(kind), serials[0])]))
+                tasks.append(self._world.spawn(work, f"the last about {kind}", machine.process.context.copy()))
+        return tasks
 
     def _look_at(self, machine: Machine) -> None:
         node = machine.node

@@ -36,7 +36,8 @@ class JpkiEvening:
         self.for_good: frozenset[Key] = self.revoked
         self.changed: dict[str, int] = {}
         """Residents whose change JPKI has acknowledged, and the version of their record."""
-        self.answers = 0
+        self.answers = {"status": 0, "list": 0}
+        """Verifiers who had one, by what they asked for."""
         self._parts: dict[int, tuple[IssueBatch, BatchIssued]] = {}
 
     # -- what is known
@@ -70,9 +71,10 @@ class JpkiEvening:
 
     def logged(self) -> None:
         """Each answer to a verifier stands in the audit trail before it leaves."""
-        rows = sum(row.entry.action == "verifier.status" for row in self._front.audit())
-        if rows < self.answers:
-            self._bad("every look leaves an audit row", f"{self.answers} answers to verifiers, {rows} rows")
+        for what, answers in self.answers.items():
+            rows = sum(row.entry.action == f"verifier.{what}" for row in self._front.audit())
+            if rows < answers:
+                self._bad("every look leaves an audit row", f"{answers} verifiers were told a {what}, {rows} rows")
 
     def issued(self, part: IssueBatch, answer: BatchIssued) -> None:
         """An answer to a manager: the same for the same part, and its certificates stand."""

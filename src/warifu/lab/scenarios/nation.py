@@ -122,6 +122,7 @@ class Nation:
 
     def __init__(self, world: World, morning: Morning | None, *, with_factory: bool = False) -> None:
         self.world = world
+        world.looks.real = True
         self.cards = CardBox(world, morning.images if morning else {})
         self.shelf = MemoryShelf()
         self._intents = Intents(world)

@@ -20,6 +20,7 @@ from warifu.adapters.hsm.software import SoftwareDevice, StoredKey, _parse_key
 from warifu.kernel.errors import Unavailable
 from warifu.lab.simulation.keys import Deal, SeededEntropy, derive_p256, fixture_rsa
 from warifu.lab.simulation.loop import PROCESS
+from warifu.nodes import hsm_pool
 from warifu.ports import hsm
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class SimulatedWorker:
 
     async def call_all(self, commands: Sequence[hsm.HsmCommand]) -> Sequence[hsm.HsmReply]:
         """See ``ports.hsm.HsmWorker``: each with faults of its own."""
+        if len(commands) > hsm_pool.MESSAGES_AT_ONCE:
+            self._world.violated("bounded queues", f"{self.name} got {len(commands)} commands with one wake-up")
         for command in commands[1:]:
             self._tell("beside", command)
         self.beside = len(commands) - 1

@@ -262,6 +262,8 @@ class Network:
         digest = "" if reply.body is None else _shown(reply.body)
         fields = {"outcome": outcome, "digest": digest, "detail": number, **exchange.fields()}
         world.record("reply", machine.name, peer=exchange.sender, **fields)
+        if unseen := world.looks.answered(machine.destination, exchange.envelope, reply):
+            world.violated("every look is audited before it is answered", unseen)
         if world.strikes("lose_reply", machine.name, exchange.sender):
             return
         if world.strikes("cut_after", machine.name, exchange.sender):

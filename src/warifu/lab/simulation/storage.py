@@ -45,6 +45,7 @@ class _Recorder(StoreHooks):
     async def after_commit(self, change: Change) -> None:
         """See ``StoreHooks``. Does not wait: the order of effects is the order of commits."""
         self._world.changed()
+        self._world.looks.committed(self._store, change)
         if change.request is not None:
             self._world.record(
                 "effect",

@@ -18,6 +18,7 @@ from warifu.kernel.errors import Fault, WarifuError
 from warifu.lab.history import Event, EventKind, to_line
 from warifu.lab.properties import Property
 from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy, SimulatedClock
+from warifu.lab.simulation.looks import Looks
 from warifu.lab.simulation.loop import Process, SimulatedLoop
 from warifu.lab.simulation.network import Link, Network
 from warifu.lab.simulation.plan import Dice, Plan
@@ -38,6 +39,8 @@ WELL_MS = 70_000
 """Virtual time in which every node must say that it is well: slow HSM commands count for a minute."""
 ENDS_MS = 8_000
 """Time for a node to end once it is told to: a fenced HSM worker may take five seconds to die."""
+LAST_MS = 10
+"""How long before its end a node may get its last requests."""
 STORM_KINDS = ("crash", "partition", "skew", "stop")
 
 
@@ -129,6 +132,7 @@ class World:
         self.deal = Deal()
         self.network = Network(self)
         self.stores = Stores(self)
+        self.looks = Looks()
         self.machines: dict[str, Machine] = {}
         self.faults: Counter[str] = Counter()
         self.workers: Counter[Process] = Counter()
@@ -137,6 +141,8 @@ class World:
         self.state: Callable[[], object] = tuple
         self.look: Callable[[], None] | None = None
         """Called at each quiet instant: looks into the nodes for what no history shows."""
+        self.last: Callable[[], list[asyncio.Task[object]]] = list
+        """Called as every node is told to end: requests that are under way then."""
         self.healed = asyncio.Event()
         self.lasts_ms = 0
         """How long whoever asks may take after the storm, beside what healing takes."""
@@ -330,6 +336,8 @@ class World:
     async def end_all(self) -> None:
         """Every node is told to end, as by SIGTERM: its timers end soon, and none of its HSM workers outlives it."""
         self._check_timers()
+        last, told_ms = self.last(), self.loop.now_ms + self.delay_ms(0, LAST_MS)
+        await asyncio.sleep((told_ms - self.loop.now_ms) / 1000)
         timers = {machine.name: machine.running for machine in self.machines.values() if machine.running is not None}
         for task in timers.values():
             task.cancel()
@@ -337,6 +345,10 @@ class World:
             await asyncio.wait(set(timers.values()), timeout=ENDS_MS / 1000)
         for machine in self.machines.values():
             self._check_ended(machine)
+        if last:
+            _, waiting = await asyncio.wait(last, timeout=max(0, told_ms + ENDS_MS - self.loop.now_ms) / 1000)
+            if waiting:
+                self.violated("who waits for a part that ends is told", f"{len(waiting)} wait {ENDS_MS} ms later")
 
     async def _stopped(self, machine: Machine) -> None:
         """As at an orderly restart: its timers end, then its process is gone."""
