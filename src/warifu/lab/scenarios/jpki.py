@@ -204,6 +204,11 @@ class JpkiTrial:
                 self._world.violated("no request is refused", f"batch: {found.code} {found}")
                 return
             self._evening.issued(part, found)
+        if name.endswith("0"):
+            await self._reused(clerk, part)
+
+    async def _reused(self, clerk: Driver, part: IssueBatch) -> None:
+        """The part's place for other orders: an error of the asker's, and answered as one."""
         first = structs.replace(part.orders[0], card_expires_on=_EXPIRES - datetime.timedelta(days=1))
         other = structs.replace(part, orders=(first, *part.orders[1:]))
         refused = await clerk.ask("authority", other, BatchIssued, operation_id=clerk.operation_id(), step="other")
