@@ -57,7 +57,7 @@ def hold(page: str, said: str) -> None:
         AssertionError: with the commands, what was wanted and what came.
     """
     wanted = blocks(page)
-    got = said.split(f"{END}\n")
+    got = re.sub(r" +$", "", said, flags=re.MULTILINE).split(f"{END}\n")  # a page does not show blanks at a line's end
     assert len(got) == len(wanted) + 1
     checker = doctest.OutputChecker()
     for (commands, expected), output in zip(wanted, got, strict=False):
