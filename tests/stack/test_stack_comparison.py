@@ -3,7 +3,9 @@
 import msgspec
 import pytest
 
-from warifu.stack.comparison import Difference, compare
+from warifu.stack import comparison
+from warifu.stack.comparison import Difference
+from warifu.stack.environment import Environment
 from warifu.stack.topology import Admission, Balancer, Database, Hsm, Node, Policies, Supervision, Topology, load
 
 DEMO = load("demo")
@@ -13,6 +15,10 @@ def changed(node_name: str, **fields: object) -> Topology:
     """The demonstration's topology with one node changed."""
     nodes = (msgspec.structs.replace(node, **fields) if node.name == node_name else node for node in DEMO.node)
     return msgspec.structs.replace(DEMO, node=tuple(nodes))
+
+
+def compare(here: Topology, there: Topology) -> tuple[Difference, ...]:
+    return comparison.compare(Environment(here), Environment(there))
 
 
 def only(differences: tuple[Difference, ...]) -> Difference:
@@ -82,3 +88,15 @@ def test_a_password_in_a_database_s_address_is_not_repeated() -> None:
     said = compare(Topology(name="a", node=(node,)), Topology(name="b", node=(DEMO.node[0],), database=secret))
     assert said
     assert "topsecret" not in repr(said)
+
+
+def test_machines_are_compared_when_both_are_told() -> None:
+    small, large = (Environment(DEMO, {"processors": count, "kernel": "6.1"}) for count in ("2", "64"))
+    found = only(comparison.compare(small, large))
+    assert (found.where, found.what, found.here, found.there) == ("machine", "processors", "2", "64")
+    assert comparison.compare(small, Environment(DEMO)) == ()
+
+
+def test_what_one_machine_does_not_tell_is_unknown() -> None:
+    found = only(comparison.compare(Environment(DEMO, {"kernel": "6.1"}), Environment(DEMO, {"other": "x"})))
+    assert (found.what, found.there) == ("kernel", "unknown")

@@ -1,8 +1,8 @@
 """Where two environments differ, and what a test in one therefore does not show of the other.
 
 The failures of 2016 came where test and production differed: one relay for four, another HSM, fewer connections
-(``domain.md`` F8, F11). What is compared is what a topology says, kind by kind; names, ports and municipalities are
-no difference, but how many there are is.
+(``domain.md`` F8, F11). What is compared is what a topology says, kind by kind, and what the machines
+are; names, ports and municipalities are no difference, but how many there are is.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +10,8 @@ from typing import Final, get_args
 
 from msgspec import Struct, structs
 
+from warifu.stack.environment import Environment
+from warifu.stack.machine import FACTS, UNKNOWN
 from warifu.stack.topology import Node, NodeKind, Policies, Supervision, Topology
 
 NONE: Final = "none"
@@ -27,9 +29,13 @@ class Difference(Struct, frozen=True):
     """What a test here does not show of there."""
 
 
-def compare(here: Topology, there: Topology) -> tuple[Difference, ...]:
-    """All differences, in the order of the parts; none: what is tested here holds there, on machines alike."""
-    return (*_of_nodes(here, there), *_of_rest(here, there))
+def compare(here: Environment, there: Environment) -> tuple[Difference, ...]:
+    """All differences, in the order of the parts. Machines are compared if both are told."""
+    return (
+        *_of_nodes(here.topology, there.topology),
+        *_of_rest(here.topology, there.topology),
+        *_of_machines(here.machine, there.machine),
+    )
 
 
 def _of_nodes(here: Topology, there: Topology) -> Iterator[Difference]:
@@ -88,6 +94,13 @@ _SETTINGS: Final[tuple[tuple[str, Callable[[Node], str], str], ...]] = (
     ("database", _database_of, "what it means when one database is away and another is not"),
     ("card reader", lambda node: node.reader, "real readers, their drivers and pulled cards"),
 )
+
+
+def _of_machines(here: dict[str, str], there: dict[str, str]) -> Iterator[Difference]:
+    for fact in FACTS if here and there else ():
+        left, right = (each.get(fact.name, UNKNOWN) for each in (here, there))
+        if left != right:
+            yield Difference("machine", fact.name, left, right, fact.not_shown)
 
 
 def _of_rest(here: Topology, there: Topology) -> Iterator[Difference]:
