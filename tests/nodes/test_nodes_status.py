@@ -24,6 +24,7 @@ from warifu.domain.certificates.records import CaGeneration, Certificate, ListRe
 from warifu.domain.pki import ocsp, profile
 from warifu.domain.pki.dates import Validity
 from warifu.domain.pki.ocsp import Good, Revoked, Unknown
+from warifu.domain.pki.ocsp_forms import AnswerForm
 from warifu.domain.pki.profile import Profile, RootContent, assemble, root_tbs
 from warifu.kernel.errors import NotFound, Unavailable
 from warifu.nodes.responder import REUSED_MS, Responder
@@ -347,6 +348,35 @@ def test_answers_with_a_nonce_are_never_given_again() -> None:
                 now_ms = house.clock.now_ms()
                 verify_response(answer, leaf.der, Anchors.of([generation.der]), at_ms=now_ms, nonce=nonce)
             assert not house.responder._kept
+
+    run(story())
+
+
+def test_answers_by_their_form_are_looked_at_octet_by_octet_and_say_what_the_register_says() -> None:
+    async def story() -> None:
+        async with House().running() as house:
+            card_id, leaf = await in_use(house)
+            generation = await house.authority.signer.newest(CA)
+            anchors, looked, told = Anchors.of([generation.der]), list[bytes](), list[library.OCSPCertStatus]()
+            check = AnswerForm.check
+
+            def looking(form: AnswerForm, tbs: bytes, request: ocsp.OcspRequest) -> None:
+                looked.append(tbs)
+                check(form, tbs, request)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(AnswerForm, "check", looking)
+                for number in range(4):
+                    if number == 2:
+                        revoke = RevokeCertificates(card_id=card_id, event="key_compromise")
+                        await house.send("authority", house.envelope(revoke, sender="center"))
+                    nonce = bytes([number]) * 16
+                    answer = await house.responder.answer(question(house, generation, leaf.serial, nonce))
+                    told.append(status_of(answer))
+                    if number < 2:
+                        verify_response(answer, leaf.der, anchors, at_ms=house.clock.now_ms(), nonce=nonce)
+            assert told == [*[library.OCSPCertStatus.GOOD] * 2, *[library.OCSPCertStatus.REVOKED] * 2]
+            assert len(looked) == 2  # a revoked one is written and linted whole, each with an instant of its own
 
     run(story())
 

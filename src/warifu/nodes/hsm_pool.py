@@ -203,6 +203,11 @@ class HsmPool:
         self._closed = False
         self._commands = self._fenced = self._readmitted = 0
 
+    @property
+    def size(self) -> int:
+        """How many workers."""
+        return len(self._places)
+
     async def run(self) -> None:
         """Keep the workers alive until cancelled; then kill them and refuse what waits. Run it once, in a task."""
         try:
@@ -452,7 +457,8 @@ class HsmPool:
         with _fencing():
             async with asyncio.timeout(self._deadline_of(command) / 1000):
                 reply = await place.living().call(command)
-        place.end(_now(), (_now() - began) * 1000, counts=not isinstance(command, hsm.CreateKey | hsm.SignMany))
+        texts = len(command.data) if isinstance(command, hsm.SignMany) else 1
+        place.end(_now(), (_now() - began) * 1000 / texts, counts=not isinstance(command, hsm.CreateKey))
         self._commands += 1
         if not fits(command, reply):
             raise _Fenced("self_test" if isinstance(command, hsm.SelfTest) else "wrong_answer")

@@ -5,15 +5,18 @@ let one set them all (``docs/decisions/0002-node-protocol.md``). One request of 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from ssl import SSLContext
 from typing import cast
 from urllib.parse import unquote
 
 import httptools
+from msgspec import Struct, field
 
 from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, Fault, NotFound, Refused, TryAgain, WarifuError
 from warifu.ports.log import Log
@@ -50,8 +53,7 @@ class HttpLimits:
         return min(self.request_ms, self.keep_alive_ms, self.stall_ms) / 4000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpRequest:
+class HttpRequest(Struct, frozen=True, kw_only=True):
     """A request, complete."""
 
     method: str
@@ -66,8 +68,7 @@ class HttpRequest:
     """Where it comes from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpResponse:
+class HttpResponse(Struct, frozen=True, kw_only=True):
     """An answer, complete. Content-Length, Date and Connection are added."""
 
     status: int = 200
@@ -410,14 +411,26 @@ class _HttpConnection(asyncio.Protocol):
 
 def encode_head(response: HttpResponse, *, keep: bool) -> bytes:
     """Status line and headers. ``Fault`` when a header has a control character (a way to smuggle in another answer)."""
-    lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}", f"Date: {formatdate(usegmt=True)}"]
-    lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    lines.append(f"Content-Length: {len(response.body)}")
+    first, others = _around_date(response.status, tuple(response.headers.items()), len(response.body), keep)
+    return first + _date(int(time.time())) + others
+
+
+@lru_cache(maxsize=256)
+def _around_date(status: int, headers: tuple[tuple[str, str], ...], length: int, keep: bool) -> tuple[bytes, bytes]:  # noqa: FBT001 - one key of a cache
+    """What is the same for answers with the same headers and of the same length: what stands around the date."""
+    first = f"HTTP/1.1 {status} {_phrase(status)}"
+    others = [f"{name}: {value}" for name, value in headers]
+    others.append(f"Content-Length: {length}")
     if not keep:
-        lines.append("Connection: close")
-    if not all(line.isprintable() and line.isascii() for line in lines):
+        others.append("Connection: close")
+    if not all(line.isprintable() and line.isascii() for line in (first, *others)):
         raise Fault("a header that cannot be sent")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
+    return f"{first}\r\nDate: ".encode("ascii"), ("\r\n".join(("", *others)) + "\r\n\r\n").encode("ascii")
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode("ascii")
 
 
 def _phrase(status: int) -> str:

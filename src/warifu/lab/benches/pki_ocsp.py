@@ -45,6 +45,7 @@ from warifu.nodes.base import World
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.responder import Responder
 from warifu.ports.hsm import Sign
+from warifu.stack.processes import settle_memory
 
 _LIMITS: Final[dict[DeviceKind, str]] = {
     "software": "by the library",
@@ -88,6 +89,7 @@ async def serve(url: str, folder: Path, kind: DeviceKind, name: str) -> None:
         told = {"port": server.port, "template": template.hex(), "plain": _plain(identity.authority).hex()}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
+        settle_memory()  # as the stack's processes do
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
