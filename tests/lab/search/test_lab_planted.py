@@ -3,7 +3,7 @@
 import asyncio
 import datetime
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -19,11 +19,13 @@ from warifu.domain.cards import operations
 from warifu.domain.cards.operations import State
 from warifu.domain.cards.records import Card
 from warifu.domain.decision import Asked, Decision
+from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
 from warifu.lab.simulation.keys import EPOCH_MS
-from warifu.nodes import cs, relay
+from warifu.nodes import cs, relay, status_look
+from warifu.nodes.authority.issuing import Issuer, Order, Standing
 from warifu.nodes.base import Call, KeepingNode
 from warifu.nodes.center import node as center
 from warifu.nodes.front import Front
@@ -31,6 +33,7 @@ from warifu.nodes.hsm_pool import FenceReason, HsmPool, _Place
 from warifu.nodes.leftovers import Leftover, Leftovers, Send
 from warifu.nodes.relay import Passage
 from warifu.nodes.responder import Kept, Responder
+from warifu.nodes.status_look import Key, Known, Looks
 
 
 def places_never_end(patch: pytest.MonkeyPatch) -> None:
@@ -166,6 +169,39 @@ def what_is_pending_is_given_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(operations, "abandon", careless)
 
 
+def what_has_moved_is_told_all_the_same(patch: pytest.MonkeyPatch) -> None:
+    async def once(self: Looks, keys: Sequence[Key]) -> tuple[Known, ...]:
+        told = await self._asked({key: self._known.get(key) for key in keys})
+        return tuple(told[key] for key in keys)
+
+    patch.setattr(Looks, "statuses", once)
+
+
+def a_look_joins_the_one_under_way(patch: pytest.MonkeyPatch) -> None:
+    async def run(self: Looks) -> None:
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                await self._read(dict(self._gathered))
+                self._gathered = {read: future for read, future in self._gathered.items() if not future.done()}
+        finally:
+            self._closed = True
+            status_look._fail(self._gathered, self._gathered, Unavailable("the responder is closing"))
+
+    patch.setattr(Looks, "run", run)
+
+
+def who_reads_beside_writes_is_not_seen(patch: pytest.MonkeyPatch) -> None:
+    standing = Issuer._standing
+
+    async def looked_at(self: Issuer, call: Call, order: Order) -> Standing:
+        found = await standing(self, call, order)
+        return structs.replace(found, touched=found.guards)
+
+    patch.setattr(Issuer, "_standing", looked_at)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "first", "broken"),
     [
@@ -187,6 +223,14 @@ def what_is_pending_is_given_up(patch: pytest.MonkeyPatch) -> None:
         (no_worker_is_steady, "hsm", 0, "a fenced worker is replaced in time"),
         (a_write_is_another_each_time, "counter", 0, "a request that comes again finds its own intent"),
         (what_is_pending_is_given_up, "counter", 0, "nothing is given up whose card write is pending"),
+        (
+            what_has_moved_is_told_all_the_same,
+            "jpki",
+            0,
+            "what is told of a certificate is the register's as it stood or later",
+        ),
+        (a_look_joins_the_one_under_way, "jpki", 0, "a look begins after its question"),
+        (who_reads_beside_writes_is_not_seen, "jpki", 0, "nothing ended is valid"),
         (bulk_takes_the_place_of_set_ups, "door", 0, "who has no room is refused"),
     ],
 )

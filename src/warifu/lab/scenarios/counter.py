@@ -16,6 +16,8 @@ from warifu.contract.center import (
     AskFace,
     AskHolder,
     CardView,
+    Confirmed,
+    ConfirmWrite,
     Face,
     Holders,
     SearchHolders,
@@ -264,25 +266,38 @@ class CounterTrial:
             self._world.violated("no request is refused", f"giving up {kind}: {found.code} {found}")
 
     async def _meddled(self) -> None:
-        """Somebody at another terminal of the place gives up what a clerk is at; the clerk begins anew."""
+        """Another terminal of the place gives up what a clerk is at, or says late that a chip could not be asked."""
         meddlers = {place: Driver(self._world, f"terminal-{place}-80", CALM_MS) for place in PLACES}
         for turn in range(MEDDLED):
             await asyncio.sleep(self._world.delay_ms(0, 2_000) / 1000)
             if not self._begun:
                 continue
-            operation_id, card, place = self._begun[self._world.pick(len(self._begun))]
-            found = await meddlers[place].ask(
-                f"cs-{place}",
-                AbandonOperation(card_id=card),
-                CardView,
-                operation_id=operation_id,
-                step=f"meddle.{turn}",
-                order=card,
-            )
-            if not isinstance(found, Refused):
-                self._evening.given_up(operation_id)
-            elif found.code not in MAY_BE_TOLD:
-                self._world.violated("no request is refused", f"giving up: {found.code} {found}")
+            begun = self._begun[self._world.pick(len(self._begun))]
+            writes = self._evening.writes_of(begun[0])
+            if writes and self._world.pick(2):
+                await self._told_late(meddlers[begun[2]], turn, begun, writes[self._world.pick(len(writes))])
+            else:
+                await self._given_up(meddlers[begun[2]], turn, begun)
+
+    async def _given_up(self, meddler: Driver, turn: int, begun: tuple[str, str, str]) -> None:
+        operation_id, card, place = begun
+        request = AbandonOperation(card_id=card)
+        found = await meddler.ask(
+            f"cs-{place}", request, CardView, operation_id=operation_id, step=f"meddle.{turn}", order=card
+        )
+        if not isinstance(found, Refused):
+            self._evening.given_up(operation_id)
+        elif found.code not in MAY_BE_TOLD:
+            self._world.violated("no request is refused", f"giving up: {found.code} {found}")
+
+    async def _told_late(self, meddler: Driver, turn: int, begun: tuple[str, str, str], write_id: str) -> None:
+        operation_id, card, place = begun
+        request = ConfirmWrite(card_id=card, write_id=write_id, chip=None)
+        found = await meddler.ask(
+            f"cs-{place}", request, Confirmed, operation_id=operation_id, step=f"late.{turn}", order=card
+        )
+        if isinstance(found, Refused) and found.code not in MAY_BE_TOLD:
+            self._world.violated("no request is refused", f"without a chip: {found.code} {found}")
 
     async def _look_at(self, number: int) -> None:
         """Somebody else of the same municipality looks at a card or its holder, through the same CS."""

@@ -69,6 +69,10 @@ class Evening:
         if any(row.state == "intent" for row in pending):
             self._bad("nothing is given up whose card write is pending", operation_id)
 
+    def writes_of(self, operation_id: str) -> list[str]:
+        """The card writes that an operation has begun."""
+        return [row.write_id for row in self._rows("center", CardWrite) if row.operation_id == operation_id]
+
     def was_written(self, card_id: str) -> bool:
         """Whether an operation on the card was given up after a card write of it was done."""
         writes = self._rows("center", CardWrite)

@@ -21,6 +21,7 @@ from warifu.contract.authority import (
     BatchOrder,
     Certificates,
     IssueBatch,
+    IssueCertificates,
     RevokeCertificates,
     RevokeSerials,
     Withdrawn,
@@ -36,10 +37,11 @@ from warifu.domain.verifiers.records import StoredVerifier
 from warifu.kernel.errors import KeyReused, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
 from warifu.lab.properties import Property, common
-from warifu.lab.scenarios.jpki_evening import JpkiEvening
+from warifu.lab.scenarios.jpki_evening import KINDS, JpkiEvening
 from warifu.lab.scenarios.jpki_watched import WatchedFront, WatchedShelf
 from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
 from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.status_book import StatusBook
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.inside import inside
@@ -59,7 +61,13 @@ DEFAULT_SIZE: Final = 2
 """Orders of a part."""
 PARTS: Final = 2
 VERIFIERS: Final[dict[str, CertificateKind]] = {"bank": "authentication", "court": "signature"}
+ALONE: Final = 2
+"""Cards whose certificates are issued beside the batches."""
+TOGETHER_MS: Final = 40
+"""Within this time their residents move again."""
 CHECKS: Final = 6
+LOOK_MS: Final = 10
+"""What a look at the register takes, more or less."""
 BURST: Final = 6
 """Requests of one verifier at once, more than it may have at work."""
 PATIENCE_MS: Final = (30, 600, 15_000)
@@ -126,7 +134,9 @@ class JpkiTrial:
 
     def _responder(self, ports: Ports) -> Node:
         register = StoreView(self._world, ports.machine, self._world.stores.of("authority"))
-        return Responder(ports.world, register, self._pool("responder", ports), Profile(), self._shelf)
+        node = Responder(ports.world, register, self._pool("responder", ports), Profile(), self._shelf)
+        StatusBook(self._world, node.looks, self.register)
+        return node
 
     async def _registered(self) -> None:
         """Two verifiers, before anything breaks."""
@@ -158,6 +168,8 @@ class JpkiTrial:
                 for manager in range(2):
                     group.create_task(self._issued(f"driver-{number}{manager}", part))
             group.create_task(self._changed(parts[0].orders[0]))
+            for number in range(ALONE):
+                group.create_task(self._alone(number))
             for holder in self._holders[: 1 + world.pick(len(self._holders))]:
                 group.create_task(self._held(holder.card_id))
             group.create_task(self._withdrawn())
@@ -226,6 +238,39 @@ class JpkiTrial:
         await registry.ask("authority", told, Done, operation_id=registry.operation_id(), step="changed")
         self._evening.changed[order.resident_id] = 2
 
+    async def _alone(self, number: int) -> None:
+        """One card's certificates are issued alone, as the address changes once more: whichever comes first."""
+        order, version = self._order(100 + number), 2
+        registry, factory = self._clerk(f"registry-8{number}"), self._clerk(f"issuance-8{number}")
+        await self._later(500)
+        await self._moved(registry, order, version)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._issued_alone(factory, order))
+            await self._later(TOGETHER_MS)
+            await self._moved(registry, order, version + 1)
+
+    async def _issued_alone(self, factory: Driver, order: BatchOrder) -> None:
+        await self._later(TOGETHER_MS)
+        request = IssueCertificates(
+            card_id=order.card_id, resident_id=order.resident_id, person=order.person, municipality=order.municipality,
+            card_expires_on=order.card_expires_on, kinds=KINDS,
+        )  # fmt: skip
+        found = await factory.ask(
+            "authority", request, Certificates, operation_id=factory.operation_id(), step=order.card_id
+        )
+        if isinstance(found, Refused):
+            self._world.violated("no request is refused", f"issue: {found.code} {found}")
+        self._evening.alone.append(order)
+
+    async def _moved(self, registry: Driver, order: BatchOrder, version: int) -> None:
+        told = ResidentChangedForAuthority(
+            resident_id=order.resident_id, event="address", resident_version=version, municipality_before=HERE,
+            municipality_after=HERE, occurred_on=_TODAY,
+        )  # fmt: skip
+        self._evening.moving.add(order.resident_id)
+        await registry.ask("authority", told, Done, operation_id=registry.operation_id(), step=f"changed.{version}")
+        self._evening.changed[order.resident_id] = version
+
     async def _held(self, card: str) -> None:
         """A loss is reported: held; then, perhaps, the card ends: revoked for good."""
         center = self._clerk(f"center-9{card[-3:]}")
@@ -271,9 +316,13 @@ class JpkiTrial:
                 await self._fetched(name, kind)
 
     async def _relying(self, kind: CertificateKind) -> None:
-        for _ in range(CHECKS):
+        """Two at a time: the second's look may come while the first's is being read."""
+        for _ in range(CHECKS // 2):
             await self._later(1_000)
-            await self._answered("", kind)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._answered("", kind))
+                await self._later(LOOK_MS)
+                await self._answered("", kind)
 
     async def _until(self, ask: Ask, name: str, kind: CertificateKind) -> None:
         for _ in range(200):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from warifu.adapters.shelf import MemoryShelf
 from warifu.adapters.store.memory import MemoryStore
-from warifu.contract.authority import BatchIssued, IssueBatch
+from warifu.contract.authority import BatchIssued, BatchOrder, IssueBatch
 from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import Certificate, IssueBlock, KeyUse, PublishedList, Revocation, StoredKeyPair
 from warifu.domain.certificates.rules import UNSIGNED
@@ -38,6 +38,10 @@ class JpkiEvening:
         """Residents whose change JPKI has acknowledged, and the version of their record."""
         self.answers = {"status": 0, "list": 0}
         """Verifiers who had one, by what they asked for."""
+        self.moving: set[str] = set()
+        """Residents of whose further changes somebody has told."""
+        self.alone: list[BatchOrder] = []
+        """Issued beside the batches."""
         self._parts: dict[int, tuple[IssueBatch, BatchIssued]] = {}
 
     # -- what is known
@@ -67,7 +71,8 @@ class JpkiEvening:
     def _ended_by_change(self, ca: str, serial: int) -> bool:
         """The change of the address that the trial tells of ends the signature's."""
         rows = self._rows(self._register, Certificate)
-        return any((row.ca, row.serial) == (ca, serial) and row.resident_version == 1 for row in rows)
+        mine = [row for row in rows if (row.ca, row.serial) == (ca, serial)]
+        return any(row.resident_version == 1 or row.resident_id in self.moving for row in mine)
 
     def logged(self) -> None:
         """Each answer to a verifier stands in the audit trail before it leaves."""
@@ -92,6 +97,8 @@ class JpkiEvening:
         rows = self._rows(self._register, Certificate)
         for part, answer in self._parts.values():
             self._part(part, answer, rows)
+        for order in self.alone:
+            self._issued_alone(order, rows)
         used = {(row.key_pair_id, row.ca, row.serial) for row in self._rows(self._register, KeyUse)}
         pairs = Counter(row.key_pair_id for row in rows)
         for row in rows:
@@ -127,6 +134,18 @@ class JpkiEvening:
                 self._bad("every card of a batch has its certificates", f"{order.card_id}: {sorted(kinds)}")
         if count != answer.issued:
             self._bad("exactly one effect per request", f"{answer.issued} were said to be issued, {count} are")
+
+    def _issued_alone(self, order: BatchOrder, rows: list[Certificate]) -> None:
+        """One of each kind, or one more for each that a change ended; none is of before a change that was told of."""
+        mine = [row for row in rows if row.card_id == order.card_id]
+        if any(row.state == "intent" for row in mine):
+            self._bad("no certificate is left unsigned", f"{order.card_id}: {[row.state for row in mine]}")
+        live = [row for row in mine if row.state in {"issued", "valid"}]
+        if max(Counter(row.ca for row in live).values(), default=0) > 1:
+            self._bad("exactly one effect per request", f"{order.card_id}: {[row.ca for row in live]}")
+        for row in live:
+            if row.ca == "signature" and row.resident_version < self.changed[order.resident_id]:
+                self._bad("nothing ended is valid", f"{row.ca} {row.serial} is of before a change")
 
     async def _lists(self, shelf: MemoryShelf) -> None:
         """Of each scope the newest edition alone stands."""
