@@ -30,8 +30,8 @@ LONGER_PATH: Final = "has authorities below authorities: ours are one-tier roots
 NOT_OURS: Final = {
     r"DSA": "DSA: only RSA is issued and accepted",
     r"nameConstraints": "nameConstraints: our roots have none, and an anchor with a critical one is refused as a whole",
-    r"Mapping": "policyMappings and inhibitPolicyMapping: likewise",
-    r"inhibitAnyPolicy": "inhibitAnyPolicy: likewise",
+    r"Mapping": "policyMappings and inhibitPolicyMapping: our roots have none, and a critical one is refused",
+    r"inhibitAnyPolicy": "inhibitAnyPolicy: our roots have none, and a critical one is refused",
     r"requireExplicitPolicy": "requireExplicitPolicy: this library always asks for its policy",
     r"NoPolicies|anyPolicyTest11|DifferentPoliciesTest12|UserNoticeQualifierTest17": (
         "asks with no policy, or another: this library always asks for the service's own"
@@ -177,6 +177,22 @@ def test_an_unsound_case_that_is_not_ours_is_refused_all_the_same(name: str) -> 
         return
     with pytest.raises(VerificationFailed):
         verify(name)
+
+
+def page() -> str:
+    """The part of ``docs/pkits.md`` that lists the cases: by reason, in the suite's names."""
+    reasons: dict[str, list[str]] = {}
+    for name in case_names():
+        if name not in APPLY:
+            reasons.setdefault(why_not(name) or DEFECT_ABOVE[name], []).append(name.removesuffix("EE"))
+    parts = [f"## {len(names)}: {reason}\n\n{', '.join(names)}\n" for reason, names in sorted(reasons.items())]
+    above = ", ".join(sorted(name.removesuffix("EE") for name in DEFECT_ABOVE))
+    return "\n".join((*parts, f"## Refused by the suite, accepted here\n\n{above}\n"))
+
+
+def test_the_documentation_lists_every_case_that_does_not_apply_with_its_reason() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "pkits.md").read_text("utf-8")
+    assert text.endswith(page())
 
 
 def test_the_tables_name_cases_that_are_there_and_nothing_applies_twice() -> None:
