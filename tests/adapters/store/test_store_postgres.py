@@ -11,7 +11,7 @@ from store_database import OpenStore
 from store_records import Note, Tally
 
 from warifu.adapters.store.audit import AuditBroken, verify_export
-from warifu.adapters.store.postgres import PostgresLimits, PostgresStore, open_postgres
+from warifu.adapters.store.postgres import PostgresLimits, PostgresStore, Trace, open_postgres
 from warifu.adapters.store.shape import table_of
 from warifu.adapters.store.statements import read_shape, read_values
 from warifu.kernel.errors import Fault, Stale, Unavailable, WarifuError
@@ -278,6 +278,21 @@ async def test_a_column_added_while_running_disturbs_nobody(postgres: PostgresSt
 
 
 # Audit chain
+
+
+async def test_an_operation_s_traces_are_found_in_journal_audit_and_outbox(postgres: PostgresStore) -> None:
+    waiting = OutboxMessage("m1", "authority", "authority.settled", b"", "op1", "")
+    entry = JournalEntry("card:1", "opened", "op1", {"kind": "setup"})
+    await postgres.commit(Change(now_ms=7, journal=(entry,), audit=audit("r1"), outbox=(waiting,)))
+    await postgres.commit(Change(now_ms=5, journal=(JournalEntry("card:1", "ordered", "op1", {}),)))
+    await postgres.commit(Change(now_ms=6, journal=(JournalEntry("card:2", "opened", "op2", {}),)))
+    found = await postgres.traces("op1", 10)
+    assert found[0] == Trace(5, "journal", "ordered", "card:1")
+    assert {(each.kind, each.name, each.at_ms) for each in found[1:]} == {
+        ("journal", "opened", 7), ("audit", "look", 7), ("waits", "authority.settled", 7),
+    }  # fmt: skip
+    assert len(await postgres.traces("op1", 1)) == 3
+    assert await postgres.traces("op3", 10) == ()
 
 
 async def export(store: PostgresStore) -> tuple[Any, Any]:

@@ -74,6 +74,17 @@ _SETTINGS: Final = {
 }
 
 
+class Trace(Struct, frozen=True):
+    """What an operation left in one row: no content, no personal data."""
+
+    at_ms: int
+    kind: str
+    """``journal``, ``audit``, or ``waits``: a message in the outbox that was not answered yet."""
+    name: str
+    about: str
+    """The journal's stream; who did it to what, and for what; where the message goes."""
+
+
 class PostgresLimits(Struct, frozen=True):
     """What one store may take."""
 
@@ -258,6 +269,20 @@ class PostgresStore:
     async def audit_seals(self) -> tuple[Seal, ...]:
         """All seals, oldest first."""
         return await self._seals("ORDER BY batch")
+
+    async def traces(self, operation_id: str, limit: int) -> tuple[Trace, ...]:
+        """What an operation left in journal, audit trail and outbox, oldest first; at most ``limit`` of each.
+
+        No index serves this: it reads these tables from end to end, within one statement's time limit.
+        """
+        of = f'FROM "{self._schema}".{{}} WHERE operation_id = $1::text ORDER BY {{}} LIMIT $2::bigint'
+        rows = await self._rows(
+            f"(SELECT at_ms, 'journal', event, stream {of.format('journal', 'id')}) UNION ALL "
+            f"(SELECT at_ms, 'audit', action, concat_ws(' ', actor, subject, purpose) {of.format('audit', 'id')}) "
+            f"UNION ALL (SELECT at_ms, 'waits', name, destination {of.format('outbox', 'sequence')}) ORDER BY 1",
+            *(operation_id, limit),
+        )
+        return tuple(Trace(*row) for row in map(tuple, rows))
 
     async def _last_seal(self) -> Seal | None:
         seals = await self._seals("ORDER BY batch DESC LIMIT 1")
