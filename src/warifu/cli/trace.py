@@ -22,8 +22,8 @@ examples:
   warifu trace 01KN349H7JCWVP6JB0Z64XFA6F          what happened, in order, whoever tells it
   warifu trace 01KN349H7JCWVP6JB0Z64XFA6F --json
 
-The identifier stands on the screens beside each operation, in every log record and in every error's envelope. When no
-stack runs only the logs are read, and that is said.
+The identifier stands in the address of the operation's page at the counter, in log records and in `operation` tables.
+When no stack runs only the logs are read, and that is said.
 """
 _WIDE = 200
 """Columns when nobody's terminal limits them."""
