@@ -1,25 +1,38 @@
 """Faults planted in node code, continued: what is done beside the main road, and for which property it is found."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from warifu.contract.registry import ResidentChangedForAuthority as Told
 from warifu.contract.values import CertificateKind
+from warifu.domain.certificates import rules as certificates
+from warifu.domain.certificates.records import KnownResident
+from warifu.domain.certificates.rules import Register
+from warifu.domain.decision import Asked, Decision
+from warifu.domain.production.records import ProducedCard
 from warifu.domain.verifiers import rules as rules_of_verifiers
 from warifu.domain.verifiers.records import StoredVerifier
+from warifu.kernel.errors import TryAgain, Unavailable
+from warifu.kernel.together import together
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
 from warifu.lab.simulation.storage import StoreView
 from warifu.nodes import status_look
 from warifu.nodes.authority import bulk
 from warifu.nodes.authority.lists import Lists
+from warifu.nodes.base import Call
 from warifu.nodes.front import Credential, Front
 from warifu.nodes.hsm_queue import Queue
-from warifu.nodes.issuance import Production
-from warifu.ports.store import Change, Get
+from warifu.nodes.issuance import End, Issuance, Production
+from warifu.nodes.relay import Relay
+from warifu.nodes.with_hsm import WithHsm
+from warifu.ports.hsm import HsmCommand
+from warifu.ports.store import Change, Get, Update
 
 
 def a_search_is_audited_afterwards(patch: pytest.MonkeyPatch) -> None:
@@ -84,6 +97,78 @@ def one_message_more_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Queue, "more_messages", lambda self, most: more(self, most + 1))
 
 
+def a_card_is_made_before_it_is_told(patch: pytest.MonkeyPatch) -> None:
+    tell = Issuance.tell
+
+    async def early(self: Issuance, call: Call, record: ProducedCard) -> None:
+        made = structs.replace(record, state="made")
+        await self.store.commit(Change(now_ms=call.now_ms, writes=(Update(made),)))
+        await tell(self, call, structs.replace(record, version=record.version + 1))
+
+    patch.setattr(Issuance, "tell", early)
+
+
+def a_card_more_is_made(patch: pytest.MonkeyPatch) -> None:
+    make = Issuance._make_ordered
+
+    async def more(self: Issuance, call: Call, limit: int) -> tuple[int, int]:
+        return await make(self, call, limit + 1)
+
+    patch.setattr(Issuance, "_make_ordered", more)
+
+
+def a_card_is_tried_again_at_once(patch: pytest.MonkeyPatch) -> None:
+    make = Issuance._make_or_report
+
+    async def twice(self: Issuance, call: Call, card: Production) -> End:
+        work = card.work
+
+        async def again() -> None:
+            try:
+                await work()
+            except TryAgain:
+                await card.work()
+
+        card.work = again  # type: ignore[method-assign]
+        return await make(self, call, card)
+
+    patch.setattr(Issuance, "_make_or_report", twice)
+
+
+def more_cards_are_made_at_once(patch: pytest.MonkeyPatch) -> None:
+    async def all_at_once(cards: list[Production], work: Callable[[Production], Coroutine[Any, Any, End]]) -> list[End]:
+        return await together(work(card) for card in cards)
+
+    patch.setattr(Issuance, "_in_lines", staticmethod(all_at_once))
+
+
+def what_is_so_is_revoked(patch: pytest.MonkeyPatch) -> None:
+    changed = certificates.resident_changed
+
+    def one_too_many(register: Register, known: KnownResident | None, request: Told, asked: Asked) -> Decision:
+        older = (structs.replace(each, resident_version=each.resident_version - 1) for each in register.certificates)
+        return changed(structs.replace(register, certificates=tuple(older)), known, request, asked)
+
+    patch.setattr(certificates, "resident_changed", one_too_many)
+
+
+def refusing_is_not_shown(patch: pytest.MonkeyPatch) -> None:
+    async def well(_self: Relay) -> None:
+        return
+
+    patch.setattr(Relay, "_probe_admission", well)
+
+
+def a_command_is_asked_for_again(patch: pytest.MonkeyPatch) -> None:
+    async def again(self: WithHsm, call: Call, command: HsmCommand) -> bytes:
+        try:
+            return await self.hsm.bytes_of(command, self.remaining_ms(call))
+        except Unavailable:
+            return await self.hsm.bytes_of(command, self.remaining_ms(call))
+
+    patch.setattr(WithHsm, "hsm_bytes", again)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "broken"),
     [
@@ -95,6 +180,13 @@ def one_message_more_at_once(patch: pytest.MonkeyPatch) -> None:
         (a_verifier_has_one_more_at_work, "jpki", "bounded queues"),
         (who_waits_is_not_told, "jpki", "who waits for a part that ends is told"),
         (one_message_more_at_once, "hsm", "bounded queues"),
+        (a_card_is_made_before_it_is_told, "factory", "told before it is taken for told"),
+        (a_card_more_is_made, "factory", "a run makes as many as it is told"),
+        (a_card_is_tried_again_at_once, "factory", "only the CS retries"),
+        (more_cards_are_made_at_once, "factory", "bounded queues"),
+        (what_is_so_is_revoked, "jpki", "nothing is revoked that nobody revoked"),
+        (refusing_is_not_shown, "relay", "people are told that a relay refuses"),
+        (a_command_is_asked_for_again, "relay", "only the pool repeats a command"),
     ],
 )
 def test_a_planted_fault_is_found(

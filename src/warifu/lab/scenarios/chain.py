@@ -35,6 +35,7 @@ from warifu.lab.scenarios.chain_properties import FULL, ROUNDING, of_the_way
 from warifu.lab.scenarios.door import Door
 from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.scenarios.taken import Taken
+from warifu.lab.simulation.asked_once import asked_once
 from warifu.lab.simulation.balancer import HealthBalancer
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
@@ -162,6 +163,7 @@ class RelayPart:
         """One relay."""
         name, without = ports.machine.name, self._world.plan.without
         pool = pool_class(without)(self.factories[name], f"{name}/hsm", 2, limits=POOL)
+        asked_once(self._world, pool, name)
         relay = without_health(relay_class(without)(ports.world, pool, self._limits), without)
         self.doors[name] = Door(self._world, relay, strict=not without)
         return relay

@@ -14,6 +14,7 @@ from msgspec import Struct
 from warifu.contract.center import AbandonOperation, CardsReceived, CloseOperation, Confirmed, ConfirmWrite
 from warifu.contract.codec import decode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
+from warifu.contract.health import Health
 from warifu.domain.admission import leases as leases_module
 from warifu.domain.admission import line as line_module
 from warifu.domain.admission.leases import Asking, Lease, Leases
@@ -22,7 +23,7 @@ from warifu.domain.admission.rules import OPENING, Limits
 from warifu.domain.cards.errors import OperationEnded
 from warifu.kernel.errors import ConnectionExcess
 from warifu.nodes.base import Call
-from warifu.nodes.relay import Passage, Relay
+from warifu.nodes.relay import ALARM_EVERY_MS, Passage, Relay
 
 if TYPE_CHECKING:
     from warifu.lab.simulation.world import World
@@ -188,6 +189,9 @@ class Door:
         relay._lease = self.lease  # type: ignore[method-assign]  # noqa: SLF001
         relay._passed_on = self.passed_on  # type: ignore[method-assign]  # noqa: SLF001
         relay._admitted = self.admitted  # type: ignore[method-assign]  # noqa: SLF001
+        self._health = relay.health
+        relay.health = self.health  # type: ignore[method-assign]
+        self._refused_ms = -ALARM_EVERY_MS
         self.inside = 0
         """How many messages were let in and have not left."""
         self._overs: dict[int, bool] = {}
@@ -232,6 +236,16 @@ class Door:
             self._world.violated("a place ends with its operation", text)
         return reply
 
+    async def health(self) -> Health:
+        """As the relay's own, which says so as long as it refuses, and a while afterwards."""
+        refused_ms = self._refused_ms
+        said = await self._health()
+        since_ms, part = now_ms(self._world) - refused_ms, said.parts.get("admission")
+        if since_ms < ALARM_EVERY_MS and part is not None and part.ok:
+            text = f"{self._relay.world.name} says that all is well {since_ms} ms after it refused"
+            self._world.violated("people are told that a relay refuses", text)
+        return said
+
     def lease(self, asking: Asking) -> Lease | None:
         """As the relay's own, and told: an opening that needs a place, one that must yield it, or any other message."""
         now, book, name = now_ms(self._world), self._book, self._relay.world.name
@@ -242,6 +256,7 @@ class Door:
             lease = self._lease(asking)
             outcome = "admitted"
         except ConnectionExcess as error:
+            self._refused_ms = now
             if error.place_in_line != place and self._strict:
                 self._world.violated("a place in line is told", f"{name}: {error.place_in_line}, it is {place}")
             book.refuse(asking, now + error.retry_after_ms)

@@ -59,6 +59,14 @@ CALM_MS: Final = 60_000
 LOSSES: Final = 3
 """In one run of so many somebody loses a card."""
 GUESSES: Final = 6
+LATE_SHARE: Final = 2
+"""In one run of so many everything breaks from the start on; in the others once cards are being made."""
+LATE_HARSH: Final = 0.3
+"""So much gentler: else no card comes to its last steps before all is healed."""
+LATE_LOOK_MS: Final = 20
+LATE_MS: Final = 600
+A_FEW: Final = 1
+"""Cards of a hurried manager's run."""
 MOST_TRIES: Final = 5
 AGAIN_MS: Final = (50, 1_500)
 SEALED_MS: Final = 2_500
@@ -81,7 +89,19 @@ class FactoryTrial:
         self._entropy = SeededEntropy(world.plan.seed, "newcomers")
         self._ids = [self._fresh() for _ in range(world.plan.size or DEFAULT_SIZE)]
         self._holders = begin.holders
-        world.look = watch(world, self.nation.relays, self.nation.cs)
+        if world.plan.seed % LATE_SHARE and not world.plan.tight:
+            world.hold()
+            world.dice.soften(LATE_HARSH, AT_THE_CARD)
+            world.spawn(self._break_late(), "late storm")
+        self._watch = watch(world, self.nation.relays, self.nation.cs)
+        world.look = self._look
+
+    async def _break_late(self) -> None:
+        """The storm begins when the factory has something to make."""
+        while not any(card.resident_id in self._ids for card in self._evening.cards()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(LATE_LOOK_MS / 1000)
+        await asyncio.sleep(self._world.delay_ms(0, LATE_MS) / 1000)
+        self._world.let_go()
 
     def _fresh(self) -> str:
         return new_ulid(EPOCH_MS, self._entropy.random_bytes(ULID_RANDOM_BYTES))
@@ -226,7 +246,10 @@ class FactoryTrial:
         """Somebody else runs the factory too, as long as there is something to make."""
         manager = self._clerk("driver-manager")
         while not self._all_there():
-            await self._told(manager, "issuance", RunProduction(), Produced)
+            run = RunProduction(limit=A_FEW)
+            produced = await self._told(manager, "issuance", run, Produced)
+            if produced is not None and produced.made > run.limit:
+                self._world.violated("a run makes as many as it is told", f"{produced.made}, not {run.limit}")
             await self._later()
 
     async def _counted_in(self, manager: Driver, place: str, batch_id: str, card_ids: tuple[str, ...]) -> None:
@@ -278,6 +301,10 @@ class FactoryTrial:
         await asyncio.sleep(self._world.delay_ms(*AGAIN_MS) / 1000)
 
     # -- looking
+
+    def _look(self) -> None:
+        self._watch()
+        self._evening.check_known()
 
     def settled(self) -> bool:
         """The outboxes are empty."""

@@ -72,8 +72,15 @@ class FactoryEvening:
             self._bad("delivered certificates are valid", f"{card.card_id} was made with {sorted(kinds)}")
         for row in self._rows("authority", Certificate):
             ended = (resident, row.ca) in self._evening.revoked
+            if row.card_id == card.card_id and row.state == "revoked" and not self._untrue(row):
+                self._bad("nothing is revoked that nobody revoked", f"{row.ca} {row.serial} says what is so")
             if row.card_id == card.card_id and row.state not in {"issued", "abandoned"} and not ended:
                 self._bad("nobody uses a card before it is handed over", f"{row.ca} {row.serial} is {row.state}")
+
+    def _untrue(self, row: Certificate) -> bool:
+        """Whether a change was told of that the certificate does not hold."""
+        changes = [told for told in self.told if told.resident_id == row.resident_id]
+        return any(row.ca in consequence(told.event).kinds and row.resident_version < told.version for told in changes)
 
     def _once(self, name: str, kind: str, record: type[AssignedNumber] | type[NotificationCard]) -> None:
         counts = Counter(row.resident_id for row in self._rows(kind, record))
@@ -91,6 +98,13 @@ class FactoryEvening:
             if made.state != "shipped" or boxes[made.card_id] != 1 or card.batch_id != made.batch_id:
                 text = f"{made.card_id} {made.state}, in {boxes[made.card_id]} boxes"
                 self._bad("a card is shipped once", text)
+
+    def check_known(self) -> None:
+        """At any instant the factory takes a card for made, or shipped, only once the centre knows that it is made."""
+        made = {row.card_id for row in self._rows("issuance", ProducedCard) if row.state != "untold"}
+        unheard = [card.card_id for card in self.cards() if card.state == "ordered" and card.card_id in made]
+        if unheard:
+            self._bad("told before it is taken for told", f"the centre never heard that {unheard[0]} is made")
 
     def _followed(self, resident: Resident) -> None:
         """JPKI knows of the newest change; nothing certified is of before a change that ends it."""

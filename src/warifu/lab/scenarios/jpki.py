@@ -167,7 +167,8 @@ class JpkiTrial:
             for number, part in enumerate(parts):
                 for manager in range(2):
                     group.create_task(self._issued(f"driver-{number}{manager}", part))
-            group.create_task(self._changed(parts[0].orders[0]))
+            group.create_task(self._changed(parts[0].orders[0], 2))
+            group.create_task(self._changed(parts[1].orders[0], 1))
             for number in range(ALONE):
                 group.create_task(self._alone(number))
             for holder in self._holders[: 1 + world.pick(len(self._holders))]:
@@ -227,16 +228,17 @@ class JpkiTrial:
         if not isinstance(refused, KeyReused):
             self._world.violated("a key is not used twice", f"part {part.position} came with other orders: {refused}")
 
-    async def _changed(self, order: BatchOrder) -> None:
-        """The address of somebody whose certificates are just being issued changes."""
-        registry = self._clerk("registry-9")
+    async def _changed(self, order: BatchOrder, version: int) -> None:
+        """The address of somebody whose certificates are just being issued changes; or changed before, as they say."""
+        registry = self._clerk(f"registry-{version}")
         await self._later(1_500)
         told = ResidentChangedForAuthority(
-            resident_id=order.resident_id, event="address", resident_version=2, municipality_before=HERE,
+            resident_id=order.resident_id, event="address", resident_version=version, municipality_before=HERE,
             municipality_after=HERE, occurred_on=_TODAY,
         )  # fmt: skip
         await registry.ask("authority", told, Done, operation_id=registry.operation_id(), step="changed")
-        self._evening.changed[order.resident_id] = 2
+        if version > order.resident_version:
+            self._evening.changed[order.resident_id] = version
 
     async def _alone(self, number: int) -> None:
         """One card's certificates are issued alone, as the address changes once more: whichever comes first."""

@@ -125,6 +125,9 @@ class JpkiEvening:
             if max(kinds.values(), default=0) > 1 or any(row.state == "intent" for row in mine):
                 self._bad("exactly one effect per request", f"{order.card_id}: {[row.state for row in mine]}")
             version = self.changed.get(order.resident_id, 1)
+            unasked = [row for row in mine if row.state == "revoked" and (row.ca, row.serial) not in self.begun]
+            if unasked and version == 1:
+                self._bad("nothing is revoked that nobody revoked", f"{order.card_id}: {unasked[0].ca}")
             for row in mine:
                 if row.state in {"issued", "valid"} and row.ca == "signature" and row.resident_version < version:
                     self._bad("nothing ended is valid", f"{row.ca} {row.serial} is of before a change")

@@ -30,7 +30,9 @@ from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Fault, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.lab.scenarios.chain import PLACES, RELAYS, CsPart, RelayPart
+from warifu.lab.scenarios.factory_watched import WatchedIssuance
 from warifu.lab.scenarios.intents import Intents
+from warifu.lab.simulation.asked_once import asked_once
 from warifu.lab.simulation.balancer import HealthBalancer
 from warifu.lab.simulation.cards import CardBox, Drawings
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
@@ -171,7 +173,8 @@ class Nation:
 
     def pool(self, kind: str, ports: Ports) -> HsmPool:
         """A node's pool of two workers on its kind's device."""
-        return pool_class(self.world.plan.without)(self._factories[kind], f"{ports.machine.name}/hsm", 2, limits=POOL)
+        pool = pool_class(self.world.plan.without)(self._factories[kind], f"{ports.machine.name}/hsm", 2, limits=POOL)
+        return asked_once(self.world, pool, ports.machine.name)
 
     def _center(self, ports: Ports) -> Node:
         kind = center_class(self.world.plan.without)
@@ -226,7 +229,8 @@ class Nation:
 
     def _issuance(self, ports: Ports) -> Node:
         hsm = self.pool("issuance", ports)
-        return issuance.Issuance(ports.world, ports.store, hsm, artwork=Drawings(), chips=self.cards, reader=self.cards)
+        parts = {"hsm": hsm, "artwork": Drawings(), "chips": self.cards, "reader": self.cards}
+        return WatchedIssuance(self.world, ports, **parts)
 
     def evening(self, holders: tuple[Holder, ...]) -> Morning:
         """Everything durable, for another world to begin with."""

@@ -13,6 +13,7 @@ from warifu.contract.errors import error_body
 from warifu.contract.relay import AskRelayKey
 from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
 from warifu.lab.history import DIGEST_SHOWN
+from warifu.lab.simulation.asked_once import FAILED
 from warifu.lab.simulation.loop import Process
 from warifu.nodes import under_way
 
@@ -235,6 +236,7 @@ class Network:
         deadline = asyncio.timeout(envelope.remaining_ms / 1000)
         serving[envelope.name] += 1
         DUE_MS.set(begun_ms + envelope.remaining_ms)
+        FAILED.set([])
         self._served += 1
         number = f"#{self._served}"
         self._world.record("begin", machine.name, peer=exchange.sender, detail=number, **exchange.fields())

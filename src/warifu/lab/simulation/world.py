@@ -144,6 +144,8 @@ class World:
         self.last: Callable[[], list[asyncio.Task[object]]] = list
         """Called as every node is told to end: requests that are under way then."""
         self.healed = asyncio.Event()
+        self._begins = asyncio.Event()
+        self._begins.set()
         self.lasts_ms = 0
         """How long whoever asks may take after the storm, beside what healing takes."""
         self.storms_ms: tuple[int, ...] = STORM_MS
@@ -276,10 +278,22 @@ class World:
             self.record("fault", machine.name, outcome="restart")
             machine.start()
 
+    def hold(self) -> None:
+        """No faults yet: a trial of many stages lets them begin at a late one, to which no storm would let it come."""
+        self.dice.calm = True
+        self._begins.clear()
+
+    def let_go(self) -> None:
+        """The storm begins, unless it did."""
+        if not self._begins.is_set():
+            self.dice.calm = False
+            self._begins.set()
+
     async def storm(self) -> None:
-        """Some seconds in which everything may happen."""
+        """Some seconds in which everything may happen; from when a trial that holds it back lets it begin."""
         if not self.dice.chances:
             return
+        await self._begins.wait()
         end_ms = self.loop.now_ms + self.storms_ms[self.pick(len(self.storms_ms))]
         while self.loop.now_ms < end_ms:
             await asyncio.sleep(self.delay_ms(5, 200) / 1000)
