@@ -292,6 +292,8 @@ class KeepingNode(Node):
         self._outbox_all = True
         """The next look at the outbox takes whatever is there, not this process's own alone."""
         self._outbox_troubles: dict[str, str] = {}
+        self.under_way = UnderWay()
+        """Messages of the outbox that are being sent now."""
 
     async def step(
         self,
@@ -444,6 +446,7 @@ class KeepingNode(Node):
         there each half second: that process was killed meanwhile, or is slow.
         """
         under_way, looked_s = UnderWay(), 0.0
+        self.under_way = under_way
         async with asyncio.TaskGroup() as group:
             while True:
                 self._outbox_kick.clear()

@@ -34,6 +34,8 @@ from warifu.nodes.leftovers import Leftover, Leftovers, Send
 from warifu.nodes.relay import Passage
 from warifu.nodes.responder import Kept, Responder
 from warifu.nodes.status_look import Key, Known, Looks
+from warifu.nodes.under_way import UnderWay
+from warifu.ports.store import Pending
 
 
 def places_never_end(patch: pytest.MonkeyPatch) -> None:
@@ -202,6 +204,17 @@ def who_reads_beside_writes_is_not_seen(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Issuer, "_standing", looked_at)
 
 
+def what_was_sent_stays_under_way(patch: pytest.MonkeyPatch) -> None:
+    leave = UnderWay.leave
+
+    def kept(self: UnderWay, pending: Pending) -> None:
+        destination = self._destinations[pending.sequence]
+        leave(self, pending)
+        self._destinations[pending.sequence] = destination
+
+    patch.setattr(UnderWay, "leave", kept)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "first", "broken"),
     [
@@ -231,6 +244,7 @@ def who_reads_beside_writes_is_not_seen(patch: pytest.MonkeyPatch) -> None:
         ),
         (a_look_joins_the_one_under_way, "jpki", 0, "a look begins after its question"),
         (who_reads_beside_writes_is_not_seen, "jpki", 0, "nothing ended is valid"),
+        (what_was_sent_stays_under_way, "tally", 0, "what is held is given back"),
         (bulk_takes_the_place_of_set_ups, "door", 0, "who has no room is refused"),
     ],
 )

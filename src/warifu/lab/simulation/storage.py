@@ -85,6 +85,10 @@ class Stores:
         """The database of this name, or what sabotage leaves of it; one without tables for who keeps nothing."""
         return self._seen.get(name, _NOTHING)
 
+    def empty(self, name: str) -> bool:
+        """Whether nothing is left in this database's outbox."""
+        return name not in self._stores or not self._stores[name].outbox()
+
     def waiting(self) -> int:
         """How many outbox messages there are."""
         return sum(len(store.outbox()) for store in self._stores.values())

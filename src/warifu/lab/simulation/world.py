@@ -22,6 +22,7 @@ from warifu.lab.simulation.looks import Looks
 from warifu.lab.simulation.loop import Process, SimulatedLoop
 from warifu.lab.simulation.network import Link, Network
 from warifu.lab.simulation.plan import Dice, Plan
+from warifu.lab.simulation.rest import held
 from warifu.lab.simulation.storage import Stores, StoreView
 from warifu.nodes import base
 from warifu.ports.crypto import Crypto
@@ -41,6 +42,8 @@ ENDS_MS = 8_000
 """Time for a node to end once it is told to: a fenced HSM worker may take five seconds to die."""
 LAST_MS = 10
 """How long before its end a node may get its last requests."""
+RESTS_MS = 80_000
+"""Time for a node at rest to give back what it holds: a message that was refused is looked at again after a minute."""
 STORM_KINDS = ("crash", "partition", "skew", "stop")
 
 
@@ -350,6 +353,7 @@ class World:
     async def end_all(self) -> None:
         """Every node is told to end, as by SIGTERM: its timers end soon, and none of its HSM workers outlives it."""
         self._check_timers()
+        await self._check_rest()
         last, told_ms = self.last(), self.loop.now_ms + self.delay_ms(0, LAST_MS)
         await asyncio.sleep((told_ms - self.loop.now_ms) / 1000)
         timers = {machine.name: machine.running for machine in self.machines.values() if machine.running is not None}
@@ -382,6 +386,24 @@ class World:
         left = self.workers.get(machine.process, 0)
         if left:
             self.violated("what is held is given back", f"{machine.name} left {left} HSM workers behind")
+
+    async def _check_rest(self) -> None:
+        """Nobody asks any more: whatever a node takes for a while it has given back within a while."""
+        end_ms, left = self.loop.now_ms + RESTS_MS, dict.fromkeys(self.machines, "")
+        while left:
+            for name in list(left):
+                machine = self.machines[name]
+                left[name] = "" if machine.node is None else held(machine.node, outbox_empty=self._sent(machine))
+                if not left[name]:
+                    del left[name]
+            if left and self.loop.now_ms > end_ms:
+                name, text = next(iter(left.items()))
+                self.violated("what is held is given back", f"{name} at rest: {text}")
+            if left:
+                await asyncio.sleep(LOOK_MS / 1000)
+
+    def _sent(self, machine: Machine) -> bool:
+        return self.stores.empty(machine.destination)
 
     def _check_timers(self) -> None:
         """What a node does now and then it does to its end: no error ends one of its timers."""
