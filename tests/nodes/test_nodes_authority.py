@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import get_args
 
@@ -29,7 +29,7 @@ from warifu.contract.errors import open_reply
 from warifu.contract.message import Answer, Done, Request
 from warifu.contract.values import CertificateKind, Person, ResidentEvent
 from warifu.domain.certificates.errors import CardAlreadyMade, LeftRegister, StaleIdentity, WriteEnded
-from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, StoredKeyPair
+from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certificate, KeyUse, StoredKeyPair
 from warifu.kernel.errors import KeyReused, NotAllowed
 from warifu.nodes.authority.signing import KINDS
 from warifu.nodes.sealed_keys import FACTORY_KEY
@@ -94,9 +94,11 @@ def states(house: House, write_id: str | None = None) -> list[tuple[str, str]]:
 
 
 def pairs_kept(house: House) -> set[str]:
-    """What the key pairs that are not destroyed are reserved for."""
-    rows = [row for row in house.stores["authority"].records(StoredKeyPair) if isinstance(row, StoredKeyPair)]
-    return {row.reserved_for or "" for row in rows if row.wrapped is not None} - {""}
+    """What the key pairs that are not destroyed were used for, by the consumption log."""
+    store = house.stores["authority"]
+    kept = {row.key_pair_id for row in store.records(StoredKeyPair) if isinstance(row, StoredKeyPair) and row.wrapped}
+    uses = (row for row in store.records(KeyUse) if isinstance(row, KeyUse))
+    return {f"{use.ca}:{use.serial}" for use in uses if use.key_pair_id in kept}
 
 
 class Gate:
@@ -110,18 +112,23 @@ class Gate:
 def gate(house: House) -> Iterator[Gate]:
     """Signing waits at the gate, as it would for a slow HSM."""
     held, signer = Gate(), house.authority.signer
-    real = signer.sign
+    one, many = signer.sign, signer.sign_many
 
     async def sign(generation: CaGeneration, tbs: bytes, deadline_ms: int) -> bytes:
         held.reached.set()
         await held.open.wait()
-        return await real(generation, tbs, deadline_ms)
+        return await one(generation, tbs, deadline_ms)
 
-    signer.sign = sign  # type: ignore[method-assign]
+    async def sign_many(generation: CaGeneration, texts: Sequence[bytes], deadline_ms: int) -> list[bytes]:
+        held.reached.set()
+        await held.open.wait()
+        return await many(generation, texts, deadline_ms)
+
+    signer.sign, signer.sign_many = sign, sign_many  # type: ignore[method-assign]
     try:
         yield held
     finally:
-        signer.sign = real  # type: ignore[method-assign]
+        signer.sign, signer.sign_many = one, many  # type: ignore[method-assign]
 
 
 # ---- the card write ends while its certificates are being issued -------------------------------------------------

@@ -108,6 +108,22 @@ def test_what_is_left_of_a_block_goes_back_to_the_counters() -> None:
     run(issued())
 
 
+def test_small_parts_take_free_pairs_as_long_as_there_are_and_leave_the_blocks_whole() -> None:
+    async def issued() -> None:
+        async with House(key_pairs=0).running() as house:
+            await house.authority.pool.make_block(5)
+            await house.authority.pool.make_many(3)
+            await issue(house, batch(order(house, 1)))
+            states = [row.state for row in rows(house, StoredKeyPair) if isinstance(row, StoredKeyPair)]
+            assert sorted(states) == ["free", "reserved", "reserved", *["stocked"] * 5]
+            assert len(rows(house, KeyBlock)) == 1
+            await issue(house, batch(order(house, 2), position=1))  # one free pair is too few
+            assert rows(house, KeyBlock) == []
+            assert len(rows(house, KeyUse)) == 4
+
+    run(issued())
+
+
 class Break(StoreHooks):
     """Loses the connection at one commit, before or after it stands."""
 

@@ -124,11 +124,15 @@ class KeyPool:
     async def reserve(self, count: int) -> Reserved:
         """So many pairs: blocks first, then free ones, then made on the spot.
 
-        What is left of the last block goes back as free pairs.
+        What does not fill a block is taken from the free ones; only when these are too few is one more block begun, and
+        what is left of it goes back as free pairs: many small issues do not turn the stock into free pairs.
         """
         if not count:
             return Reserved((), ())
-        blocks = (await self.store.read(Find(KeyBlock, {}, -(-count // BLOCK)))).all(0, KeyBlock)
+        whole, rest = divmod(count, BLOCK)
+        if rest and len(await self._free(rest)) < rest:
+            whole += 1
+        blocks = (await self.store.read(Find(KeyBlock, {}, whole))).all(0, KeyBlock) if whole else ()
         pairs: list[Pair] = []
         writes: list[Write] = []
         for block in blocks:
