@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from warifu.chip.layout import PARTICULARS_MAX
 from warifu.contract.registry import ResidentChangedForAuthority as Told
 from warifu.contract.values import CertificateKind
+from warifu.domain.cards import operations
 from warifu.domain.certificates import rules as certificates
 from warifu.domain.certificates.records import KnownResident
 from warifu.domain.certificates.rules import Register
@@ -169,6 +171,10 @@ def a_command_is_asked_for_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WithHsm, "hsm_bytes", again)
 
 
+def one_entry_too_many(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operations, "PARTICULARS_MAX", PARTICULARS_MAX + 1)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "broken"),
     [
@@ -180,6 +186,7 @@ def a_command_is_asked_for_again(patch: pytest.MonkeyPatch) -> None:
         (a_verifier_has_one_more_at_work, "jpki", "bounded queues"),
         (who_waits_is_not_told, "jpki", "who waits for a part that ends is told"),
         (one_message_more_at_once, "hsm", "bounded queues"),
+        (one_entry_too_many, "counter", "a card is filled to its last line and no further"),
         (a_card_is_made_before_it_is_told, "factory", "told before it is taken for told"),
         (a_card_more_is_made, "factory", "a run makes as many as it is told"),
         (a_card_is_tried_again_at_once, "factory", "only the CS retries"),

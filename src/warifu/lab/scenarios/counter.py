@@ -31,6 +31,7 @@ from warifu.kernel.errors import NotFound, Refused
 from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.chain import PLACES, watch
 from warifu.lab.scenarios.chain_properties import of_the_way
+from warifu.lab.scenarios.counter_edges import Edges
 from warifu.lab.scenarios.counter_evening import Evening
 from warifu.lab.scenarios.nation import HERE, LIMITS, PINS, THERE, Holder, Nation, morning, perform
 from warifu.lab.scenarios.scenario import Safeguard
@@ -135,6 +136,7 @@ class CounterTrial:
         if self._leaving:
             world.lasts_ms = LEFT_LASTS_MS
         self._evening = Evening(world, self.nation)
+        self._edges = Edges(world, self.nation, self.holders)
         world.look = watch(world, self.nation.relays, self.nation.cs)
 
     def _coming(self, holders: tuple[Holder, ...]) -> tuple[Holder, ...]:
@@ -146,6 +148,7 @@ class CounterTrial:
 
     async def drive(self) -> None:
         """Each holder with a clerk; beside them somebody looks at the same cards."""
+        await self._edges.begin()
         async with asyncio.TaskGroup() as group:
             for number, holder in enumerate(self.holders):
                 group.create_task(self._visit(number, holder), name=f"holder {number + 1}")
@@ -222,6 +225,8 @@ class CounterTrial:
                 operation_id=operation_id,
                 step=f"perform.{turn}{back}",
             )
+            if self._edges.over(kind, found):
+                return False
             if leaves and not (isinstance(found, Performed) and found.outcome == "done"):
                 self._left.append(_Left(clerk, holder, kind, place, operation_id))
                 return False

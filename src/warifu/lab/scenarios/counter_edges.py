@@ -1,0 +1,58 @@
+"""Cards at the edges of the rules: on their last day, and with room for one more entry or none."""
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
+
+from warifu.chip.layout import PARTICULARS_MAX
+from warifu.contract.terminal import Performed
+from warifu.contract.values import OperationKind
+from warifu.domain.cards.errors import NoRoomLeft
+from warifu.domain.cards.records import Card
+from warifu.kernel.calendar import jst_date
+from warifu.kernel.errors import Refused
+from warifu.lab.scenarios.nation import Holder, Nation
+from warifu.lab.simulation.keys import EPOCH_MS
+from warifu.ports.store import Change, Update
+
+if TYPE_CHECKING:
+    from warifu.lab.simulation.world import World
+
+EDGES: Final = ("", "last day", "full", "", "one line left", "")
+"""By the seed: half of the runs have none."""
+ADDING: Final = frozenset({"update", "continuation"})
+
+
+class Edges:
+    """What stands in the records of those who come, before they come; and what they must be told for it."""
+
+    def __init__(self, world: "World", nation: Nation, holders: tuple[Holder, ...]) -> None:
+        self._world = world
+        self._store = nation.stores["center"]
+        self._cards = frozenset(holder.card_id for holder in holders)
+        self._edge = EDGES[world.plan.seed % len(EDGES)]
+
+    async def begin(self) -> None:
+        """Before anything breaks."""
+        rows = [row for row in self._store.records(Card) if isinstance(row, Card) and row.card_id in self._cards]
+        writes = tuple(Update(self._brought(row)) for row in rows)
+        if self._edge:
+            await self._store.commit(Change(now_ms=EPOCH_MS, writes=writes))
+
+    def _brought(self, card: Card) -> Card:
+        today = jst_date(EPOCH_MS)
+        match self._edge:
+            case "last day":
+                return structs.replace(card, expires_on=today, continuation_due=card.continuation_due and today)
+            case "full":
+                return structs.replace(card, entries=PARTICULARS_MAX)
+        return structs.replace(card, entries=PARTICULARS_MAX - 1)
+
+    def over(self, kind: OperationKind, found: Performed | Refused) -> bool:
+        """Whether this ends a clerk's work: no entry is added where there is no room for it, and it is said so."""
+        if self._edge != "full" or kind not in ADDING:
+            return False
+        if not isinstance(found, NoRoomLeft):
+            said = found.code if isinstance(found, Refused) else found.outcome
+            self._world.violated("a card is filled to its last line and no further", f"{kind}: {said}")
+        return True
