@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 
 from warifu.chip.layout import PARTICULARS_MAX
+from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.registry import ResidentChangedForAuthority as Told
 from warifu.contract.values import CertificateKind
 from warifu.domain.cards import operations
@@ -19,7 +20,7 @@ from warifu.domain.decision import Asked, Decision
 from warifu.domain.production.records import ProducedCard
 from warifu.domain.verifiers import rules as rules_of_verifiers
 from warifu.domain.verifiers.records import StoredVerifier
-from warifu.kernel.errors import TryAgain, Unavailable
+from warifu.kernel.errors import ConnectionExcess, TryAgain, Unavailable
 from warifu.kernel.together import together
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
@@ -31,6 +32,7 @@ from warifu.nodes.base import Call
 from warifu.nodes.front import Credential, Front
 from warifu.nodes.hsm_queue import Queue
 from warifu.nodes.issuance import End, Issuance, Production
+from warifu.nodes.leftovers import Leftover, Leftovers, Send
 from warifu.nodes.relay import Relay
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.hsm import HsmCommand
@@ -171,6 +173,21 @@ def a_command_is_asked_for_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WithHsm, "hsm_bytes", again)
 
 
+def what_has_no_room_is_kept(patch: pytest.MonkeyPatch) -> None:
+    deliver = Leftovers._deliver
+
+    async def kept(self: Leftovers, leftover: Leftover, send: Send) -> None:
+        async def again(envelope: Envelope) -> Reply:
+            try:
+                return await send(envelope)
+            except ConnectionExcess as error:
+                raise Unavailable(str(error)) from None
+
+        await deliver(self, leftover, again)
+
+    patch.setattr(Leftovers, "_deliver", kept)
+
+
 def one_entry_too_many(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(operations, "PARTICULARS_MAX", PARTICULARS_MAX + 1)
 
@@ -186,6 +203,7 @@ def one_entry_too_many(patch: pytest.MonkeyPatch) -> None:
         (a_verifier_has_one_more_at_work, "jpki", "bounded queues"),
         (who_waits_is_not_told, "jpki", "who waits for a part that ends is told"),
         (one_message_more_at_once, "hsm", "bounded queues"),
+        (what_has_no_room_is_kept, "relay", "what nobody waits for does not stand in line"),
         (one_entry_too_many, "counter", "a card is filled to its last line and no further"),
         (a_card_is_made_before_it_is_told, "factory", "told before it is taken for told"),
         (a_card_more_is_made, "factory", "a run makes as many as it is told"),
@@ -201,4 +219,4 @@ def test_a_planted_fault_is_found(
 ) -> None:
     morning()  # made once a process, by nodes that are well
     plant(monkeypatch)
-    assert [found.property for found in run_batch(range(60), (), scenario).found] == [broken]
+    assert [found.property for found in run_batch(range(120), (), scenario).found] == [broken]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Request = tuple[str, str]
 """Operation and step."""
 RECORDED: Final = "what a CS has taken on is recorded until it is answered"
+NO_ROOM: Final = "what nobody waits for does not stand in line"
 TURNS: Final = "one card's trouble is not the others'"
 
 
@@ -39,6 +40,8 @@ class Taken:
         server._deliver = self.deliver  # type: ignore[method-assign]  # noqa: SLF001
         self._told: dict[Request, None] = {}
         """What the centre has answered, or can say nothing of."""
+        self._no_room: dict[Request, None] = {}
+        """Left over, and told that there is no room for it."""
         self._owed: dict[str, set[str]] = {}
         """By the card whose message failed: those that waited then and have had no turn since."""
 
@@ -63,9 +66,14 @@ class Taken:
             self._bad(TURNS, f"tries {key} again before {min(overtaken)}")
         for owed in self._owed.values():
             owed.discard(key)
+        request = (envelope.operation_id, envelope.step)
+        if request in self._no_room:
+            self._bad(NO_ROOM, f"tries {envelope.name} {envelope.step} again")
         try:
             return await self._deliver(envelope)
-        except TryAgain:
+        except TryAgain as error:
+            if isinstance(error, ConnectionExcess):
+                self._no_room[request] = None
             self._owed[key] = self._waiting() - {key}
             raise
 
