@@ -1,10 +1,13 @@
 """Frames: whatever pieces a stream comes in."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warifu.adapters.net.frames import HEADER, REQUEST, Frame, FrameError, FrameParser, encode_frame
+from warifu.adapters.net.frames import HEADER, REQUEST, Frame, FrameConnection, FrameError, FrameParser, encode_frame
+from warifu.adapters.net.limits import Limits
 
 FRAMES = st.lists(st.builds(Frame, st.integers(0, 2**64 - 1), st.integers(1, 5), st.binary(max_size=300)), max_size=8)
 
@@ -47,3 +50,31 @@ def test_a_length_out_of_bounds_is_an_error_before_its_payload_comes(length: int
         parse(FrameParser(10), HEADER.pack(length, 7, REQUEST))
     assert caught.value.request_id == 7
     assert caught.value.code == "request.malformed"
+
+
+class Wire(asyncio.Transport):
+    """Notes what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        del high, low
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+
+async def test_of_a_lost_connection_nothing_more_is_asked() -> None:
+    """Aborting one is an error in asyncio before Python 3.11.3."""
+    wire, connection = Wire(), FrameConnection(Limits())
+    connection.connection_made(wire)
+    connection.connection_lost(None)
+    connection.abort("too late")
+    connection.close("too late")
+    assert wire.asked == []
+    assert connection.closed.done()

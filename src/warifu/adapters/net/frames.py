@@ -214,6 +214,7 @@ class FrameConnection(asyncio.Protocol):
             self.reason = f"broken ({type(error).__name__})"
         self.writable = False
         self._closing = True
+        self.transport = None  # asyncio of Python 3.11.2 fails when a lost one is aborted
         if self._clock is not None:
             self._clock.cancel()
         self._outgoing.clear()
