@@ -24,7 +24,7 @@ FAULTS_MET = {
     "calendar": {"crash", "store_down", "stale"},
     "days": {"hsm_stall"},
 }
-SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 14, "jpki": 30, "calendar": 30, "days": 4}
+SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 16, "jpki": 30, "calendar": 30, "days": 4}
 REFOUND = {
     "F1": {"a stalled HSM is out of rotation in time", "every wait ends by its deadline", "its work is done elsewhere"},
     "F2": {"nothing is released that is not held"},
