@@ -94,11 +94,11 @@ LEFT_SHORT_MS: Final = 30_000
 LEFT_LASTS_MS: Final = 180_000
 LEAVING_SHARE: Final = 2
 """One run in so many of those in which the completer is not patient: there clerks leave what breaks."""
-GIVING_UP_SHARE: Final = 4
+GIVING_UP_SHARE: Final = 8
 """One errand in so many is given up by its clerk when something breaks, and begun anew."""
-MEDDLING_SHARE: Final = 2
+MEDDLING_SHARE: Final = 4
 """In one run of so many somebody at another terminal gives up what clerks are at, without the card."""
-MEDDLED: Final = 4
+MEDDLED: Final = 3
 OVER: Final = frozenset({"card.wrong_state", "card.wrong_municipality"})
 """What was given up after it was done is not done again."""
 MAY_BE_TOLD: Final = frozenset({"operation.write_not_settled", ENDED, "record.not_found"})

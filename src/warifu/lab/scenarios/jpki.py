@@ -61,9 +61,9 @@ DEFAULT_SIZE: Final = 2
 """Orders of a part."""
 PARTS: Final = 2
 VERIFIERS: Final[dict[str, CertificateKind]] = {"bank": "authentication", "court": "signature"}
-ALONE: Final = 2
+ALONE: Final = 1
 """Cards whose certificates are issued beside the batches."""
-TOGETHER_MS: Final = 40
+TOGETHER_MS: Final = 20
 """Within this time their residents move again."""
 CHECKS: Final = 6
 LOOK_MS: Final = 10

@@ -14,6 +14,9 @@ from warifu.nodes.under_way import UnderWay
 
 OURS = ("warifu.nodes.", "warifu.domain.")
 """Rooms whose objects are gone through; what lies behind a port is not the node's."""
+PLAIN = (str, bytes, int, float, type(None))
+MOST = 64
+"""Larger collections hold what is remembered, not what waits for its turn."""
 
 
 def held(node: Node, *, outbox_empty: bool) -> str:
@@ -44,10 +47,12 @@ def _locks(node: Node) -> Iterator[tuple[str, asyncio.Lock]]:
             yield name, thing
         elif id(thing) not in seen:
             seen.add(id(thing))
-            waiting.extend((f"{name}.{part}", value) for part, value in _parts(thing))
+            waiting.extend((f"{name}.{part}", value) for part, value in _parts(thing) if not isinstance(value, PLAIN))
 
 
 def _parts(thing: object) -> Iterable[tuple[str, object]]:
+    if isinstance(thing, dict | list | tuple | deque) and len(thing) > MOST:
+        return ()
     if isinstance(thing, dict):
         return ((str(position), value) for position, value in enumerate(thing.values()))
     if isinstance(thing, list | tuple | deque):
