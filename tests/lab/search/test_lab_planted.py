@@ -243,7 +243,7 @@ def what_was_sent_stays_under_way(patch: pytest.MonkeyPatch) -> None:
             "what is told of a certificate is the register's as it stood or later",
         ),
         (a_look_joins_the_one_under_way, "jpki", 0, "a look begins after its question"),
-        (who_reads_beside_writes_is_not_seen, "jpki", 0, "nothing ended is valid"),
+        (who_reads_beside_writes_is_not_seen, "jpki", 80, "nothing ended is valid"),
         (what_was_sent_stays_under_way, "tally", 0, "what is held is given back"),
         (bulk_takes_the_place_of_set_ups, "door", 0, "who has no room is refused"),
     ],
