@@ -28,7 +28,16 @@ NODES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Node kind (its schema's name) → the modules whose ``RECORDS`` live there, in order."""
 
-FROZEN: Final[dict[str, int]] = dict.fromkeys(("authority", "center", "intake", "issuance", "numbering", "registry"), 1)
+FROZEN: Final[dict[str, int]] = {
+    "authority": 2,
+    "center": 2,
+    "counter": 1,
+    "front": 1,
+    "intake": 2,
+    "issuance": 1,
+    "numbering": 1,
+    "registry": 2,
+}
 """Node kind → number of its last released file; 0 when nothing was released."""
 
 FOLDER: Final = Path(__file__).parent / "sql"

@@ -43,7 +43,6 @@ CREATE TABLE "issue_block" (
   "state" text COLLATE "C" NOT NULL,
   "serials" bytea NOT NULL,
   "refused" bytea NOT NULL,
-  "unfinished" bytea NOT NULL,
   "changed_ms" bigint NOT NULL,
   PRIMARY KEY ("batch_id", "position")
 );
