@@ -323,6 +323,13 @@ def test_of_a_write_settled_meanwhile_the_record_tells_the_end(known: str, resul
     assert confirmed(operations.confirm(state, confirming(chip(known)), NEW, ASKED)).result == result
 
 
+@pytest.mark.parametrize(("done", "result"), [(0, "undone"), (1, "undone"), (2, "unknown")])
+def test_without_its_chip_a_write_is_called_undone_only_if_no_earlier_one_can_be_it(done: int, result: str) -> None:
+    """The record names the last finished write; a run that was overtaken may ask of the one before."""
+    state = State(card(write_id=OTHER, open_operation=OPERATION), operation(writes_done=done), None)
+    assert confirmed(operations.confirm(state, confirming(None), NEW, ASKED)).result == result
+
+
 def test_another_write_is_not_confirmed_in_its_place() -> None:
     request = msgspec.structs.replace(confirming(chip(WRITE)), write_id=OTHER)
     with pytest.raises(WriteNotSettled):

@@ -313,10 +313,15 @@ def confirm(state: State, request: ConfirmWrite, challenge: bytes, asked: Asked)
 
 
 def _unasked(card: Card, operation: Operation, request: ConfirmWrite) -> Decision:
-    """The chip could not be asked: what the record knows of this write, which may have been settled meanwhile."""
+    """The chip could not be asked: what the record knows of this write, which may have been settled meanwhile.
+
+    It names the last finished write alone: of two or more it cannot tell an earlier one from one that was undone.
+    """
     result: Literal["unknown", "finished", "undone"] = "unknown"
-    if not operation.pending_write:
-        result = "finished" if card.write_id == request.write_id else "undone"
+    if not operation.pending_write and card.write_id == request.write_id:
+        result = "finished"
+    elif not operation.pending_write and operation.writes_done <= 1:
+        result = "undone"
     return Decision(
         answer=Confirmed(
             result=result,
