@@ -24,6 +24,8 @@ from warifu.lab.search.run import Outcome, run
 BATCH = 10
 AHEAD = 2
 """Batches handed out for each worker: one being worked, one waiting."""
+LISTEN_S = 0.2
+"""How soon a Ctrl-C is answered."""
 
 
 class Found(Struct, frozen=True):
@@ -105,27 +107,33 @@ def search(
     report = Report(Covered(), [], 0.0)
     batches = _batches(first, seeds)
     count = workers or os.cpu_count() or 1
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
     work = partial(run_batch, without=without, only=only)
     under_way: set[Future[Batch]] = set()
-    try:
-        with _interrupts_wait():  # Ctrl-C is the parent's to answer
-            _fill(under_way, batches, partial(pool.submit, work), count * AHEAD)
-        while not report.found:
+    with _interrupts_told() as interrupted, _pool(count) as pool:
+        while not (report.found or interrupted.is_set()):
             if seconds is None or time.monotonic() - begun < seconds:
-                _fill(under_way, batches, partial(pool.submit, work), count * AHEAD)
+                with _deaf():
+                    _fill(under_way, batches, partial(pool.submit, work), count * AHEAD)
             if not under_way:
                 break
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            done, under_way = wait(under_way, timeout=LISTEN_S, return_when=FIRST_COMPLETED)
             _collect(report, done)
-            progress(report.covered)
-    except KeyboardInterrupt:
-        report.interrupted = True
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            if done:
+                progress(report.covered)
+    report.interrupted = interrupted.is_set()
     report.found.sort(key=lambda found: found.seed)
     report.seconds = time.monotonic() - begun
     return report
+
+
+@contextmanager
+def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Its processes end with the batches they are at."""
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _batches(first: int, seeds: int | None) -> Iterator[range]:
@@ -171,11 +179,30 @@ def run_batch(seeds: range, without: tuple[str, ...], only: str = "") -> Batch:
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """A Ctrl-C in here is heard afterwards; processes that are begun in here never hear of one."""
+def _interrupts_told() -> Iterator[threading.Event]:
+    """A Ctrl-C in here is only told: raised within the pool's own work it would leave processes that nobody ends.
+
+    A second one is raised.
+    """
+    told = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield told
         return
+
+    def tell(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        told.set()
+
+    before = signal.signal(signal.SIGINT, tell)
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that are begun in here never hear of a Ctrl-C, which is the parent's to answer; it hears afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
