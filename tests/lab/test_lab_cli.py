@@ -71,17 +71,23 @@ def test_wrong_words_are_refused_in_one_line(
 
 
 def test_ctrl_c_ends_cleanly() -> None:
-    command = [sys.executable, "-u", "-c", "import sys; from warifu.cli import main; sys.exit(main())"]
-    search = subprocess.Popen(
+    # Whoever starts these tests in the background of a script has Ctrl-C ignored, and so have their children.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-u", "-c", heard + "import sys; from warifu.cli import main; sys.exit(main())"]
+    with subprocess.Popen(
         [*command, "lab", "search", "--seconds", "60", "--first", "1000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    assert search.stdout is not None
-    assert search.stdout.readline() == "searching from seed 1000\n"
-    os.killpg(search.pid, signal.SIGINT)
-    _, err = search.communicate(timeout=30)
+    ) as search:
+        assert search.stdout is not None
+        try:
+            assert search.stdout.readline() == "searching from seed 1000\n"
+            os.killpg(search.pid, signal.SIGINT)
+            _, err = search.communicate(timeout=30)
+        finally:
+            if search.poll() is None:
+                os.killpg(search.pid, signal.SIGKILL)
     assert search.returncode == 130
     assert "Traceback" not in err

@@ -182,10 +182,11 @@ def run_batch(seeds: range, without: tuple[str, ...], only: str = "") -> Batch:
 def _interrupts_told() -> Iterator[threading.Event]:
     """A Ctrl-C in here is only told: raised within the pool's own work it would leave processes that nobody ends.
 
-    A second one is raised.
+    A second one is raised. Where it is ignored (a job in a script's background) it stays ignored.
     """
     told = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
         yield told
         return
 
@@ -193,7 +194,7 @@ def _interrupts_told() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
         told.set()
 
-    before = signal.signal(signal.SIGINT, tell)
+    signal.signal(signal.SIGINT, tell)
     try:
         yield told
     finally:
