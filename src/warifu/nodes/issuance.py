@@ -251,15 +251,7 @@ class Production:
         except _TROUBLE as error:
             self.trouble = error
             return None
-        return BatchOrder(
-            card_id=self.card_id,
-            resident_id=self.order.resident_id,
-            person=data.person,
-            municipality=data.person.municipality,
-            card_expires_on=data.expires_on,
-            kinds=self._kinds(),
-            resident_version=data.resident_version,
-        )
+        return self._wanted(data)
 
     async def work(self) -> None:
         """Chip, certificates, contents, report: whatever is still missing."""
@@ -314,23 +306,23 @@ class Production:
         )
         await factory.chips.make(self.card_id, image)
 
-    def _kinds(self) -> tuple[CertificateKind, ...]:
+    def _wanted(self, data: CardData) -> BatchOrder:
         wishes: dict[CertificateKind, bool] = {
             "authentication": self.order.wants_authentication,
             "signature": self.order.wants_signature,
         }
-        return tuple(kind for kind, wanted in wishes.items() if wanted)
-
-    async def _certificates(self, data: CardData) -> None:
-        request = IssueCertificates(
+        return BatchOrder(
             card_id=self.card_id,
             resident_id=self.order.resident_id,
             person=data.person,
             municipality=data.person.municipality,
             card_expires_on=data.expires_on,
-            kinds=self._kinds(),
+            kinds=tuple(kind for kind, wanted in wishes.items() if wanted),
             resident_version=data.resident_version,
         )
+
+    async def _certificates(self, data: CardData) -> None:
+        request = IssueCertificates(**msgspec.structs.asdict(self._wanted(data)))
         await self.ask("authority", request, Certificates, "issue")
 
     async def _personalise(self, connection: Connection, data: CardData) -> None:

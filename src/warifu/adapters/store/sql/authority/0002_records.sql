@@ -1,7 +1,6 @@
 -- Derived from the records of authority: python -m warifu.adapters.store.schema write
 
 ALTER TABLE "ca_generation" ADD COLUMN "active_from_ms" bigint NOT NULL DEFAULT 0;
-ALTER TABLE "certificate" ADD COLUMN "opened_ms" bigint NOT NULL DEFAULT 0;
 ALTER TABLE "certificate" ADD COLUMN "name_digest" bytea NOT NULL DEFAULT '\x';
 CREATE TABLE "key_holder" (
   "version" bigint NOT NULL,
