@@ -201,6 +201,10 @@ def test_what_is_right_is_not_complained_of() -> None:
     assert judge(EXPECTED, good()) == []
 
 
+def test_a_certificate_issued_in_bulk_keeps_what_was_signed_in_itself_alone() -> None:
+    assert judge(EXPECTED, in_parts(("authentication", 11))(changed("certificates", tbs=b"")(good()))) == []
+
+
 def changed(field: str, place: int = 0, **values: Any) -> Callable[[Facts], Facts]:
     """Facts with one record changed."""
 
@@ -242,6 +246,11 @@ def event(name: str, count: int) -> Callable[[Facts], Facts]:
     return lambda facts: msgspec.structs.replace(facts, events=facts.events | {name: count})
 
 
+def in_parts(*serials: tuple[str, int]) -> Callable[[Facts], Facts]:
+    """Facts in which these certificates were issued in bulk."""
+    return lambda facts: msgspec.structs.replace(facts, in_parts=frozenset(serials))
+
+
 PLANTED: list[tuple[str, Callable[[Facts], Facts]]] = [
     *((f"number of {what}", doubled(field)) for field, what in (
         ("residents", "resident records is 2"), ("numbers", "individual numbers is 2"),
@@ -279,6 +288,8 @@ PLANTED: list[tuple[str, Callable[[Facts], Facts]]] = [
     ("revoked signature certificates", changed("certificates", 1, reason="superseded")),
     ("with reason", changed("certificates", 1, revoked_ms=None)),
     ("not what was intended", changed("certificates", tbs=b"other")),
+    ("not what was intended", changed("certificates", tbs=b"")),
+    ("not what was intended", in_parts(("authentication", 11))),
     ("serial in the authentication certificate", changed("certificates", serial=99)),
     ("serves 2 certificates", changed("certificates", key_pair_id="pair-signature-13")),
     ("not in the register", changed("key_pairs", key_pair_id="pair-x")),

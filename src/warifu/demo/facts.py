@@ -64,6 +64,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     operations: tuple[Operation, ...] = ()
     writes: tuple[CardWrite, ...] = ()
     certificates: tuple[Certificate, ...] = ()
+    in_parts: frozenset[tuple[str, int]] = frozenset()
+    """CA and serial number of those that were issued in bulk."""
     key_pairs: tuple[StoredKeyPair, ...] = ()
     key_uses: tuple[KeyUse, ...] = ()
     """What the consumption log says of these pairs."""
@@ -119,10 +121,10 @@ class Database:
         statement = f'SELECT event FROM "{schema}".journal WHERE stream = ANY($1::text[])'  # noqa: S608 - likewise
         return Counter(f"{schema}.{row['event']}" for row in await self.rows(schema, statement, list(streams)))
 
-    async def events_of_parts(self, certificates: Sequence[Certificate]) -> Counter[str]:
-        """How often each event stands in the journal of the parts of an issue in bulk that these certificates are of.
+    async def parts_of(self, certificates: Sequence[Certificate]) -> tuple[frozenset[tuple[str, int]], Counter[str]]:
+        """Which of them were issued in parts of an issue in bulk, and how often each event of a part is theirs.
 
-        Such a part has one entry for all its certificates; it tells their first and last serial numbers.
+        A part has one journal entry for all its certificates; it tells their first and last serial numbers.
         """
         statement = (
             "SELECT event, serials FROM authority.journal JOIN authority.issue_block "
@@ -132,11 +134,13 @@ class Database:
         )
         mine = {(each.ca, each.serial) for each in certificates}
         rows = await self.rows("authority", statement, *map(list, zip(*mine, strict=True))) if mine else []
-        found: Counter[str] = Counter()
+        found: set[tuple[str, int]] = set()
+        events: Counter[str] = Counter()
         for row in rows:
-            part = msgspec.msgpack.decode(row["serials"], type=list[tuple[str, int]])
-            found[f"authority.{row['event']}"] += len(mine.intersection(part))
-        return found
+            part = mine.intersection(msgspec.msgpack.decode(row["serials"], type=list[tuple[str, int]]))
+            found |= part
+            events[f"authority.{row['event']}"] += len(part)
+        return frozenset(found), events
 
     async def looks(self, resident_id: str) -> frozenset[str]:
         """Purposes under which somebody looked at the resident's number."""
@@ -206,7 +210,7 @@ async def gather(database: Database, resident_id: str) -> Facts:
     events += await database.events("center", [f"card:{card_id}" for card_id in card_ids])
     events += await database.events("issuance", [f"card:{card_id}" for card_id in card_ids])
     events += await database.events("authority", [f"certificate:{each.ca}:{each.serial}" for each in certificates])
-    events += await database.events_of_parts(certificates)
+    in_parts, of_parts = await database.parts_of(certificates)
     return Facts(
         residents=await database.find("registry", Resident, "resident_id", mine),
         numbers=await database.find("numbering", AssignedNumber, "resident_id", mine),
@@ -218,7 +222,8 @@ async def gather(database: Database, resident_id: str) -> Facts:
         certificates=certificates,
         key_pairs=await database.find("authority", StoredKeyPair, "key_pair_id", pairs),
         key_uses=await database.find("authority", KeyUse, "key_pair_id", pairs),
-        events=dict(events),
+        in_parts=in_parts,
+        events=dict(events + of_parts),
         looks=await database.looks(resident_id),
     )
 
