@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from warifu.contract.envelope import ServiceClass
-from warifu.domain.admission.leases import FIRST_BACK_MS, LAST_BACK_MS, LEASED, Asking, Lease, Leases
+from warifu.domain.admission.leases import FIRST_BACK_MS, KEPT_FREE_MS, LAST_BACK_MS, LEASED, Asking, Lease, Leases
 from warifu.domain.admission.line import PATIENCE_MS, Line
 from warifu.domain.admission.rules import OPENING, Limits
 from warifu.kernel.errors import ConnectionExcess
@@ -166,6 +166,19 @@ def test_a_set_up_in_line_counts_on_the_places_that_set_ups_have() -> None:
             leases.enter(opening(119), 10, 0)
         backs.append(refused.value.retry_after_ms)
     assert backs == [FIRST_BACK_MS, LAST_BACK_MS]
+
+
+def test_nobody_is_turned_away_for_those_who_may_come_back_long_after_there_was_room_again() -> None:
+    leases = Leases(Limits(total=3, setup_and_bulk=3, lease_ms=60_000))
+    for number in range(3):
+        open_and_rest(leases, opening(number))
+    for number in range(20):
+        with pytest.raises(ConnectionExcess):
+            leases.enter(opening(50 + number, place="141003"), 10, 0)
+    leases.leave("op-1", leases.enter(step(1), 20, 0), 20, over=True)
+    with pytest.raises(ConnectionExcess):
+        leases.enter(opening(90), 10 + KEPT_FREE_MS, 0)
+    assert leases.enter(opening(90), 11 + KEPT_FREE_MS, 0) is not None
 
 
 def test_a_place_is_kept_for_nobody_who_went_home() -> None:

@@ -20,6 +20,9 @@ LEASED: Final = OPENING | {"center.write", "center.confirm", "center.close", "ce
 """Messages of an operation; a look belongs to none."""
 FIRST_BACK_MS: Final = 1_000
 LAST_BACK_MS: Final = 10_000
+KEPT_FREE_MS: Final = 2_000
+"""So long after an opening found no room a free place may be left to others; whoever was told to come back in ten
+seconds may have gone home, and nobody is turned away for long for the sake of those."""
 _ADOPTED: Final = 8
 """Times the total: so many leases at most, those taken unasked included; beyond, steps pass uncounted."""
 _SMOOTHING: Final = 16
@@ -62,6 +65,8 @@ class Leases:
         self.refused_ms = -LAST_BACK_MS * 1000
         """When the last one was."""
         self.line = Line()
+        self._full_ms = -LAST_BACK_MS * 1000
+        """When an opening last found no room."""
         self._leases: OrderedDict[str, Lease] = OrderedDict()
         self._later: Counter[str] = Counter()
         self._usual_ms = float(FIRST_BACK_MS)
@@ -111,9 +116,9 @@ class Leases:
             self._usual_ms += (now_ms - lease.since_ms - self._usual_ms) / _SMOOTHING
             self._drop(operation_id)
 
-    def yields(self, asking: Asking) -> bool:
-        """Whether it leaves a free place to others who wait and have less."""
-        if asking.kind not in LATER:
+    def yields(self, asking: Asking, now_ms: int) -> bool:
+        """Whether it leaves a free place to others who wait and have less, as long as places are few."""
+        if asking.kind not in LATER or now_ms - self._full_ms > KEPT_FREE_MS:
             return False
         if asking.kind == "bulk" and bulk_must_yield(self.held, self.limits, setups_wait=self.line.waits("setup")):
             return True
@@ -129,9 +134,12 @@ class Leases:
         return has_room(asking.kind, self.held, self.limits)
 
     def _require_room(self, asking: Asking, now_ms: int, jitter: int) -> None:
-        if self.has_room(asking) and not self.yields(asking):
+        room = self.has_room(asking)
+        if room and not self.yields(asking, now_ms):
             self.line.leave(asking.operation_id, asking.kind)
             return
+        if not room:
+            self._full_ms = now_ms
         place = self.line.place(asking.operation_id, asking.kind)
         after_ms = self._back_after(asking.kind, place, jitter)
         self.line.join(asking.operation_id, asking.kind, asking.municipality, now_ms + after_ms)

@@ -17,7 +17,7 @@ from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.health import Health
 from warifu.domain.admission import leases as leases_module
 from warifu.domain.admission import line as line_module
-from warifu.domain.admission.leases import Asking, Lease, Leases
+from warifu.domain.admission.leases import KEPT_FREE_MS, Asking, Lease, Leases
 from warifu.domain.admission.line import PATIENCE_MS
 from warifu.domain.admission.rules import OPENING, Limits
 from warifu.domain.cards.errors import OperationEnded
@@ -61,6 +61,7 @@ class Book:
         self.held: OrderedDict[str, Held] = OrderedDict()
         self.line: dict[ServiceClass, OrderedDict[str, Turn]] = {kind: OrderedDict() for kind in BEFORE}
         self._numbers = 0
+        self.kept_free_until_ms = -1
 
     def sweep(self, now_ms: int) -> None:
         """Places that rest too long end; whoever did not come back leaves the line."""
@@ -76,18 +77,18 @@ class Book:
             else:
                 return
 
-    def manner(self, asking: Asking) -> str:
+    def manner(self, asking: Asking, now_ms: int) -> str:
         """``step``, ``opening``, or ``yields``: an opening that leaves its place to others."""
         if asking.name not in OPENING or asking.known or asking.operation_id in self.held:
             return "step"
-        return "yields" if self._yields(asking) else "opening"
+        return "yields" if now_ms <= self.kept_free_until_ms and self._yields(asking) else "opening"
 
     def enter(self, asking: Asking, now_ms: int) -> None:
         """It was let in."""
         if asking.name not in OPENING | STEPS:
             return
         if asking.operation_id not in self.held:
-            if self.manner(asking) == "opening":
+            if self.manner(asking, now_ms) == "opening":
                 self.line[asking.kind].pop(asking.operation_id, None)
             if len(self.held) >= leases_module._ADOPTED * self.limits.total:  # noqa: SLF001 - drawn small in some runs
                 return
@@ -116,8 +117,10 @@ class Book:
         since = own.number - next(iter(mine.values())).number + 1
         return sum(len(self.line[kind]) for kind in ahead) + min(len(mine), since)
 
-    def refuse(self, asking: Asking, back_ms: int) -> None:
-        """It was refused, and is to come back at this instant."""
+    def refuse(self, asking: Asking, now_ms: int, back_ms: int) -> None:
+        """It was refused, and is to come back at this instant. Where there was no room, places are few for a while."""
+        if not self.has_room(asking.kind):
+            self.kept_free_until_ms = now_ms + KEPT_FREE_MS
         mine = self.line[asking.kind]
         earlier = mine.get(asking.operation_id)
         if earlier is None and sum(map(len, self.line.values())) >= line_module.LONGEST:
@@ -259,7 +262,7 @@ class Door:
             self._refused_ms = now
             if error.place_in_line != place and self._strict:
                 self._world.violated("a place in line is told", f"{name}: {error.place_in_line}, it is {place}")
-            book.refuse(asking, now + error.retry_after_ms)
+            book.refuse(asking, now, now + error.retry_after_ms)
             raise
         finally:
             self._last = lease
@@ -271,15 +274,14 @@ class Door:
 
     def _seen(self, asking: Asking, now: int) -> tuple[str, str]:
         """Places by class, and in what manner it comes: by the book, or by the relay's own where no book is kept."""
-        held, manner = self._book.counts(), self._book.manner(asking)
+        held, manner = self._book.counts(), self._book.manner(asking, now)
         if not self._strict:
             leases = self._relay.leases
             leases._sweep(now)  # noqa: SLF001 - as the relay is about to: what it sees is what is told
             held = dict(leases.held)
             has_one = asking.known or asking.operation_id in leases._leases  # noqa: SLF001
-            manner = (
-                "step" if has_one or asking.name not in OPENING else "yields" if leases.yields(asking) else "opening"
-            )
+            step = has_one or asking.name not in OPENING
+            manner = "step" if step else "yields" if leases.yields(asking, now) else "opening"
         return " ".join(str(held.get(kind, 0)) for kind in ("delivery", "setup", "bulk", "change")), manner
 
     def _compare(self, when: str) -> None:

@@ -84,6 +84,7 @@ class DoorTrial:
         ends = [held.until_ms for held in self._book.held.values()]
         ends += [turn.until_ms for waiting in self._book.line.values() for turn in waiting.values()]
         ends += [end - PATIENCE_MS for end in ends]
+        ends.append(self._book.kept_free_until_ms + 1)
         pick = self._world.pick
         if not ends or not pick(4):
             return self._now_ms + pick(50)
@@ -94,7 +95,7 @@ class DoorTrial:
         who = self._people[pick(len(self._people))]
         asking = Asking(NAMES[pick(len(NAMES))], who.operation_id, who.kind, who.municipality, known=not pick(8))
         book.sweep(self._now_ms)
-        manner, place, has_room = book.manner(asking), book.place(asking), book.has_room(who.kind)
+        manner, place, has_room = book.manner(asking, self._now_ms), book.place(asking), book.has_room(who.kind)
         try:
             lease = self._leases.enter(asking, self._now_ms, pick(256))
         except ConnectionExcess as error:
@@ -115,7 +116,7 @@ class DoorTrial:
             self._bad("a place in line is told", f"{error.place_in_line}, it is {place}")
         if not FIRST_BACK_MS <= back_ms <= LATEST_MS:
             self._bad("who is refused is told when to come back", f"{back_ms} ms")
-        self._book.refuse(asking, self._now_ms + back_ms)
+        self._book.refuse(asking, self._now_ms, self._now_ms + back_ms)
 
     def _goes(self) -> None:
         who, lease = self._inside.pop(self._world.pick(len(self._inside)))
