@@ -45,7 +45,7 @@ from warifu.lab.scenarios.status_book import StatusBook
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.inside import inside
-from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy
+from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy, fixture_rsa
 from warifu.lab.simulation.storage import StoreView
 from warifu.lab.simulation.world import WELL_MS, Machine, Ports, World
 from warifu.nodes import front
@@ -70,6 +70,12 @@ LOOK_MS: Final = 10
 """What a look at the register takes, more or less."""
 BURST: Final = 6
 """Requests of one verifier at once, more than it may have at work."""
+LAST: Final = 6
+"""Of a CA, as the responder ends."""
+NOT_DEALT: Final = 1_127
+"""The last of the fixture keys: no run deals so many."""
+STRANGERS: Final = 2
+"""Who ask about certificates of an authority that nobody here knows."""
 PATIENCE_MS: Final = (30, 600, 15_000)
 CALM_MS: Final = 60_000
 STORMS_MS: Final = (400, 2_000, 5_000)
@@ -183,6 +189,9 @@ class JpkiTrial:
             await self._until(self._checked, name, kind)
             await self._until(self._fetched, name, kind)
             await self._until(self._answered, name, kind)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(STRANGERS):
+                group.create_task(self._strange())
 
     def _part(self, number: int) -> IssueBatch:
         orders = tuple(self._order(10 * number + each) for each in range(self._world.plan.size or DEFAULT_SIZE))
@@ -398,6 +407,17 @@ class JpkiTrial:
         self._evening.judge(kind, serial, answer.certificate_status.name.lower(), before.revoked, "responder")
         return True
 
+    async def _strange(self) -> None:
+        """About another country's certificate: whether its authority is a new one here is looked up, and it is not."""
+        await self._later(LOOK_MS)
+        key = fixture_rsa(NOT_DEALT).public_key
+        request = ocsp.request([ocsp.cert_id(PkiAuthority(kind="signature", public_key=key, profile=Profile()), 1)])
+        machine = self._world.machines["responder-1"]
+        der = await inside(self._world, machine, Responder, lambda node: node.answer(request), CALM_MS)
+        status = library.load_der_ocsp_response(der).response_status if isinstance(der, bytes) else None
+        if status is not library.OCSPResponseStatus.UNAUTHORIZED:
+            self._world.violated("nobody answers for another's certificates", str(status))
+
     def _refused(self, found: object) -> bool:
         if isinstance(found, Refused):
             self._world.violated("no request is refused", f"verifier: {found.code} {found}")
@@ -424,12 +444,14 @@ class JpkiTrial:
         self._look_at(issuing)
 
     def _last(self) -> list[asyncio.Task[object]]:
-        """OCSP requests that come as the responder ends."""
+        """OCSP requests that come as the responder ends: more than its HSM's workers sign at once."""
         machine, tasks = self._world.machines["responder-1"], list[asyncio.Task[object]]()
         for kind, serials in self._evening.serials().items():
-            if isinstance(machine.node, Responder):
-                work = machine.node.answer(ocsp.request([ocsp.cert_id(self._ca(kind), serials[0])]))
-                tasks.append(self._world.spawn(work, f"the last about {kind}", machine.process.context.copy()))
+            for number in range(1 + self._world.pick(LAST)):
+                if isinstance(machine.node, Responder):
+                    serial, nonce = serials[number % len(serials)], bytes([number] * 16) if number else None
+                    work = machine.node.answer(ocsp.request([ocsp.cert_id(self._ca(kind), serial)], nonce))
+                    tasks.append(self._world.spawn(work, f"the last about {kind}", machine.process.context.copy()))
         return tasks
 
     def _look_at(self, machine: Machine) -> None:

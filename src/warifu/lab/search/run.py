@@ -13,6 +13,7 @@ from warifu.kernel.errors import WarifuError
 from warifu.lab.checking import check
 from warifu.lab.history import Event
 from warifu.lab.scenarios.scenario import Scenario, Trial
+from warifu.lab.simulation.guarded import guarded
 from warifu.lab.simulation.loop import SimulatedLoop
 from warifu.lab.simulation.order import Deviating, Order, drawn
 from warifu.lab.simulation.plan import Plan
@@ -71,7 +72,8 @@ def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps
     with _uncollected(), sealed(), small_limits(plan.seed, tight=plan.tight):
         world = World(loop, plan, scenario.properties())
         try:
-            loop.run_until_complete(_main(world, scenario))
+            with guarded(world):
+                loop.run_until_complete(_main(world, scenario))
         except PropertyFailed as error:
             failure = Failure(error.name, str(error))
         except WarifuError as error:

@@ -144,6 +144,13 @@ class SimulatedFuture(asyncio.Future[T]):
     def __hash__(self) -> int:
         return self.number
 
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ANN401 - as asyncio has it
+        """As asyncio's; a wait that is given up is looked at first."""
+        loop = self.get_loop()
+        if isinstance(loop, SimulatedLoop) and loop.given_up is not None and not self.done():
+            loop.given_up(self)
+        return super().cancel(msg)
+
 
 class SimulatedLoop(asyncio.BaseEventLoop):
     """One run's event loop.
@@ -177,6 +184,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Tasks that go on as long as their process does."""
         self.idle: Callable[[], None] | None = None
         """Called whenever nothing more happens at this instant."""
+        self.given_up: Callable[[SimulatedFuture[Any]], None] | None = None
+        """Called as somebody's wait for a future is about to be given up."""
 
     # -- time and identity
 
@@ -353,6 +362,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """How many tasks are not done."""
         return sum(not task.done() for task in self._made)
 
+    def tasks_of(self, process: Process) -> list[SimulatedTask[Any]]:
+        """A process's tasks that are not done."""
+        return [task for task in self._made if task.process is process and not task.done()]
+
     def waiting(self) -> list[str]:
         """Each task that is not done: its name and where it waits."""
         return [f"{task.get_name()} at {_place(task)}" for task in self._made if not task.done()]
@@ -375,7 +388,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """End the run: what still waits is buried without effect."""
         if self.is_closed():
             return
-        self._over = True
+        self._over, self.given_up = True, None
         for task in self._made:
             task.bury()
         self.endless.clear()

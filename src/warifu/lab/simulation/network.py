@@ -14,7 +14,7 @@ from warifu.contract.relay import AskRelayKey
 from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
 from warifu.lab.history import DIGEST_SHOWN
 from warifu.lab.simulation.asked_once import FAILED
-from warifu.lab.simulation.loop import Process
+from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.nodes import under_way
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Network:
         self._under_way: dict[Exchange, None] = {}
         self._left: dict[tuple[str, str, str], None] = {}
         self._refused: dict[tuple[str, str, str], None] = {}
+        self._taken: dict[tuple[Process | None, tuple[str, str, str]], None] = {}
+        """Messages of an outbox whose good answer their sender has had."""
         self.messages = 0
         self._served = 0
         self.balancers: dict[str, Balancer] = {}
@@ -147,12 +149,16 @@ class Network:
             "send", sender, peer=destination, digest=digest, detail=envelope.service_class, **exchange.fields()
         )
         self._check_room(exchange)
+        self._check_once(exchange)
         self._under_way[exchange] = None
         self._world.busy(+1)
         try:
             async with asyncio.timeout(envelope.remaining_ms / 1000):
                 self._send(exchange)
-                return await exchange.reply
+                reply = await exchange.reply
+                if reply.error is None and exchange.of_outbox in self._left:
+                    self._taken[PROCESS.get(), exchange.of_outbox] = None
+                return reply
         except TimeoutError:
             self._failed(exchange, DeadlinePassed.code)
             raise DeadlinePassed(f"{envelope.name} to {destination}") from None
@@ -165,6 +171,17 @@ class Network:
     def left(self, destination: str, operation_id: str, step: str) -> None:
         """A message stands in an outbox: whoever sends it keeps to an outbox's limits."""
         self._left[destination, operation_id, step] = None
+
+    def stands_again(self, sender: Process | None) -> None:
+        """A sender could not take answered messages out of its outbox: it may send them once more."""
+        for message in [each for each in self._taken if each[0] is sender]:
+            del self._taken[message]
+
+    def _check_once(self, exchange: Exchange) -> None:
+        """Who has the answer to a message of its outbox takes it out, and sends it no more."""
+        if (PROCESS.get(), exchange.of_outbox) in self._taken:
+            text = f"{exchange.sender} sends {exchange.envelope.name} {exchange.envelope.step} again"
+            self._world.violated("what was answered leaves the outbox", text)
 
     def _check_room(self, exchange: Exchange) -> None:
         """What a node may have under way at once: one agreement of a session, so many messages of its outbox."""

@@ -141,7 +141,11 @@ class StoreView:
 
     async def sent(self, *sequences: int) -> None:
         """See ``Store.sent``."""
-        await self._ask(lambda: self._inner.sent(*sequences))
+        try:
+            await self._ask(lambda: self._inner.sent(*sequences))
+        except WarifuError:
+            self._world.network.stands_again(self._process)
+            raise
 
     async def reserve(self, sequence: str, count: int) -> int:
         """See ``Store.reserve``."""
@@ -164,7 +168,11 @@ class StoreView:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._world.busy(+1)
         self._world.spawn(self._work(work, answer, change), f"{self._machine.name}'s store")
-        return await answer
+        timer = self._world.duties.begins()
+        try:
+            return await answer
+        finally:
+            self._world.duties.ends(timer)
 
     async def _work(self, work: Callable[[], Awaitable[T]], answer: asyncio.Future[T], change: Change | None) -> None:
         try:

@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from functools import partial
 from hashlib import blake2b
 from random import Random
 from typing import Any, ClassVar, TypeVar
@@ -17,9 +18,11 @@ from msgspec import Struct
 from warifu.kernel.errors import Fault, WarifuError
 from warifu.lab.history import Event, EventKind, to_line
 from warifu.lab.properties import Property
+from warifu.lab.simulation import waits
+from warifu.lab.simulation.duties import Duties
 from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy, SimulatedClock
 from warifu.lab.simulation.looks import Looks
-from warifu.lab.simulation.loop import Process, SimulatedLoop
+from warifu.lab.simulation.loop import Process, SimulatedLoop, SimulatedTask
 from warifu.lab.simulation.network import Link, Network
 from warifu.lab.simulation.plan import Dice, Plan
 from warifu.lab.simulation.rest import held
@@ -136,6 +139,7 @@ class World:
         self.network = Network(self)
         self.stores = Stores(self)
         self.looks = Looks()
+        self.duties = Duties(self)
         self.machines: dict[str, Machine] = {}
         self.faults: Counter[str] = Counter()
         self.workers: Counter[Process] = Counter()
@@ -161,6 +165,7 @@ class World:
         self._busy = 0
         self._changed = True
         loop.idle = self._note_state
+        loop.given_up = partial(waits.given_up, self)
 
     # -- making
 
@@ -270,6 +275,8 @@ class World:
         """Kill a machine; it is started again after a while, at the latest when the storm is over."""
         if not machine.up:
             return
+        if kind != "stop":
+            self._check_timers()
         self.fault(kind, machine.name)
         self.loop.kill(machine.process)
         machine.node = None
@@ -356,6 +363,7 @@ class World:
         await self._check_rest()
         last, told_ms = self.last(), self.loop.now_ms + self.delay_ms(0, LAST_MS)
         await asyncio.sleep((told_ms - self.loop.now_ms) / 1000)
+        begun = {machine.name: self.loop.tasks_of(machine.process) for machine in self.machines.values()}
         timers = {machine.name: machine.running for machine in self.machines.values() if machine.running is not None}
         for task in timers.values():
             task.cancel()
@@ -367,12 +375,25 @@ class World:
             _, waiting = await asyncio.wait(last, timeout=max(0, told_ms + ENDS_MS - self.loop.now_ms) / 1000)
             if waiting:
                 self.violated("who waits for a part that ends is told", f"{len(waiting)} wait {ENDS_MS} ms later")
+        await self._check_nothing_goes_on(begun, told_ms + ENDS_MS)
+
+    async def _check_nothing_goes_on(self, begun: dict[str, list[SimulatedTask[Any]]], until_ms: int) -> None:
+        """What was under way in a node when it was told to end, is over."""
+        for name, tasks in begun.items():
+            left = [task for task in tasks if not task.done()]
+            if left and self.loop.now_ms < until_ms:
+                await asyncio.wait(left, timeout=(until_ms - self.loop.now_ms) / 1000)
+            going_on = [task.get_name() for task in left if not task.done()]
+            if going_on:
+                text = f"{name} has not ended {going_on[0]} {ENDS_MS} ms later"
+                self.violated("a node ends when it is told to", text)
 
     async def _stopped(self, machine: Machine) -> None:
         """As at an orderly restart: its timers end, then its process is gone."""
         process, running = machine.process, machine.running
         if running is None:
             return
+        self._check_timers()
         running.cancel()
         await asyncio.wait({running}, timeout=ENDS_MS / 1000)
         if process.alive:
@@ -380,6 +401,7 @@ class World:
             self.crash(machine, "stop")
 
     def _check_ended(self, machine: Machine) -> None:
+        waits.check(self, machine)
         if machine.running is not None and not machine.running.done():
             text = f"{machine.name} still runs {ENDS_MS} ms later"
             self.violated("a node ends when it is told to", text)
@@ -408,6 +430,7 @@ class World:
     def _check_timers(self) -> None:
         """What a node does now and then it does to its end: no error ends one of its timers."""
         processes = [machine.process for machine in self.machines.values() if machine.up]
+        self.duties.check(task for task in self.loop.endless if task.process in processes)
         for task in self.loop.endless:
             if task.process in processes and task.done() and not task.cancelled():
                 self.violated(
