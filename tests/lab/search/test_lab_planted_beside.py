@@ -70,7 +70,7 @@ def a_list_is_handed_out_unlogged(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_list_is_built_beside_itself(patch: pytest.MonkeyPatch) -> None:
-    class Open:
+    class Open(dict[object, asyncio.Lock]):
         def setdefault(self, *_: object) -> asyncio.Lock:
             return asyncio.Lock()
 
@@ -199,9 +199,9 @@ def one_entry_too_many(patch: pytest.MonkeyPatch) -> None:
         (a_card_is_asked_for_under_one_key, "factory", "a key is used for one request"),
         (orders_are_not_compared, "jpki", "a key is not used twice"),
         (a_list_is_handed_out_unlogged, "jpki", "every look leaves an audit row"),
-        (a_list_is_built_beside_itself, "jpki", "a list is built once at a time"),
+        (a_list_is_built_beside_itself, "jpki", "what stands under a lock is done under it"),
         (a_verifier_has_one_more_at_work, "jpki", "bounded queues"),
-        (who_waits_is_not_told, "jpki", "who waits for a part that ends is told"),
+        (who_waits_is_not_told, "jpki", "who waits can be woken"),
         (one_message_more_at_once, "hsm", "bounded queues"),
         (what_has_no_room_is_kept, "relay", "what nobody waits for does not stand in line"),
         (one_entry_too_many, "counter", "a card is filled to its last line and no further"),

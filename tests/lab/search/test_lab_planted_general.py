@@ -42,6 +42,15 @@ def signatures_are_forgotten_at_the_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SigningTogether, "run", run)
 
 
+def signatures_are_kept_at_the_end(patch: pytest.MonkeyPatch) -> None:
+    async def run(self: SigningTogether) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._hsm.size):
+                group.create_task(self._take_on())
+
+    patch.setattr(SigningTogether, "run", run)
+
+
 def a_command_is_lost_on_its_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Queue, "put_back", lambda _self, _job: None)
     patch.setattr(Job, "fail", lambda _self, _error: None)
@@ -90,6 +99,7 @@ def identities_are_prepared_beside_the_lock(patch: pytest.MonkeyPatch) -> None:
     [
         (a_gate_is_never_opened, "relay", "who waits can be woken"),
         (signatures_are_forgotten_at_the_end, "jpki", "who waits can be woken"),
+        (signatures_are_kept_at_the_end, "jpki", "who waits for a part that ends is told"),
         (a_command_is_lost_on_its_way, "relay", "who waits can be woken"),
         (only_the_first_leaves_the_outbox, "tally", "what was answered leaves the outbox"),
         (a_timer_skips_a_turn_after_an_error, "calendar", "timers run"),
