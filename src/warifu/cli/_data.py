@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from warifu.adapters.clock import SystemClock
+from warifu.cli._files import require_writable
 from warifu.demo.connection import any_config
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import Refused, Stale
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadData(f"--residents is 1 to {RESIDENTS_MAX:,}")
     if args.seed is not None and not 0 <= args.seed < SEEDS:
         raise BadData(f"--seed is 0 to {SEEDS - 1}")
+    require_writable(args.json)
     loaded = asyncio.run(_load(args.residents, args.seed))
     if args.json is not None:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode(loaded)) + b"\n")

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import uvloop
 from rich.console import Console
 
+from warifu.cli._files import require_writable
 from warifu.kernel.errors import Refused
 from warifu.lab.load import page as load_page
 from warifu.lab.load.result import Outcome
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """Run one; its exit status."""
     if not 0 < args.minutes <= MINUTES_MAX:
         raise BadMinutes("--minutes is more than 0, and a day at most")
+    require_writable(args.json, args.html)
     test: Callable[[str, float, Callable[[str], None]], Coroutine[object, object, Outcome]]
     test = importlib.import_module(TESTS[args.what].place).run
     with Console(stderr=True).status(args.what) as status:

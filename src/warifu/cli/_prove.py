@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from warifu.cli._files import require_writable
 from warifu.kernel.errors import Refused
 from warifu.lab.proofs.catalog import PROOFS, Proved, UnknownProof, prove
 
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         raise UnknownProof(f"no proof {args.name[:40]!r}; there are: {', '.join(PROOFS)}")
     if (args.count is not None and args.count < 1) or args.first < 0:
         raise BadCount("--count must be more than 0, --first not less")
+    require_writable(args.json)
     count = args.count or PROOFS[args.name].default
     with _progress() as progress:
         task = progress.add_task(args.name, total=count)

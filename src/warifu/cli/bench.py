@@ -10,6 +10,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from warifu.cli._files import require_writable
 from warifu.kernel.errors import Refused
 from warifu.lab.benches.catalog import BENCHES, Result, check_name, measure
 from warifu.lab.rigs.machine import machine
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     names = args.names or list(BENCHES)
     for name in names:
         check_name(name)
+    require_writable(args.json)
     found: list[Result] = []
     for name in names:
         with Console(stderr=True).status(f"measuring: {name}"):

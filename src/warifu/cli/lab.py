@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from warifu.cli import _data, _load, _prove
+from warifu.cli._files import require_writable
 from warifu.cli._prove import BadCount
 from warifu.lab.scenarios.catalog import plan_for, removed, scenario_named
 from warifu.lab.search.exhaust import Exhausted, exhaust, variants
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         return _load.run(args)
     if args.what == "prove":
         return _prove.run(args)
+    require_writable(args.json, args.html)
     without = removed(args.without) if args.without else ()
     if args.systematic is not None:
         return _systematic(args)
