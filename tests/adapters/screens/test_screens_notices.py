@@ -1,4 +1,4 @@
-"""When the way to the centre is broken every open page says so by itself, and says so when it is mended."""
+"""When the way to the centre is broken every open page says so and what wait to expect, and takes it back by itself."""
 
 import os
 import signal
@@ -22,6 +22,7 @@ def test_counters_are_told_that_the_centre_cannot_be_reached_and_that_it_can_aga
     cs = stack.pid(f"cs-{HERE}")
     os.kill(cs, signal.SIGSTOP)
     expect(notice).to_have_text(WORDS, timeout=NOTICED_MS)
+    expect(clerk.page.locator("#notices .notice-wait")).to_contain_text("現在の見込み：あと約30秒")
     os.kill(cs, signal.SIGKILL)
     expect(notice).to_have_count(0, timeout=NOTICED_MS)
     clerk.context.close()

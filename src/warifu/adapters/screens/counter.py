@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from msgspec import Struct
 
 from warifu.adapters.papers import Press
 from warifu.adapters.reader.pcsc import PcscReader
@@ -24,6 +25,13 @@ from warifu.ports.store import Store
 FOLDER: Final = Path(__file__).parent
 NOTICE_EVERY_S: Final = 5.0
 SEAL_EVERY_S: Final = 1.0
+
+
+class Notice(Struct, frozen=True):
+    """A part of the way to the centre that does not do its work."""
+
+    part: str
+    since_ms: int
 
 
 class Counter:
@@ -56,7 +64,7 @@ class Counter:
         self.desk = Desk(terminal, store, self.seats, self.trail)
         self.press = Press()
         self.printing = asyncio.Lock()
-        self.notices: tuple[str, ...] = ()
+        self.notices: tuple[Notice, ...] = ()
         self.unsettled: tuple[Unsettled, ...] = ()
         self.unsettled_ms = 0
         self.cookie = f"warifu-{world.name}"
@@ -100,12 +108,17 @@ class Counter:
         """Trouble on the way to the centre reaches every open page, and so does its end."""
         while True:
             health = await self.terminal.health()
-            notices = tuple(sorted(name for name, part in health.parts.items() if not part.ok))
-            if notices != self.notices:
-                self.notices = notices
-                for seat in self.seats.all():
-                    seat.tell({"kind": "notice", "notices": list(notices)})
+            self._note(sorted(name for name, part in health.parts.items() if not part.ok))
             await asyncio.sleep(NOTICE_EVERY_S)
+
+    def _note(self, parts: list[str]) -> None:
+        if parts == [notice.part for notice in self.notices]:
+            return
+        since = {notice.part: notice.since_ms for notice in self.notices}
+        now_ms = self.clock.now_ms()
+        self.notices = tuple(Notice(part, since.get(part, now_ms)) for part in parts)
+        for seat in self.seats.all():
+            seat.tell({"kind": "notice", "notices": parts})
 
     async def _seal(self) -> None:
         while True:

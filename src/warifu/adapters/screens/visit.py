@@ -131,6 +131,7 @@ class Visit:
             staff=self._staff,
             token=self.form_token(),
             notices=counter.notices,
+            shown_ms=counter.clock.now_ms(),
             municipality=counter.place,
             idle_ms=rules.IDLE_MS,
             today=counter.today(),

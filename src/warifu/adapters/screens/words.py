@@ -3,6 +3,8 @@
 import datetime
 from typing import Final
 
+from warifu.domain.counter.rules import expected_wait_ms
+
 Pair = tuple[str, str]
 
 OPERATIONS: Final[dict[str, Pair]] = {
@@ -299,6 +301,7 @@ ERRORS: Final[dict[str, tuple[Pair, Pair]]] = {
         ),
     ),
 }
+_MINUTE_S: Final = 60
 _UNKNOWN: Final[tuple[Pair, Pair]] = (
     ("処理を完了できませんでした。", "This could not be completed."),
     (
@@ -337,6 +340,23 @@ class Words:
         """An instant in Japan, to the minute."""
         moment = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.timezone(datetime.timedelta(hours=9)))
         return moment.strftime("%Y-%m-%d %H:%M")
+
+    def expected(self, since_ms: int, now_ms: int) -> str:
+        """Since when something is disturbed, and how much longer that is likely to last."""
+        since, shown = self.time(since_ms)[-5:], self.time(now_ms)[-5:]
+        seconds = -(-expected_wait_ms(now_ms - since_ms) // 1000)
+        minutes = -(-seconds // _MINUTE_S)
+        if self._side:
+            wait = f"{seconds} seconds" if seconds < _MINUTE_S else f"{minutes} minute{'s' if minutes > 1 else ''}"
+            return (
+                f"Since {since}. At {shown} expected to last about another {wait}. "
+                "It is tried again all the time; this notice goes by itself."
+            )
+        wait = f"{seconds}秒" if seconds < _MINUTE_S else f"{minutes}分"
+        return (
+            f"{since}から続いています。{shown}現在の見込み：あと約{wait}。"
+            "自動で確かめ続け、復旧するとこの表示は消えます。"
+        )
 
 
 _TABLES: Final[dict[str, dict[str, Pair]]] = {

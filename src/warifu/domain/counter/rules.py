@@ -38,6 +38,9 @@ LOCK_MS: Final = 30_000
 """The first wait; it doubles with every further failure."""
 LOCK_MAX_MS: Final = 3_600_000
 
+SHORTEST_WAIT_MS: Final = 30_000
+"""What people are told to expect of a disturbance that has only begun."""
+
 PROVES: Final[frozenset[OperationKind]] = frozenset({"continuation", "update", "resumption", "certificate_renewal"})
 """Operations for which the resident proves the juki PIN first."""
 REASONS: Final = ("lost", "stolen", "destroyed", "deceased", "other")
@@ -54,6 +57,18 @@ CHECKS: Final = frozenset({"notice", "face", "returned", "proxy", *DOCUMENTS_A, 
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9.-]{2,29}", re.ASCII)
 _DIGITS: Final = re.compile(r"[0-9]{4}", re.ASCII)
 _PASSWORD: Final = re.compile(r"(?=.*[A-Z])(?=.*[0-9])[A-Z0-9]{6,16}", re.ASCII)
+
+
+# ---- disturbances ------------------------------------------------------------------------------------------------
+
+
+def expected_wait_ms(lasted_ms: int) -> int:
+    """How much longer a disturbance is likely to last: as long again as it has lasted, half a minute at least.
+
+    Nothing else is known of it: of breaks whose lengths are of every order, this is the middle. Programs that end are
+    back within seconds.
+    """
+    return max(SHORTEST_WAIT_MS, lasted_ms)
 
 
 # ---- staff -------------------------------------------------------------------------------------------------------
