@@ -6,13 +6,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from warifu.adapters.reader.memory import CardBox
 from warifu.domain.admission.retry import QUEUE_MS
 from warifu.lab import checking
 from warifu.lab.load import endurance, limit, load
 from warifu.lab.load import result as load_result
-from warifu.lab.load.meter import EXCESS, Sample
+from warifu.lab.load.counters import Counters, Shelf
+from warifu.lab.load.meter import EXCESS, Meter, Sample
 from warifu.lab.load.result import MESSAGES_EACH, OPERATIONS_A_DAY, REFUSED_A_DAY, SETUPS_AN_HOUR, Verdict, excess_among
 from warifu.lab.load.stack import Limited, WrongTopology, source_of, times_logged
+from warifu.lab.load.terms import in_documents_terms
+from warifu.stack.addresses import Address
+from warifu.stack.config import NodeConfig
 from warifu.stack.home import Home
 from warifu.stack.topology import parse
 
@@ -135,3 +140,18 @@ def test_a_step_is_in_time_when_its_work_was_done_and_answered_in_time() -> None
     good = step(10, 0.5)
     slow, undone = step(10, 0.5, p99=251.0), msgspec.structs.replace(good, completed=8.9)
     assert [limit.in_time(each) for each in (good, slow, undone)] == [True, False, False]
+
+
+def test_a_municipality_is_one_however_many_workers_its_cs_has(tmp_path: Path) -> None:
+    """Else the limit test would look for a town more than there is, and call it unserved."""
+    source = source_of("quarter").replace('municipality = "141003"', 'municipality = "141003"\ncount = 3')
+    topology = parse(source, "workers.toml")
+    own = NodeConfig(name="registry", topology=topology, listen=Address("", 0), book={}, database_url="")
+    counters = Counters(Home(tmp_path), own, CardBox(), Shelf([]), Meter())
+    assert counters.places == ("131016", "141003", "271004", "401307")
+
+
+@pytest.mark.parametrize("figure", ["149,000", "198,000", "216,000", "360", "720", "472,500", "1,440"])
+def test_each_report_tells_its_run_beside_the_documents_figures(figure: str) -> None:
+    section = in_documents_terms({"at its peak": 15.0}, 1_440.0)
+    assert figure in {cell for row in section.table for cell in row}

@@ -107,7 +107,8 @@ class Counters:
     """The counters of every municipality of a stack. Use as an async context manager."""
 
     def __init__(self, home: Home, own: NodeConfig, box: CardBox, shelf: Shelf, meter: Meter) -> None:
-        self.places = tuple(node.municipality for node in own.topology.node if node.kind == "cs")
+        self.places = tuple(dict.fromkeys(node.municipality for node in own.topology.node if node.kind == "cs"))
+        """Each once, however many workers its CS has."""
         self.shelf = shelf
         self.meter = meter
         self.clerk = Clerk()

@@ -23,6 +23,8 @@ from warifu.lab.load.meter import Meter, Moment, kind_of, latency, seconds
 from warifu.lab.load.page import Section, page
 from warifu.lab.load.result import P99_MS, Outcome, Verdict, completed, failed, judge, latency_of, raw, refused, within
 from warifu.lab.load.stack import GENERATOR, Stack, own_stack, prepared
+from warifu.lab.load.terms import a_day, in_documents_terms
+from warifu.lab.load.town import largest_of, setups_an_hour
 from warifu.stack import status
 
 MINUTES: Final = 5.0
@@ -83,23 +85,30 @@ async def run(topology: str, minutes: float, say: Callable[[str], None]) -> Outc
         legs = [await _leg(drive, "as it is", leg_s, say)]
         _limit_memory(stack)
         legs.append(await _leg(drive, f"{LEG_MB} MB a process", leg_s, say))
+        operations, messages = list(meter.operations), list(meter.messages)
+        say("the largest town alone")
+        largest = await setups_an_hour(ready.counters, largest_of(ready.counters))
         judged = await judge(drive, say)
         restarts = _restarts(stack)
     for leg in legs:
         _judge_leg(verdict, leg)
     verdict.require(f"no process was started anew ({', '.join(restarts) or 'none'})", holds=not restarts)
-    verdict.require(f"no operation failed ({failed(meter.operations) or 'none'})", holds=not failed(meter.operations))
+    verdict.require(f"no operation failed ({failed(operations) or 'none'})", holds=not failed(operations))
     verdict.require(f"no effect lost ({judged.lost}), none twice ({judged.duplicated})", holds=not judged.texts)
+    rate = completed(operations) / max(legs[-1].ended_s - legs[0].began_s, 0.1)
     return Outcome(
         test="endurance", topology=topology, seconds=legs[-1].ended_s - legs[0].began_s,
-        offered=sum(span.offered for span in drive.spans), completed=completed(meter.operations),
-        refused=refused(meter.operations), failed=failed(meter.operations), lost=judged.lost,
-        duplicated=judged.duplicated, latency_ms=latency_of(meter.messages), verdict=verdict.word,
+        offered=sum(span.offered for span in drive.spans), completed=completed(operations),
+        refused=refused(operations), failed=failed(operations), lost=judged.lost,
+        duplicated=judged.duplicated, latency_ms=latency_of(messages), verdict=verdict.word,
         reasons=tuple(verdict.reasons),
-        figures={"legs": raw(legs), "slopes": raw(_slopes(drive, legs)), "violations": raw(judged.texts)},
+        figures={
+            "operations_a_day": raw(round(a_day(rate))), "setups_an_hour_largest": raw(round(largest)),
+            "legs": raw(legs), "slopes": raw(_slopes(drive, legs)), "violations": raw(judged.texts),
+        },
         page=page(
             "Endurance test", "耐久試験", passed=verdict.passed, reasons=verdict.reasons,
-            sections=_sections(drive, legs),
+            sections=[in_documents_terms({"all the time": rate}, largest), *_sections(drive, legs)],
         ),
     )  # fmt: skip
 

@@ -38,7 +38,8 @@ from warifu.lab.load.result import (
     within,
 )
 from warifu.lab.load.stack import Limited, change_policy, own_stack, prepared, times_logged
-from warifu.lab.load.town import set_up_ahead
+from warifu.lab.load.terms import a_day, in_documents_terms
+from warifu.lab.load.town import largest_of, set_up_ahead, setups_an_hour
 from warifu.stack.topology import load as load_topology
 
 MINUTES: Final = 6.0
@@ -98,6 +99,8 @@ class Ramp(Struct, frozen=True):
     """C: the rate at which the stack uses half of all processors."""
     messages_at_once: float
     """There."""
+    largest: float
+    """Set-ups an hour at the largest town, alone."""
 
 
 class Overload(Struct, frozen=True):
@@ -135,6 +138,8 @@ async def run(topology: str, minutes: float, say: Callable[[str], None]) -> Outc
         verdict=verdict.word, reasons=tuple(verdict.reasons),
         figures={
             "most_operations_a_second": raw(ramp.most), "admission_limit_C": raw(ramp.half),
+            "operations_a_day": raw(round(a_day(ramp.most))), "operations_a_day_at_C": raw(round(a_day(ramp.half))),
+            "setups_an_hour_largest": raw(round(ramp.largest)),
             "places_per_relay": raw(modern.places), "ramp": raw(ramp.steps),
             "legacy": raw(_story(legacy, ramp.half)), "modern": raw(_story(modern, ramp.half)),
             "violations": raw((*kills.judged.texts, *modern.judged.texts)),
@@ -168,7 +173,9 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
         drive = Drive(ready, meter, look_every_s=0.5)
         say("set-ups made ahead")
         await set_up_ahead(ready.counters, cards // 3)
-        ramp = await _ramp(drive, step_s, say)
+        say("the largest town alone")
+        largest = await setups_an_hour(ready.counters, largest_of(ready.counters))
+        ramp = await _ramp(drive, step_s, say, largest)
         marks = []
         rate = ramp.half
         for kind in ("relay", "center"):
@@ -182,7 +189,7 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
         return ramp, Kills(drive, tuple(marks), await judge(drive, say))
 
 
-async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None]) -> Ramp:
+async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None], largest: float) -> Ramp:
     steps: list[Step] = []
     rate = FIRST_RATE
     await drive.run([Phase("warming up", WARM_UP_S, mix(rate))], say)
@@ -195,7 +202,7 @@ async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None]) -> Ramp
     good = [step for step in steps if in_time(step)] or steps[:1]
     half = _half(steps, (os.cpu_count() or 1) * HALF)
     near = min(steps, key=lambda step: abs(step.completed - half))
-    return Ramp(tuple(steps), max(step.completed for step in good), half, near.messages_at_once)
+    return Ramp(tuple(steps), max(step.completed for step in good), half, near.messages_at_once, largest)
 
 
 def in_time(step: Step) -> bool:
@@ -229,10 +236,11 @@ def _half(steps: Sequence[Step], wanted: float) -> float:
 
 
 def _judge_kills(verdict: Verdict, kills: Kills) -> None:
-    lost = kills.judged
+    lost, left = kills.judged, len(kills.drive.ready.counters.left)
     verdict.require(
         f"relay and centre killed at the limit: {lost.lost} effects lost, {lost.duplicated} twice", holds=not lost.texts
     )
+    verdict.require(f"what they broke off was finished afterwards ({left} operations were not)", holds=not left)
 
 
 # ---- the overload ----------------------------------------------------------------------------------------------------
@@ -346,6 +354,7 @@ def _refusals(samples: Sequence[Sample]) -> int:
 
 def _sections(ramp: Ramp, kills: Kills, modern: Overload, legacy: Overload) -> list[Section]:
     return [
+        in_documents_terms({"at C": ramp.half, "at most": ramp.most}, ramp.largest),
         _ramp_section(ramp),
         _kill_section(kills),
         Section(

@@ -10,7 +10,6 @@ from warifu.lab.load.drive import Drive, Phase, Span
 from warifu.lab.load.meter import Meter, latency, seconds
 from warifu.lab.load.page import Section, page, rows_of
 from warifu.lab.load.result import (
-    FULL_HOURS,
     MESSAGES_EACH,
     NATION_PEAK,
     NATION_PEAK_RATE,
@@ -33,6 +32,7 @@ from warifu.lab.load.result import (
     within,
 )
 from warifu.lab.load.stack import Prepared, own_stack, prepared
+from warifu.lab.load.terms import a_day, in_documents_terms
 from warifu.lab.load.town import largest_of, setups_an_hour
 
 TIMES: Final = 4.0
@@ -99,7 +99,7 @@ async def run(topology: str, minutes: float, say: Callable[[str], None], *, time
     peak = _busiest(day)
     used = processors(drive.moments, (day[0].began_s, day[-1].ended_s))
     rate = completed(within(operations, peak)) / max(peak.ended_s - peak.began_s, 0.1)
-    a_day = rate * FULL_HOURS * 3600
+    in_a_day = a_day(rate)
     verdict = Verdict()
     took = latency(messages)
     no = refused(operations)
@@ -108,11 +108,11 @@ async def run(topology: str, minutes: float, say: Callable[[str], None], *, time
     verdict.require(f"no delivery refused ({no.get('delivery', 0)})", holds=not no.get("delivery"))
     verdict.require(f"p99 of messages {took.p99:.0f} ms, at most {P99_MS:.0f}", holds=took.p99 <= P99_MS)
     verdict.require(
-        f"{a_day:,.0f} operations in a day of this shape, at least {max(OPERATIONS_A_DAY.values()):,}",
-        holds=a_day >= max(OPERATIONS_A_DAY.values()),
+        f"{in_a_day:,.0f} operations in a day of this shape, at least {max(OPERATIONS_A_DAY.values()):,}",
+        holds=in_a_day >= max(OPERATIONS_A_DAY.values()),
     )
     verdict.require(f"{largest:,.0f} set-ups an hour at the largest town, at least {TARGET}", holds=largest >= TARGET)
-    sections = _sections(drive, used, a_day, largest, rate)
+    sections = _sections(drive, used, largest, rate)
     if judged.texts:
         sections.append(Section("What the checker found", table=(("violation",), *((text,) for text in judged.texts))))
     return Outcome(
@@ -121,7 +121,7 @@ async def run(topology: str, minutes: float, say: Callable[[str], None], *, time
         failed=failed(operations), lost=judged.lost, duplicated=judged.duplicated, latency_ms=latency_of(messages),
         verdict=verdict.word, reasons=tuple(verdict.reasons),
         figures={
-            "times_the_nation": raw(times), "operations_a_day": raw(round(a_day)),
+            "times_the_nation": raw(times), "operations_a_day": raw(round(in_a_day)),
             "setups_an_hour_largest": raw(round(largest)), "processors_at_peak": raw(used),
             "violations": raw(judged.texts),
         },
@@ -143,7 +143,7 @@ def _busiest(spans: list[Span]) -> Span:
     return max(spans, key=lambda span: span.offered / max(span.ended_s - span.began_s, 0.1))
 
 
-def _sections(drive: Drive, used: dict[str, float], a_day: float, largest: float, rate: float) -> list[Section]:
+def _sections(drive: Drive, used: dict[str, float], largest: float, rate: float) -> list[Section]:
     meter = drive.meter
     start, end = drive.spans[0].began_s, drive.spans[-1].ended_s
     interval = max(1.0, (end - start) / 120)
@@ -156,20 +156,15 @@ def _sections(drive: Drive, used: dict[str, float], a_day: float, largest: float
         for at in (span.began_s, span.ended_s)
     ]
     done = [(one.at_s, one.done / interval) for one in operations]
-    figures: dict[str, float | str] = {"this run, at its peak (operations a day)": a_day}
-    figures |= {f"{name} (operations a day)": float(value) for name, value in OPERATIONS_A_DAY.items()}
-    figures |= {"this run, largest town alone (set-ups an hour)": largest}
-    figures |= {f"{name} (set-ups an hour)": float(value) for name, value in SETUPS_AN_HOUR.items()}
     day = [span for span in drive.spans if span.phase.name.startswith("29")]
     peak_day = within(meter.messages, (day[0].began_s, day[-1].ended_s))
-    figures |= {
+    excess = {
         f"this run, peak day (connection excess in {NATION_PEAK:,} messages)": excess_among(peak_day, NATION_PEAK)
     }
-    figures |= {f"{name} (connection excess that day)": float(value) for name, value in REFUSED_A_DAY.items()}
+    excess |= {f"{name} (connection excess that day)": float(value) for name, value in REFUSED_A_DAY.items()}
     latency_line = [(one.at_s, one.p99_ms) for one in messages]
-    words = f"At the peak {rate:.1f} operations a second were completed. A day counts {FULL_HOURS} full hours of them."
     return [
-        Section("In the documents' terms", "資料の尺度で", words, rows_of(("what", "figure"), figures)),
+        in_documents_terms({"at its peak": rate}, largest, excess),
         Section(
             "Two days",
             "二日間",

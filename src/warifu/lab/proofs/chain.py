@@ -81,11 +81,12 @@ async def _open(opened: AsyncExitStack) -> Field:
     hops = await _rewire(stack, opened)
     own = stack.own
     book = dict(own.book)
-    for node in own.topology.node:
-        if node.kind == "cs":
-            (target,) = own.book[node.name]
-            hop = await _hop(opened, hops, f"terminal to {node.name}", (target.host, target.port))
-            book[node.name] = (StackAddress(HOST, hop.port),)
+    for service in dict.fromkeys(node.service_name for node in own.topology.node if node.kind == "cs"):
+        found = []
+        for number, target in enumerate(own.book[service], 1):  # its workers
+            hop = await _hop(opened, hops, f"terminal to {service} {number}", (target.host, target.port))
+            found.append(StackAddress(HOST, hop.port))
+        book[service] = tuple(found)
     return Field(Stack(stack.home, msgspec.structs.replace(own, book=book)), hops)
 
 
