@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from warifu.chip.errors import ImageDamaged
 from warifu.chip.scp03 import StaticKeys
+from warifu.kernel.decoding import NOT_DECODED
 
 LifeState = Literal["made", "set_up", "in_use", "suspended", "terminated"]
 PinKind = Literal["four_digits", "signature_password", "birth_digits", "number_a", "number_b"]
@@ -216,5 +217,5 @@ def decode(raw: bytes) -> Image:
         raise ImageDamaged("checksum differs")
     try:
         return msgspec.msgpack.decode(body, type=Image)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except NOT_DECODED as error:
         raise ImageDamaged("content has not the form of an image") from error

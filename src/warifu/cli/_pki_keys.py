@@ -31,6 +31,7 @@ from warifu.contract.message import Done
 from warifu.demo.asking import Asker
 from warifu.demo.connection import any_config, connected, database_urls
 from warifu.domain.certificates.ceremony import enrolment_statement, generation_statement
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Malformed
 from warifu.kernel.ids import ulid_text
 from warifu.lab.rigs.pki_register import examine
@@ -223,7 +224,7 @@ def _parts(file: Path) -> Iterator[tuple[BatchOrder, ...]]:
             for number, line in enumerate(lines, 1):
                 try:
                     part.append(decode(line))
-                except msgspec.DecodeError:
+                except NOT_DECODED:
                     raise BadFile(f"{file}, line {number}: not an order") from None
                 if len(part) == CARDS:
                     yield tuple(part)
@@ -257,7 +258,7 @@ def _key(path: Path, *, make: bool = False) -> Ed25519PrivateKey:
 def _approval(path: Path) -> Approval:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Approval)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_DECODED) as error:
         raise BadFile(f"{path}: no approval: {type(error).__name__}") from None
 
 

@@ -18,6 +18,7 @@ from warifu.contract import (
     unsettled,
 )
 from warifu.contract.message import Answer, Request
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Malformed
 
 MODULES = (health, registry, numbering, intake, center, authority, front, issuance, relay, terminal, unsettled)
@@ -63,7 +64,7 @@ def decode(kind: type[T], data: bytes) -> T:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
         return decoder.decode(data)  # type: ignore[return-value]  # the decoder was made for this kind
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_DECODED as error:
         raise Malformed(f"{kind.__name__}: {_where(error)}") from None
 
 

@@ -14,6 +14,7 @@ from warifu.adapters.hsm.device import exclusive
 from warifu.contract.values import CertificateKind
 from warifu.domain.pki.profile import FIRST_SERIAL
 from warifu.domain.pki.revocation import Reason
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Malformed
 
 _FILE: Final = "register.json"
@@ -75,7 +76,7 @@ class RegisterFile:
             return Register()
         try:
             return msgspec.json.decode(content, type=Register)
-        except msgspec.DecodeError as error:
+        except NOT_DECODED as error:
             raise Malformed(f"{self._folder / _FILE} is damaged") from error
 
     def save(self, register: Register) -> None:

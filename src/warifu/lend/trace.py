@@ -14,6 +14,7 @@ from warifu.chip import apdu, layout, sessions
 from warifu.chip.apdu import Command, StatusError
 from warifu.chip.client import Transmit
 from warifu.chip.reading import LIFE_STATES
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Malformed
 from warifu.lend.words import (
     APPLETS,
@@ -294,5 +295,5 @@ def read_line(text: bytes) -> Line:
     """The inverse. ``Malformed`` when it is none."""
     try:
         return msgspec.json.decode(text, type=Line)
-    except msgspec.DecodeError as error:
+    except NOT_DECODED as error:
         raise Malformed("not a line of a saved trace") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.stack.errors import PortTaken, disk_errors
 from warifu.stack.home import Home, write_file
 from warifu.stack.topology import Topology
@@ -139,5 +140,5 @@ def _open_range() -> range:
 def _read(path: Path) -> dict[str, int]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_DECODED):
         return {}  # only a memory of ports: new ones are chosen

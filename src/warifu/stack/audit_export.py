@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from warifu.adapters.store.audit import AuditBroken, AuditReport, AuditRow, Seal, verify_export
 from warifu.adapters.store.postgres import PostgresStore, open_postgres
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Malformed
 from warifu.nodes.sealing import head_to_sign
 
@@ -110,7 +111,7 @@ def read(path: Path) -> Export:
     """Read an export. ``BadExport`` when the file is none."""
     try:
         export = msgspec.json.decode(path.read_bytes(), type=Export)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_DECODED) as error:
         raise BadExport(f"{path}: {error}") from error
     if export.version != VERSION:
         raise BadExport(f"{path}: version {export.version}, not {VERSION}")

@@ -3,6 +3,7 @@
 import msgspec
 from msgspec import Struct
 
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.stack.addresses import Address, Addresses, http_name
 from warifu.stack.errors import ConfigInvalid, disk_errors
 from warifu.stack.home import Home, write_file
@@ -58,5 +59,5 @@ def read(home: Home, name: str) -> NodeConfig:
         return msgspec.json.decode(path.read_bytes(), type=NodeConfig)
     except OSError as error:
         raise ConfigInvalid(f"{path}: {error.strerror}: nodes are started by `warifu up`") from error
-    except msgspec.DecodeError as error:
+    except NOT_DECODED as error:
         raise ConfigInvalid(f"{path}: {error}: start the stack anew") from error

@@ -15,6 +15,7 @@ from msgspec import Struct
 from warifu.adapters.hsm.config import HsmConfig, Pkcs11Config
 from warifu.adapters.hsm.prepare import copy_device, prepare_softhsm, prepare_software, softhsm_config, software_config
 from warifu.adapters.hsm.process import ProcessHsmFactory
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Unavailable
 from warifu.nodes.authority.applet import CARD_MASTER as JPKI_CARD_MASTER
 from warifu.nodes.authority.key_pool import WRAP_KEY as KEY_PAIRS_KEY
@@ -109,7 +110,7 @@ def read_inventory(home: Home, token: str) -> Inventory:
         return msgspec.json.decode(_path(home, token).read_bytes(), type=Inventory)
     except FileNotFoundError:
         return Inventory()
-    except msgspec.DecodeError as error:
+    except NOT_DECODED as error:
         raise ConfigInvalid(f"{_path(home, token)}: {error}: remove it, and the keys are listed anew") from error
 
 

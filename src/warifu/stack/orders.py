@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from warifu.contract.envelope import ErrorBody
 from warifu.contract.errors import error_body, error_from
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Fault, Malformed, Unavailable, WarifuError
 from warifu.stack.errors import NotRunning, first_error
 from warifu.stack.home import Home, short_path
@@ -114,7 +115,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ob
 def _decoded(line: bytes) -> Order:
     try:
         return msgspec.json.decode(line, type=Order)
-    except msgspec.DecodeError as error:
+    except NOT_DECODED as error:
         raise Malformed(f"no order: {error}") from None
 
 
@@ -147,7 +148,7 @@ async def give(home: Home, order: Order, say: Say) -> Done:
                 say(word.text)
     except TimeoutError:
         raise Unavailable("the supervisor did not carry it out in time: see `warifu status`") from None
-    except msgspec.DecodeError as error:
+    except NOT_DECODED as error:
         raise Fault(f"the supervisor sent what is no answer: {error}") from None
     finally:
         writer.close()

@@ -17,6 +17,7 @@ from warifu.adapters.screens import secrets
 from warifu.adapters.screens.accounts import Accounts, NewAccount
 from warifu.adapters.store.postgres import open_postgres
 from warifu.domain.counter.records import RECORDS
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import NotFound
 from warifu.ports.entropy import Entropy
 from warifu.stack.errors import ConfigInvalid, disk_errors
@@ -61,7 +62,7 @@ def demo_accounts(home: Home) -> tuple[DemoAccount, ...]:
         return msgspec.json.decode(_demo_path(home).read_bytes(), type=tuple[DemoAccount, ...])
     except FileNotFoundError:
         return ()
-    except msgspec.DecodeError as error:
+    except NOT_DECODED as error:
         raise ConfigInvalid(f"{_demo_path(home)}: {error}: remove it, and add accounts anew") from error
 
 

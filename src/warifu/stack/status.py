@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from warifu.contract.health import ChildProcess, Part
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.stack.errors import NotRunning
 from warifu.stack.home import Home
 
@@ -72,7 +73,7 @@ def read(home: Home) -> StackStatus:
         raise NotRunning(f"no stack runs in {home.root}: `warifu up` starts one")
     try:
         found = msgspec.json.decode(home.status.read_bytes(), type=StackStatus)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_DECODED) as error:
         raise NotRunning(f"the stack in {home.root} is only just starting: ask again") from error
     if holder not in {process.pid for process in found.processes if process.kind == "supervisor"}:
         raise NotRunning(f"the stack in {home.root} is only just starting: ask again")  # a killed one's last words

@@ -79,6 +79,7 @@ async def test_what_is_refused_has_its_status_and_code(error: WarifuError, statu
         (post(body=b'{"serials": []}'), "request.malformed"),
         (post(body=b'{"serials": [-1]}'), "request.malformed"),
         (post(body=b'{"serials": [1], "more": 1}'), "request.malformed"),
+        (post(body=b'{"serials": [1], "\xff": 1}'), "request.malformed"),
         (post(body=json.dumps({"serials": list(range(5001))}).encode()), "request.malformed"),
         (post("/status/root"), "record.not_found"),
         (HttpRequest(method="GET", path="/status/signature", headers=BEARER), "record.not_found"),

@@ -1,5 +1,7 @@
 """Envelope and reply on the wire."""
 
+from functools import partial
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -13,6 +15,8 @@ from warifu.adapters.net.codec import (
     encode_envelope,
     encode_reply,
 )
+from warifu.contract.center import OpenOperation
+from warifu.contract.codec import decode as contract_decode
 from warifu.contract.envelope import MAX_BODY_BYTES, ErrorBody, Reply
 from warifu.kernel.errors import Malformed
 
@@ -48,6 +52,17 @@ def test_the_text_names_the_field_and_never_what_was_in_it(field: str) -> None:
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_message_are_malformed_and_nothing_else(data: bytes) -> None:
     for decode in (decode_envelope, decode_reply):
+        with pytest.raises(Malformed):
+            decode(data)
+
+
+DEEP = b"\x81\xa4more" + b"\x91" * 30_000 + b"\xc0"
+
+
+@pytest.mark.parametrize("data", [b"\x81\xa5actor\xa2\xff\xff", b"\x81\xa5error\x81\xa4code\xa2\xff\xff", DEEP])
+def test_neither_broken_text_nor_endless_nesting_is_a_fault(data: bytes) -> None:
+    """Python's own errors for both are none of the decoder's."""
+    for decode in (decode_envelope, decode_reply, partial(contract_decode, OpenOperation)):
         with pytest.raises(Malformed):
             decode(data)
 

@@ -33,11 +33,16 @@ async def test_the_server_greets_and_answers_pings(certificates: Certificates, l
         assert await peer.receive() == Frame(3, PONG, b"")
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [b"\xc1", b"\x81\xa5actor\xa2\xff\xff", b"\x81\xa4more" + b"\x91" * 30_000 + b"\xc0"],
+    ids=["nothing", "text that is not UTF-8", "nested without end"],
+)
 async def test_a_payload_that_is_no_envelope_is_answered_and_the_connection_goes_on(
-    certificates: Certificates, log: RecordingLog
+    certificates: Certificates, log: RecordingLog, payload: bytes
 ) -> None:
     async with serving(echo, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as peer:
-        peer.send(Frame(1, REQUEST, b"\xc1"))
+        peer.send(Frame(1, REQUEST, payload))
         assert (await error_of(peer)).code == "request.malformed"
         peer.ask(2, request())
         assert await peer.receive(REPLY) is not None

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final, cast
 
-import msgspec
-
 from warifu.adapters.hsm import frames
 from warifu.adapters.hsm.config import HsmConfig, SoftwareConfig
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Fault, Malformed, Unavailable
 from warifu.ports.hsm import HsmCommand, HsmFactory, HsmReply, HsmWorker
 
@@ -134,7 +133,7 @@ class ProcessHsmWorker:
     async def _answer(self, body: bytes) -> HsmReply | frames.Replies:
         try:
             reply: HsmReply | frames.Replies = frames.decode_reply(await self._link.ask(body))
-        except msgspec.DecodeError:
+        except NOT_DECODED:
             raise Unavailable("the HSM worker answered what cannot be read") from None
         return reply
 

@@ -26,6 +26,7 @@ from warifu.adapters.crypto import private_bytes, public_bytes
 from warifu.adapters.hsm.config import SoftwareConfig
 from warifu.adapters.hsm.device import KEY_BYTES, NONCE_BYTES, KeyUse, exclusive, read_pin
 from warifu.adapters.hsm.errors import DeviceFailed, Rejection, rejected
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.ports.hsm import Purpose
 
 _SCRYPT_COST: Final = 1 << 14
@@ -158,7 +159,7 @@ class SoftwareDevice:
             parameters = msgspec.msgpack.decode(path.read_bytes(), type=_Parameters)
             key = _derive(pin, parameters.salt, parameters.cost)
             key.decrypt(parameters.nonce, parameters.check, _CHECK)
-        except (msgspec.DecodeError, InvalidTag):
+        except (*NOT_DECODED, InvalidTag):
             raise DeviceFailed("the PIN does not open this store") from None
         return key
 
@@ -179,7 +180,7 @@ class SoftwareDevice:
             material = self._store_key.decrypt(stored.nonce, stored.sealed, _binding(label, stored.purpose))
         except FileNotFoundError:
             raise Rejection("hsm.no_such_key", "no key of this name") from None
-        except (msgspec.DecodeError, InvalidTag):
+        except (*NOT_DECODED, InvalidTag):
             raise DeviceFailed("a key file is damaged") from None
         return _parse_key(stored.purpose, material)
 

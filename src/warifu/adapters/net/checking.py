@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from warifu.adapters.net.http import HttpHandler, HttpLimits, HttpRequest, HttpResponse, render
 from warifu.contract.values import CertificateKind
 from warifu.domain.verifiers.errors import NotAdmitted
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Malformed, NotAllowed, NotFound
 from warifu.kernel.municipalities import municipality
 from warifu.nodes.front import MAX_SERIALS, Checked, Credential
@@ -87,7 +88,7 @@ def _credential(request: HttpRequest) -> Credential:
 def _question(body: bytes) -> StatusQuestion:
     try:
         return msgspec.json.decode(body, type=StatusQuestion)
-    except msgspec.DecodeError:
+    except NOT_DECODED:
         raise Malformed(f'{{"serials": [...]}}, 1 to {MAX_SERIALS} numbers') from None
 
 

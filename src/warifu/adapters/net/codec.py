@@ -3,6 +3,7 @@
 import msgspec
 
 from warifu.contract.envelope import MAX_BODY_BYTES, VERSION, Envelope, Reply
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Malformed
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -38,7 +39,7 @@ def decode_envelope(data: bytes) -> Envelope:
     """
     try:
         envelope = _ENVELOPE.decode(data)
-    except msgspec.DecodeError as error:
+    except NOT_DECODED as error:
         _check_version(data)
         raise Malformed(f"not an envelope{_where(error)}") from None
     _check_body(envelope.body)
@@ -55,7 +56,7 @@ def decode_reply(data: bytes) -> Reply:
     """The inverse. ``Malformed`` as above."""
     try:
         reply = _REPLY.decode(data)
-    except msgspec.DecodeError as error:
+    except NOT_DECODED as error:
         raise Malformed(f"not a reply{_where(error)}") from None
     _check_reply(reply)
     return reply
@@ -75,13 +76,13 @@ def _check_reply(reply: Reply) -> None:
 def _check_version(data: bytes) -> None:
     try:
         version = _VERSION.decode(data).version
-    except msgspec.DecodeError:
+    except NOT_DECODED:
         return
     if not 1 <= version <= VERSION:
         raise UnknownVersion(f"version {version}, known is up to {VERSION}")
 
 
-def _where(error: msgspec.DecodeError) -> str:
+def _where(error: Exception) -> str:
     """Only the path of msgspec's text: the rest may quote what was received."""
     _, found, path = str(error).rpartition(" - at ")
     return f" at {path.strip('`')}"[:80] if found else ""

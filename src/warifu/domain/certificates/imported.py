@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from warifu.domain.pki.revocation import Reason
+from warifu.kernel.decoding import NOT_DECODED
 from warifu.kernel.errors import Refused
 from warifu.ports.store import Record
 
@@ -148,5 +149,5 @@ def _decoded(line: bytes, kind: type[S], number: int) -> S:
         raise ImportRefused(f"line {number}: longer than {MAX_LINE} bytes")
     try:
         return msgspec.json.decode(line, type=kind)
-    except msgspec.DecodeError:
+    except NOT_DECODED:
         raise ImportRefused(f"line {number}: not a line of the format") from None
