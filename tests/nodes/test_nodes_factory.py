@@ -3,19 +3,21 @@
 import datetime
 
 import msgspec
-from nodes_house import PERSON, House
+from nodes_house import HERE, PERSON, House
 from nodes_parts import run
 
 from warifu.adapters.net.handling import Peer
 from warifu.adapters.store.memory import StoreHooks
 from warifu.contract.authority import IssueBatch, IssueCertificates
-from warifu.contract.center import AskOrders
+from warifu.contract.center import AskOrders, CardsShipped
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.issuance import Produced, RunProduction
 from warifu.contract.values import Person
 from warifu.domain.cards.records import Card
 from warifu.domain.certificates.records import AppletWrite, Certificate, IssueBlock, KeyUse
+from warifu.domain.production.rules import BATCH_MAX
 from warifu.kernel.errors import Unavailable
+from warifu.kernel.ids import card_id
 from warifu.ports.store import Change, Insert
 
 LEAVING = msgspec.structs.replace(PERSON, stay_until=datetime.date(2026, 3, 1))
@@ -162,3 +164,31 @@ def test_what_a_part_that_broke_intended_is_signed_card_by_card() -> None:
             assert len(house.stores["authority"].records(KeyUse)) == 4
 
     run(broken())
+
+
+def _made(number: int) -> Card:
+    name = card_id(number)
+    return Card(
+        card_id=name, application_id=f"{number:023}", resident_id=f"R{number}", live_resident_id=f"R{number}",
+        municipality=HERE, state="made", wants_signature=False, wants_authentication=False, changed_ms=0,
+    )  # fmt: skip
+
+
+def test_a_full_box_leaves_the_factory_and_a_fuller_one_is_refused() -> None:
+    async def two_boxes() -> None:
+        async with House().running() as house:
+            cards = [_made(number) for number in range(1, BATCH_MAX + 1)]
+            await house.stores["center"].commit(Change(now_ms=0, writes=tuple(map(Insert, cards))))
+            names = tuple(card.card_id for card in cards)
+            box = CardsShipped(batch_id=house.new_id(), municipality=HERE, card_ids=names)
+            answered = await house.send("center", house.envelope(box, sender="issuance"))
+            assert answered.error is None
+            assert {card.state for card in house.stores["center"].records(Card) if isinstance(card, Card)} == {
+                "shipped"
+            }
+            fuller = msgspec.structs.replace(box, card_ids=(*names, card_id(BATCH_MAX + 1)))
+            refused = await house.send("center", house.envelope(fuller, sender="issuance"))
+            assert refused.error is not None
+            assert refused.error.code == "request.malformed"
+
+    run(two_boxes())

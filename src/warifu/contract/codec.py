@@ -1,6 +1,6 @@
 """Bytes and messages: MessagePack by msgspec, strict. The register of all requests by name."""
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -44,6 +44,9 @@ def _register() -> dict[str, type[Request]]:
 REQUESTS: dict[str, type[Request]] = _register()
 """Every request of the contract, by its name."""
 
+_LARGE: Final = b"\xcf"
+"""How MessagePack begins an unsigned integer of 64 bits."""
+_MOST: Final = 2**63 - 1
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {}
 
@@ -79,12 +82,32 @@ def decode_request(name: str, body: bytes) -> Request:
 
     Raises:
         UnknownMessage: no such name.
-        Malformed: the body does not fit it.
+        Malformed: the body does not fit it, or holds what nobody could keep.
     """
     kind = REQUESTS.get(name)
     if kind is None:
         raise UnknownMessage(name[:60])
-    return decode(kind, body)
+    request = decode(kind, body)
+    if (b"\0" in body or _LARGE in body) and _unkept(request):
+        raise Malformed(f"{kind.__name__}: a text with NUL, or a number of more than 64 bits")
+    return request
+
+
+def _unkept(value: object) -> bool:
+    """Whether something in it is what no store keeps: PostgreSQL has no NUL in texts, and its integers have a sign."""
+    match value:
+        case str():
+            return "\0" in value
+        case int():
+            return value > _MOST
+        case msgspec.Struct():
+            return any(_unkept(getattr(value, name)) for name in value.__struct_fields__)
+        case tuple():
+            return any(map(_unkept, value))
+        case dict():
+            return any(_unkept(name) or _unkept(inner) for name, inner in value.items())
+        case _:
+            return False
 
 
 def decode_answer(kind: type[Answer], body: bytes) -> Answer:

@@ -184,7 +184,7 @@ async def test_a_read_that_no_index_serves_is_a_fault(store: AnyStore, read: Get
 
 async def test_too_many_reads_are_a_fault(store: AnyStore) -> None:
     with pytest.raises(Fault):
-        await store.read(*[Get(Note, ("n",))] * 65)
+        await store.read(*[Get(Note, ("n",))] * 129)
 
 
 async def test_one_read_sees_one_instant(store: AnyStore) -> None:

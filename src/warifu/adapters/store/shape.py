@@ -18,8 +18,8 @@ from msgspec import NODEFAULT, Struct
 from warifu.kernel.errors import Fault
 from warifu.ports.store import Find, Get, Join, Record
 
-MAX_READS: Final = 64
-"""Reads of one round trip."""
+MAX_READS: Final = 128
+"""Reads of one round trip: each card of a full box (100), and some."""
 MAX_FIND: Final = 10_000
 """Records of one ``Find``."""
 

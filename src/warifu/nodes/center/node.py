@@ -57,8 +57,9 @@ from warifu.domain.cards.operations import State, steps_of
 from warifu.domain.cards.records import CalendarMark, Card, CardWrite, Operation
 from warifu.domain.cards.views import card_view
 from warifu.domain.decision import Decision
+from warifu.domain.production.rules import BATCH_MAX
 from warifu.kernel.calendar import card_valid_until, jst_date
-from warifu.kernel.errors import NotFound, Stale, WarifuError
+from warifu.kernel.errors import Malformed, NotFound, Stale, WarifuError
 from warifu.kernel.ids import card_id, ulid_text
 from warifu.nodes.base import MAX_DECISIONS, Call, KeepingNode, Probe, World, expect, unguarded
 from warifu.nodes.center.completing import Completer
@@ -237,6 +238,8 @@ class Center(WithHsm, KeepingNode):
     async def shipped(self, call: Call) -> Done:
         """A batch left the factory."""
         request = expect(call.request, CardsShipped)
+        if len(request.card_ids) > BATCH_MAX:
+            raise Malformed(f"{len(request.card_ids)} cards in one box, at most {BATCH_MAX}")
 
         def rule(snapshot: Snapshot) -> Decision:
             cards = [card for n in range(len(request.card_ids)) for card in snapshot.all(n, Card)]
