@@ -25,6 +25,8 @@ examples:
                                    likewise with the policies and hsm.workers of a changed file; relay-2 goes first
 
 No operation is lost: what is under way ends first, and what breaks all the same is sent again under its key.
+Callers' connections spread over the relays by themselves within seconds after one has joined: after these orders, and
+when one comes back from the dead or is well again. `warifu status` tells how many each has, and who is out of rotation.
 """
 
 

@@ -51,8 +51,19 @@ def _show(console: Console, now: status.StackStatus) -> None:
         )
     console.print(f"{now.topology} is {now.state} in {now.home}", highlight=False, soft_wrap=True)
     console.print(table)
-    for line in (f"balancer: {now.balancer}", *now.notes, *(f"{name}: {url}" for name, url in now.urls.items())):
+    urls = (f"{name}: {url}" for name, url in now.urls.items())
+    for line in (f"balancer: {now.balancer}{_rotation(now)}", *now.notes, *urls):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _rotation(now: status.StackStatus) -> str:
+    """How many connections each relay has, and who is out of rotation."""
+    if not now.rotation:
+        return ""
+    return "; connections: " + ", ".join(
+        f"{relay.name} {relay.connections}" + ("" if relay.state.startswith("UP") else f" ({relay.state})")
+        for relay in now.rotation
+    )
 
 
 def _health(node: status.MemberStatus) -> str:

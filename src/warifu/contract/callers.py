@@ -81,6 +81,7 @@ CALLERS: Final[dict[str, frozenset[str]]] = {
     "issuance.shipments": _DRIVER,
     "relay.key": frozenset({"cs"}),
     "relay.forward": frozenset({"cs"}),
+    "relay.let_go": frozenset({"supervisor"}),
     "terminal.receive": _DRIVER,
     "terminal.perform": _DRIVER,
     "terminal.change_pin": _DRIVER,

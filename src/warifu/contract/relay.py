@@ -47,3 +47,22 @@ class Forward(Request, frozen=True, kw_only=True):
     admitted: bool = False
     """The CS has brought this operation's opening through before: one that comes again takes it up, and needs no new
     place. Outside the sealed message, because it is about the way and not about the matter."""
+
+
+class AskedToGo(Answer, frozen=True, kw_only=True):
+    """How many connections were asked to go elsewhere: those asked before and still open are among them."""
+
+    connections: int
+
+
+class LetGo(Request, frozen=True, kw_only=True):
+    """Connections are to spread over the relays again: so many callers' ones may move to another relay.
+
+    Each is made anew, by way of the balancer, before the old one is given up: nothing is lost. The asker's own stay.
+    """
+
+    NAME: ClassVar[str] = "relay.let_go"
+    ANSWER: ClassVar[type[Answer]] = AskedToGo
+    CHANGES: ClassVar[bool] = False
+
+    connections: Annotated[int, Meta(ge=1, le=10_000)]

@@ -7,7 +7,7 @@ can take it. What it counts (its leases: ``domain.admission``) may be lost with 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -17,7 +17,7 @@ from warifu.contract.codec import decode, encode
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.errors import error_body, error_from
 from warifu.contract.health import AskHealth, Health, Work
-from warifu.contract.relay import AskRelayKey, Forward, Forwarded, RelayKey
+from warifu.contract.relay import AskedToGo, AskRelayKey, Forward, Forwarded, LetGo, RelayKey
 from warifu.domain.admission.leases import Asking, Lease, Leases
 from warifu.domain.admission.places import place_of
 from warifu.domain.admission.rules import OPENING, Limits
@@ -50,6 +50,13 @@ class LimitPassed(TryAgain):
     code = "relay.limit_passed"
 
 
+class Callers(Protocol):
+    """The callers' connections to this node."""
+
+    def let_go(self, most: int, sparing: str) -> int:
+        """Ask so many to move to another relay, without those of one caller; how many are asked."""
+
+
 class Relay(WithHsm):
     """One relay with its HSM pool."""
 
@@ -61,16 +68,25 @@ class Relay(WithHsm):
         super().__init__(world)
         self.hsm = hsm
         self.leases = Leases(limits)
+        self.callers: Callers | None = None
+        """Given by whoever serves the node."""
         self.under_way: dict[ServiceClass, int] = {}
         """Messages let in and not answered, by class."""
         self._work = Work()
         self._told_ms = -ALARM_EVERY_MS
         self._told_refused = 0
-        self.handlers |= {AskRelayKey.NAME: self.key, Forward.NAME: self.forward}
+        self.handlers |= {AskRelayKey.NAME: self.key, Forward.NAME: self.forward, LetGo.NAME: self.let_go}
 
     async def key(self, call: Call) -> RelayKey:
         """The key that sessions are agreed with."""
         return RelayKey(public_key=await self.hsm_bytes(call, PublicKey(MESSAGE_KEY)))
+
+    async def let_go(self, call: Call) -> AskedToGo:
+        """Another relay has fewer connections: some of this one's move there."""
+        wanted = expect(call.request, LetGo).connections
+        asked = self.callers.let_go(wanted, call.envelope.sender) if self.callers is not None else 0
+        self.world.log.info("relay.let_go", wanted=wanted, asked=asked)
+        return AskedToGo(connections=asked)
 
     def parts(self) -> dict[str, Probe]:
         """The HSM, and the path to a centre that does its own work (F14)."""

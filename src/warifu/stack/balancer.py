@@ -7,6 +7,7 @@ relay's port by itself, so that a relay that died a moment ago gets no more conn
 
 import asyncio
 import contextlib
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from warifu.stack.errors import BalancerInvalid, ProgramMissing, disk_errors
 from warifu.stack.home import short_path, write_file
 from warifu.stack.keeper import Probe
 from warifu.stack.processes import ProcessSpec
+from warifu.stack.spreading import Standing
 from warifu.stack.topology import Balancer
 
 CHECK_EVERY_MS = 500
@@ -33,6 +35,7 @@ _END = "."
 _QUESTION_WITHIN_S = 2.0
 
 _BACKEND = "nodes"
+_SUMS = frozenset({"FRONTEND", "BACKEND"})
 _ANSWER_WITHIN_S = 5.0
 _AGAIN_S = 0.1
 _UP_WITHIN_S = 10.0
@@ -136,24 +139,24 @@ class Runtime:
 
     async def connections(self, name: str) -> int:
         """Open now."""
-        return int(await self._says(name, "scur") or 0)
+        standing = (await self.table()).get(name)
+        return standing.connections if standing else 0
+
+    async def table(self) -> dict[str, Standing]:
+        """Every server as HAProxy has it."""
+        rows = csv.DictReader((await self._ask("show stat")).removeprefix("# ").splitlines())
+        return {
+            row["svname"]: Standing(row["status"], int(row["scur"] or 0), int(row["lastchg"] or 0))
+            for row in rows
+            if row["pxname"] == _BACKEND and row["svname"] not in _SUMS
+        }
 
     async def _until_up(self, name: str) -> None:
         """Until HAProxy itself has found it to do its work: only then may another leave. Not for ever."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_UP_WITHIN_S):
-                while not (await self._says(name, "status")).startswith("UP"):  # noqa: ASYNC110 - another program
+                while not ((standing := (await self.table()).get(name)) and standing.up):  # noqa: ASYNC110 - likewise
                     await asyncio.sleep(_AGAIN_S)
-
-    async def _says(self, name: str, what: str) -> str:
-        """A column of HAProxy's table of servers; "" when it does not know the server."""
-        rows = (await self._ask("show stat")).splitlines()
-        places = {word: number for number, word in enumerate(rows[0].removeprefix("# ").split(","))}
-        for row in rows[1:]:
-            cells = row.split(",")
-            if cells[:2] == [_BACKEND, name]:
-                return cells[places[what]]
-        return ""
 
     async def _tell(self, command: str, expected: str = "") -> None:
         answer = (await self._ask(command)).strip()

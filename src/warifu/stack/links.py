@@ -17,7 +17,9 @@ from warifu.contract.codec import encode
 from warifu.contract.envelope import Envelope
 from warifu.contract.errors import open_reply
 from warifu.contract.health import AskHealth, Health
-from warifu.kernel.ids import new_ulid
+from warifu.contract.message import Request
+from warifu.contract.relay import AskedToGo, LetGo
+from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.stack.addresses import Address, Addresses
 from warifu.stack.errors import ConfigInvalid, disk_errors
 from warifu.stack.home import Home
@@ -91,20 +93,38 @@ async def probing(home: Home, topology: Topology, addresses: Addresses) -> Async
 
 def health_probe(transport: NetTransport, name: str) -> Probe:
     """Asks one node for its health."""
-    clock, entropy = SystemClock(), SystemEntropy()
 
     async def ask() -> Health:
-        envelope = Envelope(
-            name=AskHealth.NAME,
-            operation_id=new_ulid(clock.now_ms(), entropy.random_bytes(10)),
-            step="health",
-            sender=SUPERVISOR,
-            remaining_ms=HEALTH_MS,
-            body=encode(AskHealth()),
-        )
-        return open_reply(await transport.call(name, envelope), Health)
+        return open_reply(await transport.call(name, _envelope(AskHealth(), "health")), Health)
 
     return ask
+
+
+async def let_go(home: Home, name: str, address: Address, connections: int) -> int:
+    """Ask a relay to let so many of its callers' connections go elsewhere; how many it asks.
+
+    Raises:
+        WarifuError: as it answered, or as it could not be reached.
+    """
+    place = Destination(addresses=((address.host, address.port),), accepted=frozenset({name}), connections=1)
+    transport = NetTransport({name: place}, tls_of(home, SUPERVISOR))
+    try:
+        reply = await transport.call(name, _envelope(LetGo(connections=connections), "let_go"))
+        return open_reply(reply, AskedToGo).connections
+    finally:
+        await transport.aclose()
+
+
+def _envelope(request: Request, step: str) -> Envelope:
+    """A question of the supervisor's own."""
+    return Envelope(
+        name=request.NAME,
+        operation_id=new_ulid(SystemClock().now_ms(), SystemEntropy().random_bytes(ULID_RANDOM_BYTES)),
+        step=step,
+        sender=SUPERVISOR,
+        remaining_ms=HEALTH_MS,
+        body=encode(request),
+    )
 
 
 def _lasts(home: Home, name: str, authority: x509.Certificate) -> bool:

@@ -32,6 +32,7 @@ from warifu.kernel.errors import WarifuError
 from warifu.nodes.base import Node
 from warifu.nodes.front import Front
 from warifu.nodes.portal import Portal
+from warifu.nodes.relay import Relay
 from warifu.nodes.responder import Responder
 from warifu.stack import compose, config
 from warifu.stack.addresses import Address
@@ -71,6 +72,8 @@ async def _serve(home: Home, own: config.NodeConfig, node: Node, log: JsonLog, e
             server = await serve(handle, listen.host, listen.port, tls_of(home, own.name), log=log)
         edge = await _serve_edge(home, own, node, log)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, server.let_go)
+        if isinstance(node, Relay):
+            node.callers = server
         log.info("node.serving", port=listen.port)
         settle_memory()
         try:

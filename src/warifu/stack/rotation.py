@@ -2,22 +2,24 @@
 
 Nothing that is under way is lost: a node that leaves gets no new connections, its callers are asked to connect anew and
 finish what they have in flight, and only then it ends. What breaks all the same is sent again by the CS, under its key.
+Whenever a node has joined, the others let go of the connections that they have too much (``stack.spreading``).
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 import msgspec
 
 from warifu.contract.health import Work
-from warifu.kernel.errors import NotAllowed, NotFound, WarifuError
+from warifu.kernel.errors import NotAllowed, NotFound, TryAgain, WarifuError
 from warifu.stack.addresses import Address
 from warifu.stack.balancer import Runtime
 from warifu.stack.canary import ENOUGH, CanaryFailed, between, complaints, together
 from warifu.stack.errors import first_error
 from warifu.stack.orders import Done, Order, Say
+from warifu.stack.spreading import Pace, Standing, steady, surplus
 from warifu.stack.topology import Node
 
 EMPTY_WITHIN_S: Final = 15.0
@@ -26,6 +28,10 @@ WATCH_EVERY_S: Final = 0.5
 BACK_WITHIN_S: Final = 2.5
 """Without a balancer each caller looks for itself whether a node is back, at least so often (``net.limits``)."""
 _LOOK_EVERY_S: Final = 0.05
+TABLE_EVERY_S: Final = 1.0
+"""Between two looks at the balancer's table."""
+SPREAD_WITHIN_S: Final = 5.0
+"""After an order, callers may take so long to be connected anew; the order does not fail for it."""
 
 
 class Members(Protocol):
@@ -42,6 +48,9 @@ class Members(Protocol):
 
     def let_go(self, name: str) -> None:
         """Ask the node's callers to connect anew."""
+
+    async def shed(self, name: str, connections: int) -> int:
+        """Ask so many of the node's callers' connections to move; how many were asked."""
 
     async def join(self, node: Node) -> None:
         """Start a node that is new to the stack; returns when it does its work."""
@@ -73,6 +82,9 @@ class Rotation:
         self._one_at_a_time = asyncio.Lock()
         self.draining: set[str] = set()
         """For the agent: HAProxy is told again with each of its questions."""
+        self.table: dict[str, Standing] = {}
+        """By HAProxy, at the last look."""
+        self._pace = Pace()
 
     async def obey(self, order: Order, say: Say) -> Done:
         """Carry an order out.
@@ -88,6 +100,24 @@ class Rotation:
             done = await verbs[order.verb](order, say)
         return msgspec.structs.replace(done, rotation=self._names(), seconds=round(time.monotonic() - began, 3))
 
+    async def keep_spread(self) -> None:
+        """Look at the balancer's table each second, and spread connections when a node has joined; for ever."""
+        while self._runtime is not None:
+            try:
+                self.table = await self._runtime.table()
+                much = surplus(steady(self.table))
+                if much and self._pace.ready(time.monotonic()) and not self._one_at_a_time.locked():
+                    self._pace.moved(time.monotonic())
+                    await self._shed(much)
+            except TryAgain:
+                self.table = {}  # the balancer is away: its keeper tells of it, and makes another
+            await asyncio.sleep(TABLE_EVERY_S)
+
+    async def _shed(self, much: Mapping[str, int]) -> None:
+        for name, connections in much.items():
+            if name in self._names():
+                await self._members.shed(name, connections)
+
     async def _add(self, order: Order, say: Say) -> Done:
         if self._runtime is None:
             raise NotAllowed("no balancer runs: a new relay would be reached by nobody; set balancer.kind to 'haproxy'")
@@ -100,8 +130,7 @@ class Rotation:
         await self._members.join(node)
         await self._runtime.add(name, self._members.address(name))
         await self._members.settled()
-        say("spreading connections")
-        self._spread(name)
+        await self._spread(say)
         return Done(name, (), "until the next `warifu up`: the topology file does not know it")
 
     async def _drain(self, order: Order, say: Say) -> Done:
@@ -172,7 +201,7 @@ class Rotation:
             await asyncio.sleep(BACK_WITHIN_S)
         else:
             await self._runtime.ready(name)
-            self._spread(name)
+            await self._spread(say)
 
     def _node(self, name: str) -> Node:
         return next(node for node in self._members.serving() if node.name == name)
@@ -195,11 +224,22 @@ class Rotation:
         while await self._runtime.connections(name) and time.monotonic() < deadline:  # noqa: ASYNC110 - another program
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    def _spread(self, newcomer: str) -> None:
-        """Connections stay where they are until they are made anew: callers of the others are asked to."""
-        for other in self._names():
-            if other != newcomer:
-                self._members.let_go(other)
+    async def _spread(self, say: Say) -> None:
+        """Connections stay where they are until they are made anew: some are asked to, and are given a moment."""
+        if self._runtime is None:
+            return
+        say("spreading connections")
+        deadline = time.monotonic() + SPREAD_WITHIN_S
+        asked = False
+        while time.monotonic() < deadline:
+            self.table = await self._runtime.table()
+            much = surplus(steady(self.table, 0))
+            if not much:
+                return
+            if not asked:
+                await self._shed(much)
+                asked = True
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     def _names(self) -> tuple[str, ...]:
         return tuple(node.name for node in self._members.serving())

@@ -40,6 +40,15 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     pid: int
 
 
+class InRotation(Struct, frozen=True, kw_only=True):
+    """A relay behind the balancer, as the balancer had it a second ago."""
+
+    name: str
+    state: str
+    """In HAProxy's words: ``UP``, ``DOWN (agent)``: it says itself that it does not do its work, ``DRAIN`` ..."""
+    connections: int
+
+
 class StackStatus(Struct, frozen=True, kw_only=True):
     """The whole stack."""
 
@@ -49,6 +58,8 @@ class StackStatus(Struct, frozen=True, kw_only=True):
     started_ms: int
     balancer: str
     """In words: what stands before the relays."""
+    rotation: tuple[InRotation, ...] = ()
+    """Nothing where each cs balances by itself."""
     notes: tuple[str, ...] = ()
     nodes: tuple[MemberStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()

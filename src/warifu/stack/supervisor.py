@@ -15,6 +15,7 @@ import msgspec
 
 from warifu.adapters.store.migrate import migrate
 from warifu.contract.health import Health, Work
+from warifu.kernel.errors import WarifuError
 from warifu.stack import addresses, balancer, config, keys, links, orders, postgres, rotation, staff, status
 from warifu.stack.errors import DiskFull, StartFailed, error_line, first_error
 from warifu.stack.home import Home, write_file
@@ -33,6 +34,8 @@ Program = Callable[[Home, Node], ProcessSpec]
 """How a node is run."""
 Probing = Callable[[Home, Topology, addresses.Addresses], AbstractAsyncContextManager[Mapping[str, Probe]]]
 """How nodes are asked for their health."""
+LettingGo = Callable[[Home, str, addresses.Address, int], Awaitable[int]]
+"""How a node is asked to let connections go."""
 Preparation = Callable[[Home, Topology], Awaitable[None]]
 Staffing = Callable[[Home, Topology, str], Awaitable[None]]
 """Makes what people need to sign in, given the database's URL."""
@@ -57,6 +60,7 @@ class Parts:
     make_keys: Preparation = keys.make_keys
     migrate: Callable[[str, Callable[[str], None]], Awaitable[None]] = migrate
     staff: Staffing = staff.prepare
+    let_go: LettingGo = links.let_go
 
 
 class Supervisor:
@@ -85,6 +89,7 @@ class Supervisor:
         self._program: str | None = None
         self._agent: addresses.Address | None = None
         self._rotation = rotation.Rotation(self, None)
+        self._spreading: asyncio.Task[None] | None = None
 
     # ---- from outside --------------------------------------------------------------------------------------------
 
@@ -163,6 +168,7 @@ class Supervisor:
             self._keep(group, node.kind, self._parts.program(self._home, node), probes[node.name])
         await self._all_healthy()
         await self._resources.enter_async_context(orders.serving(self._home, self._obey))
+        self._spreading = group.create_task(self._rotation.keep_spread(), name="spreading")
 
     async def _start_database(self, group: asyncio.TaskGroup) -> str:
         """The URL of a database that answers."""
@@ -262,6 +268,16 @@ class Supervisor:
         if keeper.healthy and keeper.child is not None:
             keeper.child.send(signal.SIGUSR1)
 
+    async def shed(self, name: str, connections: int) -> int:
+        """Ask so many of a node's callers' connections to move; a node that cannot is asked again later."""
+        try:
+            asked = await self._parts.let_go(self._home, name, self.address(name), connections)
+        except WarifuError as error:
+            self._log.event("relay.spread", level="warning", node=name, wanted=connections, error=error.code)
+            return 0
+        self._log.event("relay.spread", node=name, wanted=connections, asked=asked)
+        return asked
+
     async def join(self, node: Node) -> None:
         """Start a node that is new to the stack; it is gone again when it does not come up."""
         before = self._topology
@@ -322,6 +338,8 @@ class Supervisor:
         self._stop.set()
         self._state = "stopping"
         self._report("stack.stopping", "ending every process")
+        if self._spreading is not None:
+            self._spreading.cancel()
         rest = set(self._keepers)
         for kinds in STOP_ORDER:
             names = {name for name in rest if self._kinds[name] in kinds}
@@ -370,6 +388,10 @@ class Supervisor:
             home=str(self._home.root),
             started_ms=self._started_ms,
             balancer=self._balancer,
+            rotation=tuple(
+                status.InRotation(name=name, state=each.state, connections=each.connections)
+                for name, each in self._rotation.table.items()
+            ),
             notes=tuple(self._notes),
             nodes=tuple(members),
             processes=_processes(members),

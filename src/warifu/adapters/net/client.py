@@ -12,7 +12,16 @@ import msgspec
 from msgspec import Struct
 
 from warifu.adapters.net import codec
-from warifu.adapters.net.frames import GOAWAY, PING, REPLY, REQUEST, Frame, FrameConnection, FrameError
+from warifu.adapters.net.frames import (
+    GOAWAY,
+    ONCE_ELSEWHERE,
+    PING,
+    REPLY,
+    REQUEST,
+    Frame,
+    FrameConnection,
+    FrameError,
+)
 from warifu.adapters.net.limits import Limits
 from warifu.adapters.net.tls import DOMAIN, NodeTls, client_context, node_name
 from warifu.contract.callers import is_kind
@@ -154,6 +163,8 @@ class _Route:
         places = [_Place(address, limits, jitter) for address in destination.addresses]
         slots = [place for _ in range(destination.connections) for place in places]
         self._slots = [_Slot(place, number) for number, place in enumerate(slots)]
+        self._leaving: set[_Kept] = set()
+        """Replaced by another, with requests in flight."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._refusal = "no address"
         self._closed = False
@@ -230,11 +241,22 @@ class _Route:
                 waiter.set_result(None)
         self._waiting.clear()
 
+    def replace(self, connection: "_Kept") -> None:
+        """Have another in its place, and only then send nothing more on it; where none can be made it stays."""
+        slot = next((slot for slot in self._slots if slot.connection is connection), None)
+        if slot is not None and slot.connecting is None and not self._closed:
+            slot.connecting = asyncio.get_running_loop().create_task(self._connect(slot))
+
+    def forget(self, connection: "_Kept") -> None:
+        """It has ended."""
+        self._leaving.discard(connection)
+        self.wake_all()
+
     async def aclose(self) -> None:
         """End connections and attempts."""
         self._closed, self._refusal = True, "this transport is closed"
         attempts = [slot.connecting for slot in self._slots if slot.connecting is not None]
-        connections = [slot.connection for slot in self._slots if slot.connection is not None]
+        connections = [slot.connection for slot in self._slots if slot.connection is not None] + list(self._leaving)
         for attempt in attempts:
             attempt.cancel()
         for connection in connections:
@@ -287,7 +309,10 @@ class _Route:
             self._refusal = str(error) if isinstance(error, WarifuError) else type(error).__name__
         else:
             slot.place.succeeded()
-            slot.connection = connection
+            old, slot.connection = slot.connection, connection
+            if old is not None and not old.gone:
+                self._leaving.add(old)
+                old.retire()
         finally:
             if slot.connection is not connection:
                 slot.place.failed(asyncio.get_running_loop().time())
@@ -337,6 +362,13 @@ class _Kept(FrameConnection):
         """One more request may be sent now."""
         return self.will_have_room and self.writable and self.in_flight < self.limits.max_in_flight
 
+    def retire(self) -> None:
+        """Nothing new is sent on it; it ends with what is in flight."""
+        self._going_away = True
+        self._route.wake_all()
+        if not self._pending:
+            self.close("the server asked to go")
+
     async def exchange(self, payload: bytes) -> bytes:
         """Send a request and wait for its reply. ``Unavailable`` when the connection ends before."""
         self._last_id += 1
@@ -372,11 +404,10 @@ class _Kept(FrameConnection):
             self.greeted.set_result(None)
         if frame.kind == REPLY:
             self._take_reply(frame)
+        elif frame.kind == GOAWAY and frame.request_id == ONCE_ELSEWHERE:
+            self._route.replace(self)
         elif frame.kind == GOAWAY:
-            self._going_away = True
-            self._route.wake_all()
-            if not self._pending:
-                self.close("the server asked to go")
+            self.retire()
         elif frame.kind == REQUEST:
             raise FrameError("a server sends replies")
 
@@ -402,7 +433,7 @@ class _Kept(FrameConnection):
         for waiter in pending.values():
             if not waiter.done():
                 waiter.set_exception(Unavailable(f"the connection ended before the reply: {self.reason}"))
-        self._route.wake_all()
+        self._route.forget(self)
 
     def _take_reply(self, frame: Frame) -> None:
         if not 0 < frame.request_id <= self._last_id:

@@ -16,6 +16,8 @@ HEADER = Struct(">IQB")
 AFTER_LENGTH = HEADER.size - 4
 
 REQUEST, REPLY, PING, PONG, GOAWAY = range(1, 6)
+NOW, ONCE_ELSEWHERE = 0, 1
+"""A goaway's id: send nothing more here; or go on until you have another connection, and then send nothing more."""
 
 
 class FrameError(Malformed):

@@ -1,10 +1,14 @@
 """A handler behind a port: ``serve``."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 
 from warifu.adapters.net import codec
 from warifu.adapters.net.frames import (
     GOAWAY,
+    NOW,
+    ONCE_ELSEWHERE,
     PING,
     REPLY,
     REQUEST,
@@ -21,6 +25,8 @@ from warifu.ports.log import Log
 
 _LAST_S = 1.0
 """What cancelled handlers and aborted connections get to end, after the grace."""
+_LET_GO_EVERY_S = 0.01
+"""Between two connections that are let go: whoever takes them has time for each handshake."""
 
 
 async def serve(
@@ -71,16 +77,31 @@ class NetServer:
         """Requests being handled now."""
         return len(self._handling)
 
-    def let_go(self) -> None:
-        """Ask every client to finish what is in flight and to connect anew: elsewhere, if a balancer says so."""
-        for connection in self._connections:
-            connection.send(GOAWAY, 0)
+    def let_go(self, most: int | None = None, sparing: str = "") -> int:
+        """Ask clients to connect anew, elsewhere if a balancer says so, and then to leave with what is in flight.
+
+        Each goes on here until it has another connection, so that nobody waits; they are asked one after another.
+
+        Args:
+            most: how many connections; of everybody's a few, those that were asked before first. None: all.
+            sparing: a client whose connections stay.
+
+        Returns:
+            How many are asked.
+        """
+        chosen = _first_to_go([each for each in self._connections if each.peer.name != sparing])[:most]
+        loop = asyncio.get_running_loop()
+        for number, connection in enumerate(chosen):
+            connection.asked_to_go = True
+            loop.call_later(number * _LET_GO_EVERY_S, connection.send, GOAWAY, ONCE_ELSEWHERE)
+        return len(chosen)
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Take no new connections, ask clients to go, finish what is in flight; after the grace, end it."""
         if self._listener is not None:
             self._listener.close()
-        self.let_go()
+        for connection in self._connections:
+            connection.send(GOAWAY, NOW)
         try:
             async with asyncio.timeout(grace_s):
                 await self._drained()
@@ -140,6 +161,19 @@ class NetServer:
         connection.finish(request_id, await answer(self._handler, envelope, connection.peer, self._log))
 
 
+def _first_to_go(connections: "Sequence[_Served]") -> "list[_Served]":
+    """Those asked before; then of clients with most connections here, so that everybody's are spread; idle ones first.
+
+    Whoever was asked and is still here is finishing, or found no other place: asking once more takes nobody else.
+    """
+    here: Counter[str] = Counter()
+    rank: dict[_Served, tuple[bool, int, int]] = {}
+    for connection in sorted(connections, key=lambda each: -each.in_flight):
+        here[connection.peer.name] += not connection.asked_to_go
+        rank[connection] = (not connection.asked_to_go, -here[connection.peer.name], connection.in_flight)
+    return sorted(rank, key=lambda each: rank[each])
+
+
 class _Served(FrameConnection):
     """The server's end of a connection."""
 
@@ -147,7 +181,8 @@ class _Served(FrameConnection):
         super().__init__(server.limits)
         self.peer = Peer("", "")
         self._server = server
-        self._in_flight = 0
+        self.in_flight = 0
+        self.asked_to_go = False
         self._last_id = 0
 
     def on_open(self) -> None:
@@ -165,7 +200,7 @@ class _Served(FrameConnection):
 
     def accepting(self) -> bool:
         """While there is room for one more, and the peer reads our replies."""
-        return self._in_flight < self.limits.max_in_flight and self.writable
+        return self.in_flight < self.limits.max_in_flight and self.writable
 
     def on_frame(self, frame: Frame) -> None:
         """Start on a request whose id is new."""
@@ -173,14 +208,14 @@ class _Served(FrameConnection):
             if frame.request_id <= self._last_id:
                 raise FrameError("a request id that was used before")
             self._last_id = frame.request_id
-            self._in_flight += 1
+            self.in_flight += 1
             self._server.start(self, frame)
         elif frame.kind in (REPLY, GOAWAY):
             raise FrameError("a client sends requests")
 
     def finish(self, request_id: int, reply: Reply) -> None:
         """Send the reply to a request; dropped when the connection is gone."""
-        self._in_flight -= 1
+        self.in_flight -= 1
         self.send(REPLY, request_id, self._encode(reply))
         self.take_frames()
 
@@ -196,7 +231,7 @@ class _Served(FrameConnection):
 
     def on_silence(self, silent_ms: float) -> None:
         """A living client pings; one that does not is gone."""
-        if self._in_flight == 0 and silent_ms > self.limits.idle_ms:
+        if self.in_flight == 0 and silent_ms > self.limits.idle_ms:
             self.close("idle")
 
     def on_lost(self) -> None:
