@@ -1,15 +1,18 @@
 """The server against peers that do not behave."""
 
 import asyncio
+import contextlib
+import ssl
 import struct
 
 import pytest
-from net_kit import Certificates, Gate, RawPeer, RecordingLog, echo, raw_client, request, serving
+from net_kit import HOST, Certificates, Gate, RawPeer, RecordingLog, echo, raw_client, request, serving
 
 from warifu.adapters.net.codec import decode_reply
 from warifu.adapters.net.frames import GOAWAY, HEADER, PING, PONG, REPLY, REQUEST, Frame
 from warifu.adapters.net.handling import Peer
 from warifu.adapters.net.limits import Limits
+from warifu.adapters.net.strangers import Strangers
 from warifu.contract.envelope import Envelope, ErrorBody, Reply
 from warifu.kernel.errors import Fault, NotFound
 
@@ -295,3 +298,53 @@ async def test_a_handler_that_outlives_the_grace_is_ended(certificates: Certific
         assert await ended(peer)
     assert (gate.begun, gate.ended) == (1, 0)
     assert len(log.of("net.stopped_in_flight")) == 1
+
+
+async def turned_away(port: int, context: ssl.SSLContext | None, first: bytes = b"") -> None:
+    """Connect so, and read until the server ends it."""
+    with contextlib.suppress(OSError):
+        reader, writer = await asyncio.open_connection(HOST, port, ssl=context)
+        try:
+            writer.write(first)
+            while await reader.read(4096):
+                pass
+        finally:
+            writer.close()
+
+
+async def test_whoever_is_not_let_in_is_counted_and_told_once_in_a_while(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    """No certificate, one of another authority, and a greeting that is not gone on with."""
+    bare, strange = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for context in (bare, strange):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    strange.load_cert_chain(certificates.strange_cs.certificate, certificates.strange_cs.key)
+    unheard, greeting = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        bare.wrap_bio(unheard, greeting).do_handshake()
+    async with serving(echo, certificates.relay, log, Limits(connect_ms=300)) as server:
+        async with raw_client(server.port, certificates.cs) as friend, asyncio.TaskGroup() as strangers:
+            strangers.create_task(turned_away(server.port, bare))
+            strangers.create_task(turned_away(server.port, strange))
+            strangers.create_task(turned_away(server.port, None, greeting.read()))
+            friend.ask(1, request())
+            assert await friend.receive(REPLY) is not None
+        first = await log.wait_for("net.not_admitted")
+        assert first == {"count": 1}
+        assert log.of("net.not_admitted") == [first]
+
+
+async def test_strangers_that_come_meanwhile_are_told_together() -> None:
+    log = RecordingLog()
+    strangers = Strangers(log, within_s=-0.5, every_s=0.01)
+    context = strangers.watch(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    for _ in range(5):
+        strangers.hear(context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True), None, context)
+    friend = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    strangers.hear(friend, None, context)
+    strangers.admitted(friend)
+    while len(log.of("net.not_admitted")) < 2:
+        log.changed.clear()
+        await log.changed.wait()
+    assert log.of("net.not_admitted") == [{"count": 1}, {"count": 4}]

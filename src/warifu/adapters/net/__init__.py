@@ -8,6 +8,7 @@ Why frames: ``docs/decisions/0002-node-protocol.md``.
 * ``limits``  every bound of both ends
 * ``handling``  one request handled: its deadline, and every error as a reply
 * ``server``  ``serve``: a handler behind a port
+* ``strangers``  who greets and is not let in
 * ``client``  ``NetTransport``: the ``Transport`` port over kept connections
 * ``local``   ``LocalTransport``: the same port inside one process
 * ``tls``     contexts, and a small authority for node certificates

@@ -18,6 +18,7 @@ from warifu.adapters.net.frames import (
 )
 from warifu.adapters.net.handling import Handler, Peer, answer, check_sender, refusal
 from warifu.adapters.net.limits import Limits
+from warifu.adapters.net.strangers import Strangers
 from warifu.adapters.net.tls import NodeTls, node_name, server_context
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import Fault, Malformed, NotAllowed, Unavailable, WarifuError
@@ -49,6 +50,7 @@ class NetServer:
         self.limits = limits
         self._handler = handler
         self._log = log
+        self._strangers = Strangers(log, limits.connect_ms / 1000)
         self._listener: asyncio.Server | None = None
         self._connections: set[_Served] = set()
         self._handling: set[asyncio.Task[None]] = set()
@@ -59,7 +61,7 @@ class NetServer:
             lambda: _Served(self),
             host,
             port,
-            ssl=server_context(tls),
+            ssl=self._strangers.watch(server_context(tls)),
             ssl_handshake_timeout=self.limits.connect_ms / 1000,
             ssl_shutdown_timeout=_LAST_S,
             backlog=self.limits.max_connections,
@@ -127,6 +129,8 @@ class NetServer:
 
     def join(self, connection: "_Served") -> None:
         """A connection was made. ``Unavailable`` when there are too many."""
+        if connection.transport is not None:
+            self._strangers.admitted(connection.transport.get_extra_info("ssl_object"))
         if len(self._connections) >= self.limits.max_connections:
             raise Unavailable("too many connections")
         self._connections.add(connection)
