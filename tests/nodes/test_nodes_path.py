@@ -424,6 +424,29 @@ def test_a_relay_is_as_well_as_the_centre_warnings_aside() -> None:
     with_path(asked)
 
 
+def test_a_cs_whose_relays_do_not_reach_the_centre_says_so_and_takes_it_back() -> None:
+    """Counters show what their CS says; without a balancer nobody takes such relays away from it."""
+
+    async def away(path: Path) -> None:
+        health = Health(ok=True)
+
+        async def center(_envelope: Envelope) -> Reply:
+            return Reply(body=encode(health))
+
+        path.center = center
+        for wanted in (True, False, True):
+            health = Health(ok=wanted, parts={"store": Part(ok=wanted)})
+            for relay in path.relays.values():
+                assert (await relay.health()).ok == wanted
+            assert (await path.cs.health()).ok == wanted
+        path.center = failing(Unavailable("no centre"), Unavailable("no centre"))
+        for relay in path.relays.values():
+            await relay.health()
+        assert (await path.cs.health()).parts["path"].detail == "part.unavailable: the relay does not reach a centre"
+
+    with_path(away)
+
+
 def test_what_a_relay_does_not_carry_is_refused_inside_the_encryption() -> None:
     async def inside(path: Path) -> None:
         mine = await session(path)

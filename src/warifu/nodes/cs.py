@@ -351,9 +351,10 @@ class CommunicationServer(Node):
             raise Unavailable(f"{len(self.leftovers)} messages wait to be told to the centre")
 
     async def _probe_path(self) -> None:
-        """One sealed message, which the relay answers itself."""
+        """One sealed message, which the relay answers itself; it says whether it reaches a centre."""
         envelope = self._own_envelope(AskHealth.NAME, encode(AskHealth()), "health")
-        open_reply(await self._send(envelope, _now() + PATH_MS / 1000), Health)
+        if not open_reply(await self._send(envelope, _now() + PATH_MS / 1000), Health).ok:
+            raise Unavailable("the relay does not reach a centre")
 
 
 def _now() -> float:

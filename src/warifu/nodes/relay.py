@@ -73,6 +73,8 @@ class Relay(WithHsm):
         self.under_way: dict[ServiceClass, int] = {}
         """Messages let in and not answered, by class."""
         self._work = Work()
+        self._path_well = True
+        """Whether the centre answered when this relay last looked."""
         self._told_ms = -ALARM_EVERY_MS
         self._told_refused = 0
         self.handlers |= {AskRelayKey.NAME: self.key, Forward.NAME: self.forward, LetGo.NAME: self.let_go}
@@ -97,7 +99,12 @@ class Relay(WithHsm):
         return self._work
 
     async def _probe_path(self) -> None:
-        await self.probe_node(CENTER, "the centre")
+        well = False
+        try:
+            await self.probe_node(CENTER, "the centre")
+            well = True
+        finally:
+            self._path_well = well
 
     async def _probe_admission(self) -> None:
         leases = self.leases
@@ -148,8 +155,9 @@ class Relay(WithHsm):
         try:
             _check(call, inner)
             if inner.name == AskHealth.NAME:
-                # A CS tries its session: it is well if this was opened in the HSM and gets sealed there.
-                return Reply(body=encode(Health(ok=True)))
+                # A CS tries its session: this was opened in the HSM and gets sealed there. Whether the way goes on from
+                # here it is told as well: without a balancer nobody else takes it away from a relay without a centre.
+                return Reply(body=encode(Health(ok=self._path_well)))
             async with self._admitted(inner, known=known) as passage:
                 remaining = min(inner.remaining_ms, self.remaining_ms(call))
                 outward = msgspec.structs.replace(inner, sender=self.world.name, remaining_ms=remaining)
