@@ -8,7 +8,7 @@ import pytest
 from warifu.stack import addresses, balancer
 from warifu.stack.addresses import Address
 from warifu.stack.errors import BalancerInvalid, ProgramMissing
-from warifu.stack.home import Home
+from warifu.stack.home import Home, short_path
 from warifu.stack.keeper import Keeper
 from warifu.stack.logs import RotatingLog
 from warifu.stack.topology import Balancer, Supervision
@@ -115,3 +115,29 @@ async def settled(listen: Address, expected: set[str]) -> None:
     async with asyncio.timeout(10):
         while {await word(listen) for _ in range(8)} != expected:  # noqa: ASYNC110 - HAProxy tells nobody
             await asyncio.sleep(0.05)
+
+
+def test_a_server_is_gone_only_when_haproxy_says_so(home: Home) -> None:
+    """What it refuses with has the word "deleted" in it, too; its agent's last answer ends the maintenance."""
+    asked: list[str] = []
+    refusal = "Only servers in maintenance mode can be deleted."
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readline()).decode().strip())
+        if asked[-1].startswith("del"):
+            writer.write((refusal if asked.count(asked[-1]) == 1 else "Server deleted.").encode() + b"\n\n")
+        writer.close()
+
+    async def story() -> None:
+        with short_path(home.run) as folder:
+            server = await asyncio.start_unix_server(answer, f"{folder}/{balancer.ADMIN_SOCKET}")
+        await balancer.Runtime(home.run, Address("127.0.0.1", 7009)).remove("relay-3")
+        server.close()
+
+    asyncio.run(story())
+    again = [
+        "set server nodes/relay-3 state maint",
+        "shutdown sessions server nodes/relay-3",
+        "del server nodes/relay-3",
+    ]
+    assert asked == ["disable agent nodes/relay-3", "disable health nodes/relay-3", *again, *again]

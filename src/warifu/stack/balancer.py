@@ -35,6 +35,7 @@ _END = "."
 _QUESTION_WITHIN_S = 2.0
 
 _BACKEND = "nodes"
+_DELETED = "Server deleted."
 _SUMS = frozenset({"FRONTEND", "BACKEND"})
 _ANSWER_WITHIN_S = 5.0
 _AGAIN_S = 0.1
@@ -129,13 +130,20 @@ class Runtime:
         await self._until_up(name)
 
     async def remove(self, name: str) -> None:
-        """Forget a server without connections."""
-        await self._tell(f"set server {_BACKEND}/{name} state maint")
-        await self._tell(f"shutdown sessions server {_BACKEND}/{name}")
-        async with asyncio.timeout(_ANSWER_WITHIN_S):
-            # Sessions end a moment after they were told to; until then it is not deleted.
-            while "deleted" not in await self._ask(f"del server {_BACKEND}/{name}"):  # noqa: ASYNC110 - another program
-                await asyncio.sleep(_AGAIN_S)
+        """Forget a server without connections. ``Unavailable``: HAProxy keeps it all the same."""
+        for what in ("agent", "health"):
+            await self._tell(f"disable {what} {_BACKEND}/{name}")
+        answer = ""
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                # Its agent's last answer may bring it out of maintenance; sessions end a moment after they were told.
+                while answer != _DELETED:
+                    await self._tell(f"set server {_BACKEND}/{name} state maint")
+                    await self._tell(f"shutdown sessions server {_BACKEND}/{name}")
+                    answer = (await self._ask(f"del server {_BACKEND}/{name}")).strip()
+                    await asyncio.sleep(0 if answer == _DELETED else _AGAIN_S)
+        except TimeoutError:
+            raise Unavailable(f"HAProxy does not let go of {name}: {answer[:200]}") from None
 
     async def connections(self, name: str) -> int:
         """Open now."""

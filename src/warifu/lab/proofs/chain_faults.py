@@ -82,7 +82,7 @@ class Storm:
         for hop in self._hops.values():
             hop.heal()
         for relay in self._relays():
-            await self._balancer(f"set server {BACKENDS}/{relay} state ready")
+            await self._put_back(relay)
 
     # ---- processes -------------------------------------------------------------------------------------------------
 
@@ -181,16 +181,23 @@ class Storm:
     # ---- ways ------------------------------------------------------------------------------------------------------
 
     async def _drain(self) -> str:
-        """Taken out of rotation while counters are open, and put back."""
+        """Taken out of rotation while counters are open, its callers asked to go, and put back."""
         relay = self._dice.choice(self._relays())
+        await self._balancer(f"disable agent {BACKENDS}/{relay}")  # whose next word would put it back
         await self._balancer(f"set server {BACKENDS}/{relay} state drain")
 
         async def back() -> None:
             await asyncio.sleep(self._dice.uniform(*STALLS_S))
-            await self._balancer(f"set server {BACKENDS}/{relay} state ready")
+            await self._put_back(relay)
 
         self._spawn(back())
+        if pid := self._stack.processes().get(relay):
+            os.kill(pid, signal.SIGUSR1)
         return relay
+
+    async def _put_back(self, relay: str) -> None:
+        await self._balancer(f"enable agent {BACKENDS}/{relay}")
+        await self._balancer(f"set server {BACKENDS}/{relay} state ready")
 
     async def _cut(self) -> str:
         hop = self._hop()
