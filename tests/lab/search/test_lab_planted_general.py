@@ -1,21 +1,39 @@
 """Faults planted in node code that no property was made for alone: the general ones find them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
+from warifu.chip.image import Image, encode
+from warifu.chip.state import ChipState
+from warifu.contract.message import Done
 from warifu.contract.values import CertificateKind
+from warifu.domain.admission.retry import delay_ms
+from warifu.domain.cards import plans, settling
+from warifu.domain.cards.records import Card, CardWrite, Operation
+from warifu.domain.certificates import rules as certificate_rules
+from warifu.domain.certificates.records import ListRevision
+from warifu.domain.decision import Asked, Decision
 from warifu.kernel.errors import TryAgain
 from warifu.lab.scenarios.nation import morning
+from warifu.lab.scenarios.status_book import CURRENT
 from warifu.lab.search.search import run_batch
+from warifu.nodes import base, cs
 from warifu.nodes.answered import Answered
+from warifu.nodes.authority import bulk
+from warifu.nodes.authority.bulk import Prepared, Standing
+from warifu.nodes.base import Call
 from warifu.nodes.center import lapsing
+from warifu.nodes.center import node as center_node
 from warifu.nodes.center.lapsing import Lapser
 from warifu.nodes.hsm_queue import Job, Queue
 from warifu.nodes.leftovers import Leftover, Leftovers
 from warifu.nodes.responder import Identity, Responder
 from warifu.nodes.signing_together import SigningTogether
+from warifu.nodes.status_look import Gathered, Looks
+from warifu.ports.store import Insert, Write
 
 
 def a_gate_is_never_opened(patch: pytest.MonkeyPatch) -> None:
@@ -94,6 +112,70 @@ def identities_are_prepared_beside_the_lock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Responder, "identities", identities)
 
 
+def a_gate_opens_after_the_first(patch: pytest.MonkeyPatch) -> None:
+    def early(self: Leftovers, leftover: Leftover) -> None:
+        self._queue.remove(leftover)
+        gate = self._gates.pop(leftover.envelope.ordering_key, None)
+        if gate is not None:
+            gate.set()
+        if not self._queue:
+            self._some.clear()
+
+    patch.setattr(Leftovers, "_remove", early)
+
+
+def every_retry_is_the_first(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(cs, "delay_ms", lambda _attempt, retry_after_ms, jitter: delay_ms(0, retry_after_ms, jitter))
+
+
+def certificates_are_read_before_their_revisions(patch: pytest.MonkeyPatch) -> None:
+    read = Looks._read
+
+    async def backwards(self: Looks, gathered: Gathered) -> None:
+        first = {each: future for each, future in gathered.items() if each.table is not ListRevision}
+        await read(self, first)
+        await read(self, {each: future for each, future in gathered.items() if each not in first})
+
+    patch.setattr(Looks, "_read", backwards)
+
+
+def what_ended_is_set_up(patch: pytest.MonkeyPatch) -> None:
+    after = settling._after
+
+    def careless(card: Card, operation: Operation, write: CardWrite, asked: Asked) -> Card:
+        state = plans.STATE_AFTER.get(write.step_name, card.state)
+        return msgspec.structs.replace(after(card, operation, write, asked), state=state)
+
+    patch.setattr(settling, "_after", careless)
+
+
+def a_guess_is_not_guarded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(base, "unguarded", lambda *_: ())
+    patch.setattr(center_node, "unguarded", lambda *_: ())
+
+
+def a_chip_shows_first(patch: pytest.MonkeyPatch) -> None:
+    def keep(self: ChipState, image: Image) -> None:
+        if image != self.image:
+            self.image = image
+            self.save(encode(image))
+
+    patch.setattr(ChipState, "keep", keep)
+
+
+def who_is_known_is_not_guarded(patch: pytest.MonkeyPatch) -> None:
+    guards = bulk._guards
+
+    def fewer(call: Call, prepared: Sequence[Prepared], standing: Standing) -> list[Write]:
+        return [each for each in guards(call, prepared, standing) if isinstance(each, Insert)]
+
+    patch.setattr(bulk, "_guards", fewer)
+
+
+def what_is_not_signed_yet_stays(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(certificate_rules, "_abandoned", lambda *_, **__: Decision(answer=Done()))
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "broken"),
     [
@@ -104,6 +186,14 @@ def identities_are_prepared_beside_the_lock(patch: pytest.MonkeyPatch) -> None:
         (only_the_first_leaves_the_outbox, "tally", "what was answered leaves the outbox"),
         (a_timer_skips_a_turn_after_an_error, "calendar", "timers run"),
         (identities_are_prepared_beside_the_lock, "jpki", "what stands under a lock is done under it"),
+        (a_gate_opens_after_the_first, "left", "what is left over comes first"),
+        (every_retry_is_the_first, "left", "retries wait longer each time"),
+        (certificates_are_read_before_their_revisions, "looks", CURRENT),
+        (what_ended_is_set_up, "meanwhile", "what has ended stays ended"),
+        (a_guess_is_not_guarded, "meanwhile", "nothing is begun on a card that has ended"),
+        (a_chip_shows_first, "counter", "a chip shows what it has saved"),
+        (who_is_known_is_not_guarded, "jpki", "nothing ended is valid"),
+        (what_is_not_signed_yet_stays, "jpki", "nothing ended is valid"),
     ],
 )
 def test_a_planted_fault_is_found(
@@ -111,4 +201,4 @@ def test_a_planted_fault_is_found(
 ) -> None:
     morning()  # made once a process, by nodes that are well
     plant(monkeypatch)
-    assert [found.property for found in run_batch(range(120), (), scenario).found] == [broken]
+    assert [found.property for found in run_batch(range(150), (), scenario).found] == [broken]

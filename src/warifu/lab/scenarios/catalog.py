@@ -8,6 +8,8 @@ from warifu.lab.scenarios.counter import Counter
 from warifu.lab.scenarios.days import Days
 from warifu.lab.scenarios.factory import Factory
 from warifu.lab.scenarios.jpki import Jpki
+from warifu.lab.scenarios.left import LEFTOVERS
+from warifu.lab.scenarios.looks import LOOKS
 from warifu.lab.scenarios.pool import Pool
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.tally import Tally
@@ -16,16 +18,20 @@ from warifu.lab.simulation.plan import Plan
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile())
+    for scenario in (
+        *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile()),
+        *(LOOKS, LEFTOVERS),
+    )
 }
 
 TURNS = (
     *("counter", "relay", "hsm", "card", "factory", "tally", "lanes", "counter", "relay", "timers"),
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
     *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
+    *("left", "looks", "meanwhile", "left", "looks", "meanwhile"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
-in an order by the seed. Thirty-one, a prime: each core comes in all its variants."""
+in an order by the seed. Thirty-seven, a prime: each core comes in all its variants."""
 
 
 class UnknownName(NotFound):
@@ -67,10 +73,11 @@ def searchable(without: tuple[str, ...]) -> tuple[str, ...]:
 def plan_for(seed: int, without: tuple[str, ...], only: str = "") -> Plan:
     """The plan of a bare seed: scenarios take turns, unless only one is meant."""
     if only:
-        return Plan(scenario=scenario_named(only).name, seed=seed, without=without)
-    names = searchable(without)
-    turns = [name for name in TURNS if name in names]
-    chosen = turns[seed % len(turns)]
+        chosen = scenario_named(only).name
+    else:
+        names = searchable(without)
+        turns = [name for name in TURNS if name in names]
+        chosen = turns[seed % len(turns)]
     if chosen in CORES:
         return Plan(scenario=chosen, seed=seed, faults=(), tight=True)
     return Plan(scenario=chosen, seed=seed, without=without)

@@ -20,6 +20,7 @@ from warifu.kernel.ids import card_id, new_ulid
 from warifu.lab.scenarios.core import LONG_MS, Core, envelope, injected
 from warifu.lab.scenarios.core_card import VARIANTS, card_write
 from warifu.lab.scenarios.core_idle import idle
+from warifu.lab.scenarios.core_meanwhile import MEANWHILE_VARIANTS, meanwhile
 from warifu.lab.simulation.keys import EPOCH_MS, Deal, FixtureCrypto, SeededEntropy
 from warifu.lab.simulation.world import World
 from warifu.nodes import base
@@ -306,5 +307,6 @@ CORES: Final[dict[str, Core]] = {
         Core("fencing", "an HSM pool whose workers stall or answer as deadlines pass", fencing, 3),
         Core("idle", "a job that comes as the worker it would wake goes to prove itself", idle, 3),
         Core("card", "two runs over one card write: intent, script, commit, confirmation", card_write, VARIANTS),
+        Core("meanwhile", "a card write as its holder dies, or a late word comes", meanwhile, MEANWHILE_VARIANTS),
     )
 }

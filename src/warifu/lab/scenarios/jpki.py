@@ -38,7 +38,7 @@ from warifu.kernel.errors import KeyReused, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
 from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.jpki_evening import KINDS, JpkiEvening
-from warifu.lab.scenarios.jpki_watched import WatchedFront, WatchedShelf
+from warifu.lab.scenarios.jpki_watched import Moments, WatchedFront, WatchedShelf
 from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
 from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.scenarios.status_book import StatusBook
@@ -111,6 +111,7 @@ class JpkiTrial:
             "responder": self._factory(device(world.deal, ()), "responder"),
         }
         self._shelf = WatchedShelf(world)
+        self._moments = Moments()
         world.add("authority-1", "authority", self._authority)
         world.add("responder-1", "responder", self._responder)
         world.add("front-1", "front", lambda ports: WatchedFront(ports, world))
@@ -128,7 +129,7 @@ class JpkiTrial:
         return HsmPool(self._factories[kind], f"{ports.machine.name}/hsm", 2, limits=POOL)
 
     def _authority(self, ports: Ports) -> Node:
-        return authority.Authority(
+        node = authority.Authority(
             ports.world,
             ports.store,
             self._pool("authority", ports),
@@ -137,6 +138,8 @@ class JpkiTrial:
             key_pairs=KEY_PAIRS,
             shelf=self._shelf,
         )
+        self._moments.watch(node.bulk)
+        return node
 
     def _responder(self, ports: Ports) -> Node:
         register = StoreView(self._world, ports.machine, self._world.stores.of("authority"))
@@ -174,7 +177,9 @@ class JpkiTrial:
                 for manager in range(2):
                     group.create_task(self._issued(f"driver-{number}{manager}", part))
             group.create_task(self._changed(parts[0].orders[0], 2))
-            group.create_task(self._changed(parts[1].orders[0], 1))
+            group.create_task(self._changed_twice(parts[1].orders[0]))
+            if len(parts[1].orders) > 1:
+                group.create_task(self._ended_early(parts[1].orders[1]))
             for number in range(ALONE):
                 group.create_task(self._alone(number))
             for holder in self._holders[: 1 + world.pick(len(self._holders))]:
@@ -237,10 +242,30 @@ class JpkiTrial:
         if not isinstance(refused, KeyReused):
             self._world.violated("a key is not used twice", f"part {part.position} came with other orders: {refused}")
 
-    async def _changed(self, order: BatchOrder, version: int) -> None:
+    async def _changed_twice(self, order: BatchOrder) -> None:
+        """JPKI knows of the change that the order speaks of; it hears of the next between reading and recording."""
+        await self._changed(order, 1)
+        await self._moments.read(self._world)
+        await self._changed(order, 2, 0)
+
+    async def _ended_early(self, order: BatchOrder) -> None:
+        """A card ends while its certificates are being signed: what had been recorded by then never becomes valid."""
+        await self._moments.signing(self._world)
+        serials, center = self._evening.recorded_of(order.card_id), self._clerk("center-77")
+        self._evening.begun |= serials
+        request = RevokeCertificates(card_id=order.card_id, event="abolition")
+        self._evening.changed[order.resident_id] = order.resident_version
+        found = await center.ask(
+            "authority", request, Certificates, operation_id=center.operation_id(), step="abolition"
+        )
+        if not isinstance(found, Refused):
+            self._evening.ended_early |= serials
+        self._evening.begun |= self._evening.recorded_of(order.card_id)
+
+    async def _changed(self, order: BatchOrder, version: int, within_ms: int = 1_500) -> None:
         """The address of somebody whose certificates are just being issued changes; or changed before, as they say."""
-        registry = self._clerk(f"registry-{version}")
-        await self._later(1_500)
+        registry = self._clerk(f"registry-{version}{order.card_id[-3:]}")
+        await self._later(within_ms)
         told = ResidentChangedForAuthority(
             resident_id=order.resident_id, event="address", resident_version=version, municipality_before=HERE,
             municipality_after=HERE, occurred_on=_TODAY,

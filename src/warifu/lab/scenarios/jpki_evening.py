@@ -38,6 +38,8 @@ class JpkiEvening:
         """Residents whose change JPKI has acknowledged, and the version of their record."""
         self.answers = {"status": 0, "list": 0}
         """Verifiers who had one, by what they asked for."""
+        self.ended_early: frozenset[Key] = frozenset()
+        """Recorded when the end of their card was told."""
         self.moving: set[str] = set()
         """Residents of whose further changes somebody has told."""
         self.alone: list[BatchOrder] = []
@@ -55,6 +57,11 @@ class JpkiEvening:
         """Of one card, those that are signed."""
         rows = [row for row in self._rows(self._register, Certificate) if row.card_id == card]
         return frozenset((row.ca, row.serial) for row in rows if row.state not in {"intent", "abandoned"})
+
+    def recorded_of(self, card: str) -> frozenset[Key]:
+        """Of one card, those that are to be signed too."""
+        rows = [row for row in self._rows(self._register, Certificate) if row.card_id == card]
+        return frozenset((row.ca, row.serial) for row in rows)
 
     def place_of(self, ca: str, serial: int) -> str:
         """The municipality whose list tells of it."""
@@ -112,6 +119,9 @@ class JpkiEvening:
         for key in self.revoked:
             if states[key] != "revoked" or key not in listed:
                 self._bad("the lists hold what is revoked", f"{key} is {states[key]}")
+        for key in self.ended_early:
+            if states[key] not in {"revoked", "abandoned"}:
+                self._bad("nothing ended is valid", f"{key} is {states[key]}, and its card had ended")
         await self._lists(shelf)
         self._uses()
 

@@ -1,19 +1,25 @@
 """Parts of the ``jpki`` scenario, watched: what is done there at the same time is in no history."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from warifu.adapters.shelf import MemoryShelf
-from warifu.contract.authority import SerialStatus
+from warifu.contract.authority import BatchOrder, SerialStatus
 from warifu.contract.values import CertificateKind
+from warifu.domain.certificates.records import Certificate
 from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.lab.simulation.world import Ports
 from warifu.nodes import front
+from warifu.nodes.authority.bulk import BulkIssuer, Standing
+from warifu.nodes.base import Call
 
 if TYPE_CHECKING:
     from warifu.lab.simulation.world import World
+
+AWAITED_MS: Final = 4_000
 
 
 class WatchedFront(front.Front):
@@ -61,3 +67,40 @@ class WatchedShelf(MemoryShelf):
             await super().put(name, pieces)
         finally:
             self._writing[place] -= 1
+
+
+class Moments:
+    """Of an issue in bulk: the moments in which somebody else's word matters most. Who waits for one speaks then."""
+
+    def __init__(self) -> None:
+        self._read, self._signing = asyncio.Event(), asyncio.Event()
+
+    def watch(self, bulk: BulkIssuer) -> None:
+        """From now on this one tells, too."""
+        standing, signed = bulk._standing, bulk._signed  # noqa: SLF001 - these moments show nowhere else
+
+        async def read(orders: Sequence[BatchOrder]) -> Standing:
+            found = await standing(orders)
+            self._read.set()
+            return found
+
+        async def signing(call: Call, intents: Sequence[Certificate]) -> list[Certificate]:
+            self._signing.set()
+            return await signed(call, intents)
+
+        bulk._standing, bulk._signed = read, signing  # type: ignore[method-assign]  # noqa: SLF001
+
+    async def read(self, world: "World") -> None:
+        """Residents were looked at, and nothing is recorded yet."""
+        await self._awaited(world, self._read)
+
+    async def signing(self, world: "World") -> None:
+        """Intents are recorded, and nothing is signed yet."""
+        await self._awaited(world, self._signing)
+
+    @staticmethod
+    async def _awaited(world: "World", moment: asyncio.Event) -> None:
+        """Or until it was waited for long enough."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(world.delay_ms(0, AWAITED_MS) / 1000):
+                await moment.wait()

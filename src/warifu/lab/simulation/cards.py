@@ -5,7 +5,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final, Literal
 
 from warifu.chip.card import Chip
-from warifu.chip.image import Image, decode
+from warifu.chip.image import Image, decode, encode
 from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import ulid_text
 from warifu.lab.history import DIGEST_SHOWN
@@ -61,6 +61,8 @@ class SimulatedConnection:
         raise CardGone("the card was pulled before the response")
 
     def _save(self, image: bytes) -> None:
+        if encode(self._chip._state.image) != self._box.images[self._card]:  # noqa: SLF001 - it says so nowhere else
+            self._world.violated("a chip shows what it has saved", self._card)
         if self._cut == "before save":
             raise CardGone("the card was pulled before it saved")
         self._box.images[self._card] = image
