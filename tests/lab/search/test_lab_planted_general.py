@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
+from warifu.chip import pins
+from warifu.chip.apdu import Command, StatusError
+from warifu.chip.card import _PLAIN
 from warifu.chip.image import Image, encode
 from warifu.chip.state import ChipState
 from warifu.contract.message import Done
@@ -20,7 +23,7 @@ from warifu.kernel.errors import TryAgain
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.scenarios.status_book import CURRENT
 from warifu.lab.search.search import run_batch
-from warifu.nodes import base, cs
+from warifu.nodes import base, cs, signing_together
 from warifu.nodes.answered import Answered
 from warifu.nodes.authority import bulk
 from warifu.nodes.authority.bulk import Prepared, Standing
@@ -31,7 +34,7 @@ from warifu.nodes.center.lapsing import Lapser
 from warifu.nodes.hsm_queue import Job, Queue
 from warifu.nodes.leftovers import Leftover, Leftovers
 from warifu.nodes.responder import Identity, Responder
-from warifu.nodes.signing_together import SigningTogether
+from warifu.nodes.signing_together import SigningTogether, _Waiting
 from warifu.nodes.status_look import Gathered, Looks
 from warifu.ports.store import Insert, Write
 
@@ -139,6 +142,16 @@ def certificates_are_read_before_their_revisions(patch: pytest.MonkeyPatch) -> N
     patch.setattr(Looks, "_read", backwards)
 
 
+def a_share_too_many(patch: pytest.MonkeyPatch) -> None:
+    def share(self: SigningTogether) -> list[_Waiting]:
+        found = [self._waiting.popleft()]
+        while self._waiting and self._waiting[0].label == found[0].label and len(found) <= signing_together.AT_ONCE:
+            found.append(self._waiting.popleft())
+        return [each for each in found if not each.signature.done()]
+
+    patch.setattr(SigningTogether, "_share", share)
+
+
 def what_ended_is_set_up(patch: pytest.MonkeyPatch) -> None:
     after = settling._after
 
@@ -161,6 +174,18 @@ def a_chip_shows_first(patch: pytest.MonkeyPatch) -> None:
             self.save(encode(image))
 
     patch.setattr(ChipState, "keep", keep)
+
+
+def a_wrong_pin_costs_nothing(patch: pytest.MonkeyPatch) -> None:
+    def generous(state: ChipState, command: Command) -> bytes:
+        image = state.image
+        try:
+            return pins.verify(state, command)
+        except StatusError:
+            state.keep(image)
+            raise
+
+    patch.setattr("warifu.chip.card._PLAIN", {**_PLAIN, (0x00, 0x20): generous})
 
 
 def who_is_known_is_not_guarded(patch: pytest.MonkeyPatch) -> None:
@@ -189,9 +214,11 @@ def what_is_not_signed_yet_stays(patch: pytest.MonkeyPatch) -> None:
         (a_gate_opens_after_the_first, "left", "what is left over comes first"),
         (every_retry_is_the_first, "left", "retries wait longer each time"),
         (certificates_are_read_before_their_revisions, "looks", CURRENT),
+        (a_share_too_many, "signing", "bounded queues"),
         (what_ended_is_set_up, "meanwhile", "what has ended stays ended"),
         (a_guess_is_not_guarded, "meanwhile", "nothing is begun on a card that has ended"),
         (a_chip_shows_first, "counter", "a chip shows what it has saved"),
+        (a_wrong_pin_costs_nothing, "chip", "a chip keeps its promises"),
         (who_is_known_is_not_guarded, "jpki", "nothing ended is valid"),
         (what_is_not_signed_yet_stays, "jpki", "nothing ended is valid"),
     ],

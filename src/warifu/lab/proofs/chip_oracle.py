@@ -16,6 +16,7 @@ STATUS_FIRST_BYTES: Final = frozenset((0x90, 0x63, 0x66, 0x67, 0x68, 0x69, 0x6A,
 _OK: Final = b"\x90\x00"
 _VERIFY, _CHANGE, _CHANGE_KEY, _SET_PIN = 0x20, 0x24, 0x32, 0x2C
 _PLAIN_VERIFY: Final = b"\x00\x20"
+_TRIES_LEFT: Final = 0x63
 _WINDOW: Final = 8
 _SEEN_MAX: Final = 4096
 
@@ -54,6 +55,8 @@ class Watched:
         self._look_for_secrets(response)
         if command[:2] == _PLAIN_VERIFY and response == _OK and apdu.parse(command).data not in all_values(before):
             self.wrong.append("a wrong PIN was taken")
+        if command[:2] == _PLAIN_VERIFY and not _counted(before, self.chip.image, command, response):
+            self.wrong.append("a wrong PIN cost no try, or more than one")
         if self.chip.image is not before:
             self._judge_change(before, command, response)
         return response
@@ -127,9 +130,25 @@ def _pin(old: Pin, new: Pin, command: Command | None, response: bytes) -> str | 
         return None if changed else "a PIN changed without success"
     if new.tries_left <= old.tries_left:
         return None
+    if command is not None and command.ins == _VERIFY and response[-2:] == _OK and not old.tries_left:
+        return "a blocked PIN was taken"
     if command is None or not ok or command.ins not in (_VERIFY, _CHANGE, _CHANGE_KEY, _SET_PIN):
         return "a PIN counter rose without success"
     return None
+
+
+def _counted(before: Image, after: Image, command: bytes, response: bytes) -> bool:
+    """Whether a wrong PIN cost the one try that the response tells of."""
+    told = response[-2] == _TRIES_LEFT and bool(apdu.parse(command).data)
+    if not told or response[-2:] == _OK:
+        return True
+    left = response[-1] & 0x0F
+    pins = zip(_pins(before), _pins(after), strict=True)
+    return any((old.tries_left, new.tries_left) == (left + 1, left) for old, new in pins)
+
+
+def _pins(image: Image) -> list[Pin]:
+    return [pin for applet in image.applets for pin in applet.pins]
 
 
 def _sequences(before: Image, after: Image) -> Iterator[str]:

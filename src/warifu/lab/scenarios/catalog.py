@@ -3,6 +3,7 @@
 from warifu.kernel.errors import NotFound
 from warifu.lab.scenarios.calendar import Calendar
 from warifu.lab.scenarios.chain import Chain
+from warifu.lab.scenarios.chip import CHIP
 from warifu.lab.scenarios.cores import CORES
 from warifu.lab.scenarios.counter import Counter
 from warifu.lab.scenarios.days import Days
@@ -12,6 +13,7 @@ from warifu.lab.scenarios.left import LEFTOVERS
 from warifu.lab.scenarios.looks import LOOKS
 from warifu.lab.scenarios.pool import Pool
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
+from warifu.lab.scenarios.signing import SIGNING
 from warifu.lab.scenarios.tally import Tally
 from warifu.lab.scenarios.turnstile import Turnstile
 from warifu.lab.simulation.plan import Plan
@@ -20,7 +22,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile()),
-        *(LOOKS, LEFTOVERS),
+        *(LOOKS, LEFTOVERS, CHIP, SIGNING),
     )
 }
 
@@ -28,10 +30,10 @@ TURNS = (
     *("counter", "relay", "hsm", "card", "factory", "tally", "lanes", "counter", "relay", "timers"),
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
     *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
-    *("left", "looks", "meanwhile", "left", "looks", "meanwhile"),
+    *("left", "looks", "meanwhile", "chip", "signing", "left", "looks", "meanwhile", "chip", "signing"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
-in an order by the seed. Thirty-seven, a prime: each core comes in all its variants."""
+in an order by the seed. Forty-one, a prime: each core comes in all its variants."""
 
 
 class UnknownName(NotFound):

@@ -10,7 +10,18 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from warifu.domain.admission import leases, line
-from warifu.nodes import base, cs, front, hsm_pool, issuance, list_parts, responder, status_look, under_way
+from warifu.nodes import (
+    base,
+    cs,
+    front,
+    hsm_pool,
+    issuance,
+    list_parts,
+    responder,
+    signing_together,
+    status_look,
+    under_way,
+)
 from warifu.nodes.authority import bulk, mass_revocation, statuses
 from warifu.nodes.center import completing, lapsing, recent
 
@@ -54,6 +65,8 @@ LIMITS: Final = (
     Limit(list_parts, "PART_BYTES", (200, 500)),
     Limit(list_parts, "KEPT", (1, 2)),
     Limit(responder, "KEPT_ANSWERS", (1, 2)),
+    Limit(signing_together, "AT_ONCE", (1, 2)),
+    Limit(signing_together, "WAITING", (30, 60)),
     Limit(hsm_pool, "MESSAGES_AT_ONCE", (1, 2, 3)),
     Limit(issuance, "LINES", (1, 2)),
 )
