@@ -99,6 +99,15 @@ def test_it_is_reached_by_its_socket_and_over_tcp_where_a_url_says_so(home: Home
     asyncio.run(story())
 
 
+def test_a_stranger_who_connects_and_says_nothing_is_sent_away_soon(home: Home) -> None:
+    async def story() -> None:
+        server = await prepared(home)
+        async with running(home, server):
+            assert await ask(server, "show authentication_timeout") == "15s"
+
+    asyncio.run(story())
+
+
 def test_a_home_too_deep_for_a_socket_is_reached_over_tcp(tmp_path: Path) -> None:
     shallow, deep = (Embedded(tmp_path, Path("/") / ("d" * length), None, 5432, "word", SMALL) for length in (92, 93))
     assert (shallow.has_socket, deep.has_socket) == (True, False)

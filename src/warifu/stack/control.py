@@ -16,7 +16,7 @@ from warifu.stack import status, topology
 from warifu.stack.errors import NotRunning, StartFailed, StopTimedOut, disk_errors, error_line
 from warifu.stack.home import Home, write_file
 from warifu.stack.keeper import Report
-from warifu.stack.processes import leash
+from warifu.stack.processes import leash, open_more_files
 from warifu.stack.supervisor import Parts, Supervisor
 from warifu.stack.topology import Topology
 
@@ -33,6 +33,7 @@ def run(home: Home, wanted: Topology, report: Report, parts: Parts | None = None
         AlreadyRunning: another process runs one in this home.
         WarifuError: why it did not start.
     """
+    open_more_files()
     home.prepare()
     with home.held():
         home.status.unlink(missing_ok=True)  # of one that was killed

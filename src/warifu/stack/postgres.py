@@ -38,6 +38,8 @@ from warifu.stack.topology import Database
 ROLE = "warifu"
 DATABASE_NAME = "warifu"
 INITDB_WITHIN_S = 120.0
+ADMIT_WITHIN_S = 15
+"""Who connects and does not say who they are holds a server process so long (a minute unasked)."""
 CONNECT_WITHIN_S = 2.0
 READY_WITHIN_S = 60.0
 ORPHAN_WITHIN_S = 15.0
@@ -109,6 +111,7 @@ class Embedded:
             "fsync=on",
             "synchronous_commit=on",
             "password_encryption=scram-sha-256",
+            f"authentication_timeout={ADMIT_WITHIN_S}s",
             "log_destination=stderr",
             "logging_collector=off",
             "log_line_prefix=",

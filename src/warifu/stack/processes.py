@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from warifu.stack.logs import LineSplitter, RotatingLog
 _PR_SET_PDEATHSIG = 1
 GARBAGE_OBJECTS = 10_000
 """New objects between two looks of the garbage collector (its own choice is 700)."""
+FILES = 16_384
+"""Open in one process: four times what a server's connections and handlers, a balancer's both ends, can come to."""
 _LAST_OUTPUT_S = 0.5
 """How long a dead child's last output is waited for (a grandchild may hold the pipe open)."""
 
@@ -77,6 +80,17 @@ def work_in_turns() -> None:
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def open_more_files() -> None:
+    """As many files and connections as this user may have, up to a bound; many systems give 1,024 unless asked.
+
+    A server holds so many connections alone, and strangers who only connect hold some for seconds. Children inherit it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def settle_memory() -> None:
