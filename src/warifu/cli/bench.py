@@ -10,6 +10,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from warifu.cli._ending import like_ctrl_c
 from warifu.cli._files import require_writable
 from warifu.kernel.errors import Refused
 from warifu.lab.benches.catalog import BENCHES, Result, check_name, measure
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     require_writable(args.json)
     found: list[Result] = []
     for name in names:
-        with Console(stderr=True).status(f"measuring: {name}"):
+        with like_ctrl_c(), Console(stderr=True).status(f"measuring: {name}"):
             found += uvloop.run(measure(name, args.seconds or BENCHES[name].seconds))
     results = [result for result in found if "skipped" not in result]
     skipped = [{"name": result["name"], "reason": result["skipped"]} for result in found if "skipped" in result]

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from warifu.cli import _data, _load, _prove
+from warifu.cli._ending import like_ctrl_c
 from warifu.cli._files import require_writable
 from warifu.cli._prove import BadCount
 from warifu.lab.scenarios.catalog import plan_for, removed, scenario_named
@@ -71,6 +72,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Run what was asked for; its exit status."""
+    with like_ctrl_c():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     if args.what == "data":
         return _data.run(args)
     if args.what in _load.TESTS:
