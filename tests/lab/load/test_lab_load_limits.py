@@ -14,7 +14,7 @@ from warifu.lab.load import result as load_result
 from warifu.lab.load.counters import Counters, Shelf
 from warifu.lab.load.meter import EXCESS, Meter, Sample
 from warifu.lab.load.result import MESSAGES_EACH, OPERATIONS_A_DAY, REFUSED_A_DAY, SETUPS_AN_HOUR, Verdict, excess_among
-from warifu.lab.load.stack import Limited, WrongTopology, source_of, times_logged
+from warifu.lab.load.stack import Limited, WrongTopology, _all_of_it, source_of, times_logged
 from warifu.lab.load.terms import in_documents_terms
 from warifu.stack.addresses import Address
 from warifu.stack.config import NodeConfig
@@ -155,3 +155,18 @@ def test_a_municipality_is_one_however_many_workers_its_cs_has(tmp_path: Path) -
 def test_each_report_tells_its_run_beside_the_documents_figures(figure: str) -> None:
     section = in_documents_terms({"at its peak": 15.0}, 1_440.0)
     assert figure in {cell for row in section.table for cell in row}
+
+
+def test_a_run_leaves_nothing_of_its_stack_not_even_outside_of_its_folder(tmp_path: Path) -> None:
+    """Started by root, PostgreSQL runs as another user, who must reach the folder or keeps its data elsewhere."""
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    for each in (folder, outside):
+        each.mkdir(mode=0o700)
+    (outside / "base").write_text("rows")
+    home = Home(folder / "home")
+    with pytest.raises(KeyboardInterrupt), _all_of_it(home):
+        assert folder.stat().st_mode & 0o777 == 0o711
+        home.root.mkdir()
+        (home.root / "postgres").symlink_to(outside)
+        raise KeyboardInterrupt
+    assert not outside.exists()

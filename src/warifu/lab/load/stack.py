@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
@@ -110,8 +111,7 @@ async def own_stack(topology: str, say: Say = lambda _: None, limited: Limited |
     Raises:
         WarifuError: why it did not start.
     """
-    with tempfile.TemporaryDirectory(prefix="warifu-lab-") as folder:
-        home = Home(Path(folder) / "home")
+    with tempfile.TemporaryDirectory(prefix="warifu-lab-") as folder, _all_of_it(Home(Path(folder) / "home")) as home:
         if limited is not None:
             changed = Path(folder) / "limited.toml"
             changed.write_text(limited.topology(source_of(topology)), "utf-8")
@@ -124,6 +124,18 @@ async def own_stack(topology: str, say: Say = lambda _: None, limited: Limited |
             say("ending the stack")
             await asyncio.to_thread(control.stop, home)
             process.wait()
+
+
+@contextmanager
+def _all_of_it(home: Home) -> Iterator[Home]:
+    """A home that can be cleared away whole: what PostgreSQL could only keep outside of it is removed as well."""
+    home.root.parent.chmod(0o711)  # its user may pass: then nothing of it lies outside
+    try:
+        yield home
+    finally:
+        data = home.root / "postgres"
+        if data.is_symlink():
+            shutil.rmtree(data.resolve(), ignore_errors=True)
 
 
 async def _started(home: Home, topology: str, say: Say) -> "subprocess.Popen[bytes]":
