@@ -15,6 +15,7 @@ from warifu.contract.message import Done
 from warifu.contract.values import CertificateKind
 from warifu.domain.admission.retry import delay_ms
 from warifu.domain.cards import plans, settling
+from warifu.domain.cards.completing import Patience
 from warifu.domain.cards.records import Card, CardWrite, Operation
 from warifu.domain.certificates import rules as certificate_rules
 from warifu.domain.certificates.records import ListRevision
@@ -28,8 +29,9 @@ from warifu.nodes.answered import Answered
 from warifu.nodes.authority import bulk
 from warifu.nodes.authority.bulk import Prepared, Standing
 from warifu.nodes.base import Call
-from warifu.nodes.center import lapsing
+from warifu.nodes.center import completing, lapsing
 from warifu.nodes.center import node as center_node
+from warifu.nodes.center.completing import Completer
 from warifu.nodes.center.lapsing import Lapser
 from warifu.nodes.hsm_queue import Job, Queue
 from warifu.nodes.leftovers import Leftover, Leftovers
@@ -152,6 +154,13 @@ def a_share_too_many(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SigningTogether, "_share", share)
 
 
+def patience_ends_a_millisecond_early(patch: pytest.MonkeyPatch) -> None:
+    def early() -> Patience:
+        return Patience(unknown_ms=completing.UNKNOWN_AFTER_MS - 1, left_ms=completing.LEFT_AFTER_MS - 1)
+
+    patch.setattr(Completer, "_patience", staticmethod(early))
+
+
 def what_ended_is_set_up(patch: pytest.MonkeyPatch) -> None:
     after = settling._after
 
@@ -215,6 +224,7 @@ def what_is_not_signed_yet_stays(patch: pytest.MonkeyPatch) -> None:
         (every_retry_is_the_first, "left", "retries wait longer each time"),
         (certificates_are_read_before_their_revisions, "looks", CURRENT),
         (a_share_too_many, "signing", "bounded queues"),
+        (patience_ends_a_millisecond_early, "completer", "nobody is given up before his time"),
         (what_ended_is_set_up, "meanwhile", "what has ended stays ended"),
         (a_guess_is_not_guarded, "meanwhile", "nothing is begun on a card that has ended"),
         (a_chip_shows_first, "counter", "a chip shows what it has saved"),

@@ -4,6 +4,7 @@ from warifu.kernel.errors import NotFound
 from warifu.lab.scenarios.calendar import Calendar
 from warifu.lab.scenarios.chain import Chain
 from warifu.lab.scenarios.chip import CHIP
+from warifu.lab.scenarios.completer import COMPLETER
 from warifu.lab.scenarios.cores import CORES
 from warifu.lab.scenarios.counter import Counter
 from warifu.lab.scenarios.days import Days
@@ -22,7 +23,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile()),
-        *(LOOKS, LEFTOVERS, CHIP, SIGNING),
+        *(LOOKS, LEFTOVERS, CHIP, SIGNING, COMPLETER),
     )
 }
 
@@ -31,9 +32,10 @@ TURNS = (
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
     *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
     *("left", "looks", "meanwhile", "chip", "signing", "left", "looks", "meanwhile", "chip", "signing"),
+    *("completer", "door"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
-in an order by the seed. Forty-one, a prime: each core comes in all its variants."""
+in an order by the seed. Forty-three, a prime: each core comes in all its variants."""
 
 
 class UnknownName(NotFound):
