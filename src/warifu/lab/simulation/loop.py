@@ -366,6 +366,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """A process's tasks that are not done."""
         return [task for task in self._made if task.process is process and not task.done()]
 
+    def scheduled(self, process: Process) -> list[object]:
+        """What a process's callbacks that are ready, or wait for their instant, are made of."""
+        handles = [*self._due, *(handle for _, _, handle in self._timers)]
+        mine = [handle for handle in handles if handle.process is process and not handle._cancelled]  # noqa: SLF001
+        return [part for handle in mine for part in (handle._callback, *(handle._args or ()))]  # noqa: SLF001
+
     def waiting(self) -> list[str]:
         """Each task that is not done: its name and where it waits."""
         return [f"{task.get_name()} at {_place(task)}" for task in self._made if not task.done()]

@@ -14,11 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import AsyncGeneratorType, CellType, CoroutineType, FrameType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
-from warifu.lab.simulation.loop import ENDLESS, SimulatedFuture, SimulatedTask
+from warifu.lab.simulation.loop import ENDLESS, SimulatedFuture, SimulatedLoop, SimulatedTask
 
 if TYPE_CHECKING:
     from warifu.lab.simulation.world import Machine, World
-    from warifu.nodes.base import Node
 
 OURS: Final = ("warifu.nodes.", "warifu.domain.")
 """Rooms whose objects are gone through, and whose code must not wait in vain; ports end their own waits."""
@@ -53,7 +52,7 @@ def given_up(world: "World", future: SimulatedFuture[Any]) -> None:
     machine = next((each for each in world.machines.values() if each.process is task.process), None)
     if machine is None or machine.node is None:
         return
-    if found in _in_vain(machine.node, world.loop.tasks_of(task.process), [found]):
+    if found in _in_vain(world.loop, machine, [found]):
         world.violated(NAME, f"{machine.name}: nobody could have ended the wait of {found}")
 
 
@@ -63,7 +62,7 @@ def check(world: "World", machine: "Machine") -> None:
         return
     tasks = world.loop.tasks_of(machine.process)
     waits = [found for task in tasks if (found := _wait(task)) is not None and not _in_sight(found)]
-    for found in _in_vain(machine.node, tasks, waits) if waits else ():
+    for found in _in_vain(world.loop, machine, waits) if waits else ():
         world.violated(NAME, f"{machine.name}: nobody will end the wait of {found}")
 
 
@@ -145,14 +144,15 @@ def _near(owner: object) -> Iterator[object]:
             yield from value
 
 
-def _in_vain(node: "Node", tasks: Sequence[SimulatedTask[Any]], waits: Sequence[Wait]) -> list[Wait]:
-    """Of these waits, those that end neither by the node's doing nor by that of a task that can go on."""
+def _in_vain(loop: SimulatedLoop, machine: "Machine", waits: Sequence[Wait]) -> list[Wait]:
+    """Of these waits, those that end neither by the node's doing, nor by a task's that can go on, nor are about to."""
+    tasks = loop.tasks_of(machine.process)
     waiting = {id(wait.task): wait for task in tasks if (wait := _wait(task)) is not None}
     by_target: dict[int, list[Wait]] = {}
     for wait in waiting.values():
         by_target.setdefault(id(wait.target), []).append(wait)
     seen: set[int] = set()
-    todo: deque[object] = deque([node])
+    todo: deque[object] = deque([machine.node, *loop.scheduled(machine.process)])
     todo.extend(value for task in tasks if id(task) not in waiting for value in _in_hand(task))
     while todo:
         thing = todo.popleft()
