@@ -1,5 +1,7 @@
 """A relay lets callers go elsewhere when the supervisor asks, and nobody else."""
 
+import asyncio
+
 import pytest
 from nodes_parts import EngineFactory, ListLog, LoopClock, MemoryDevice, run
 
@@ -8,12 +10,16 @@ from warifu.contract.codec import encode
 from warifu.contract.envelope import Envelope
 from warifu.contract.errors import open_reply
 from warifu.contract.relay import AskedToGo, LetGo
+from warifu.domain.admission.leases import MOVED_REST_MS, Asking
 from warifu.domain.admission.rules import Limits
 from warifu.kernel.errors import NotAllowed
 from warifu.lab.simulation.keys import Deal, SeededEntropy
 from warifu.nodes.base import World
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.relay import Relay
+
+LOOK = Asking("center.card", "op-2", "setup", "131016")
+A_MOMENT_MS = 10_000
 
 
 class Ten:
@@ -54,6 +60,22 @@ def test_as_many_callers_are_let_go_as_the_supervisor_asks_and_its_own_connectio
         with pytest.raises(NotAllowed):
             await node.handle(asks("cs-131016"))
         assert len(callers.asked) == 1
+
+    run(story())
+
+
+def test_operations_that_move_away_do_not_hold_their_places_for_long() -> None:
+    async def story() -> None:
+        node = relay()
+        node.callers = Ten()
+        now_ms = int(asyncio.get_running_loop().time() * 1000)
+        opening = Asking("center.open", "op-1", "setup", "131016")
+        node.leases.leave("op-1", node.leases.enter(opening, now_ms, 0), now_ms, over=False)
+        await node.handle(asks("supervisor"))
+        node.leases.enter(LOOK, now_ms + MOVED_REST_MS - 1, 0)
+        assert len(node.leases) == 1
+        node.leases.enter(LOOK, now_ms + MOVED_REST_MS + A_MOMENT_MS, 0)
+        assert len(node.leases) == 0
 
     run(story())
 

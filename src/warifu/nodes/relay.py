@@ -87,6 +87,8 @@ class Relay(WithHsm):
         """Another relay has fewer connections: some of this one's move there."""
         wanted = expect(call.request, LetGo).connections
         asked = self.callers.let_go(wanted, call.envelope.sender) if self.callers is not None else 0
+        if asked:
+            self.leases.moving(_now_ms())
         self.world.log.info("relay.let_go", wanted=wanted, asked=asked)
         return AskedToGo(connections=asked)
 

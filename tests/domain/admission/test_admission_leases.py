@@ -8,13 +8,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from warifu.contract.envelope import ServiceClass
-from warifu.domain.admission.leases import FIRST_BACK_MS, KEPT_FREE_MS, LAST_BACK_MS, LEASED, Asking, Lease, Leases
+from warifu.domain.admission.leases import (
+    FIRST_BACK_MS,
+    KEPT_FREE_MS,
+    LAST_BACK_MS,
+    LEASED,
+    MOVED_REST_MS,
+    MOVING_MS,
+    Asking,
+    Lease,
+    Leases,
+)
 from warifu.domain.admission.line import PATIENCE_MS, Line
 from warifu.domain.admission.rules import OPENING, Limits
 from warifu.kernel.errors import ConnectionExcess
 
 CLASSES: tuple[ServiceClass, ...] = get_args(ServiceClass)
 SMALL = Limits(total=4, setup_and_bulk=3, change_reserve=1, lease_ms=1_000)
+LONG = Limits(total=4, setup_and_bulk=3, change_reserve=1, lease_ms=30_000)
 STEPS = sorted(LEASED - OPENING)
 
 
@@ -66,6 +77,31 @@ def test_an_operation_that_rests_gives_its_place_back_and_its_steps_still_pass()
     assert leases.held["setup"] == 1
     assert leases.enter(step(0), 1_001, 0) is not None
     assert leases.held["setup"] == 2
+
+
+def test_operations_that_moved_with_their_callers_give_their_places_back_soon_and_those_that_stayed_do_not() -> None:
+    leases = Leases(LONG)
+    for number in range(3):
+        open_and_rest(leases, opening(number))
+    under_way = leases.enter(step(2), 900, 0)
+    leases.moving(1_000)
+    leases.leave("op-2", under_way, 1_000 + MOVING_MS - 1, over=False)
+    open_and_rest(leases, step(0), 1_000 + MOVING_MS)
+    with pytest.raises(ConnectionExcess):
+        leases.enter(opening(8), 999 + MOVED_REST_MS, 0)
+    assert leases.enter(opening(9), 1_000 + MOVED_REST_MS, 0) is not None
+    assert leases.enter(step(1), 1_000 + MOVED_REST_MS, 0) is not None
+    leases.enter(step(9), 1_000 + MOVING_MS + MOVED_REST_MS, 0)
+    assert leases.held["setup"] == 3
+    leases.enter(step(9), 1_000 + MOVING_MS + LONG.lease_ms, 0)
+    assert leases.held["setup"] == 2
+
+
+def test_while_callers_move_no_place_is_kept_longer_than_else() -> None:
+    leases = full()
+    leases.moving(500)
+    leases.enter(opening(9), 1_001, 0)
+    assert leases.held["setup"] == 1
 
 
 def test_a_message_under_way_keeps_its_place_however_long_it_takes() -> None:

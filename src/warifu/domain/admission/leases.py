@@ -23,6 +23,10 @@ LAST_BACK_MS: Final = 10_000
 KEPT_FREE_MS: Final = 2_000
 """So long after an opening found no room a free place may be left to others; whoever was told to come back in ten
 seconds may have gone home, and nobody is turned away for long for the sake of those."""
+MOVING_MS: Final = 2_000
+"""Callers that are asked to move are elsewhere after so long."""
+MOVED_REST_MS: Final = 5_000
+"""An operation that rests so long while callers move is taken to have moved with them."""
 _ADOPTED: Final = 8
 """Times the total: so many leases at most, those taken unasked included; beyond, steps pass uncounted."""
 _SMOOTHING: Final = 16
@@ -70,6 +74,7 @@ class Leases:
         self._leases: OrderedDict[str, Lease] = OrderedDict()
         self._later: Counter[str] = Counter()
         self._usual_ms = float(FIRST_BACK_MS)
+        self._moving_until_ms = 0
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -110,11 +115,23 @@ class Leases:
             return
         lease.busy -= 1
         lease.over = lease.over or over
-        lease.until_ms = now_ms + self.limits.lease_ms
+        lease.until_ms = now_ms + self._rest_ms(now_ms)
         self._leases.move_to_end(operation_id)
         if lease.over and not lease.busy:
             self._usual_ms += (now_ms - lease.since_ms - self._usual_ms) / _SMOOTHING
             self._drop(operation_id)
+
+    def moving(self, now_ms: int) -> None:
+        """Callers move to another relay: what they take along must not hold places here for as long as a clerk thinks.
+
+        Of the operations that stay, one that rests longer takes a place again with its next step, unasked as ever.
+        """
+        self._moving_until_ms = now_ms + MOVING_MS
+        for lease in self._leases.values():
+            lease.until_ms = min(lease.until_ms, now_ms + MOVED_REST_MS)
+
+    def _rest_ms(self, now_ms: int) -> int:
+        return min(self.limits.lease_ms, MOVED_REST_MS) if now_ms < self._moving_until_ms else self.limits.lease_ms
 
     def yields(self, asking: Asking, now_ms: int) -> bool:
         """Whether it leaves a free place to others who wait and have less, as long as places are few."""
