@@ -33,7 +33,7 @@ def test_limits_are_put_into_the_topology_and_are_valid_there() -> None:
     relays = [node for node in topology.node if node.kind == "relay"]
     assert [node.policies.total for node in relays] == [7, 7]
     assert all(node.policies.total != 7 for node in topology.node if node.kind != "relay")
-    assert len(topology.node) == len(tomllib.loads(source_of("quarter"))["node"])
+    assert len(topology.node) == sum(node.get("count", 1) for node in tomllib.loads(source_of("quarter"))["node"])
 
 
 def test_a_topology_with_limits_of_its_own_is_refused() -> None:
@@ -144,8 +144,8 @@ def test_a_step_is_in_time_when_its_work_was_done_and_answered_in_time() -> None
 
 def test_a_municipality_is_one_however_many_workers_its_cs_has(tmp_path: Path) -> None:
     """Else the limit test would look for a town more than there is, and call it unserved."""
-    source = source_of("quarter").replace('municipality = "141003"', 'municipality = "141003"\ncount = 3')
-    topology = parse(source, "workers.toml")
+    topology = parse(source_of("quarter"), "quarter.toml")
+    assert [node.name for node in topology.serving("cs-141003")] == ["cs-141003-1", "cs-141003-2"]
     own = NodeConfig(name="registry", topology=topology, listen=Address("", 0), book={}, database_url="")
     counters = Counters(Home(tmp_path), own, CardBox(), Shelf([]), Meter())
     assert counters.places == ("131016", "141003", "271004", "401307")
