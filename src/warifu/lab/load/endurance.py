@@ -263,7 +263,7 @@ def _sections(drive: Drive, legs: Sequence[Leg]) -> list[Section]:
     growth = [(kind, *(f"{slopes[leg.name].get(kind, 0.0):+.1f}" for leg in legs)) for kind in kinds]
     head = ("leg", "quarter", "p99 ms", "memory MB", "connections", "longest record", "longest name")
     return [
-        Section("Quarter by quarter", "四半期ごと", table=(head, *rows)),
+        Section("Quarter by quarter", "四分の一ごと", table=(head, *rows)),
         Section(
             "Memory", "メモリ",
             "The largest process of each kind; growth in MB (connections: in number) an hour at the pace of each leg's "
