@@ -32,10 +32,10 @@ TURNS = (
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
     *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
     *("left", "looks", "meanwhile", "chip", "signing", "left", "looks", "meanwhile", "chip", "signing"),
-    *("completer", "door"),
+    *("completer", "door", "idle", "meanwhile", "idle", "meanwhile"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
-in an order by the seed. Forty-three, a prime: each core comes in all its variants."""
+in an order by the seed. Forty-seven, a prime: each core comes in all its variants."""
 
 
 class UnknownName(NotFound):

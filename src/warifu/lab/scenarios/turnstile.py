@@ -24,7 +24,7 @@ from warifu.lab.simulation.world import World
 DEFAULT_SIZE: Final = 300
 """Comings and goings."""
 OPERATIONS: Final = (4, 12, 30)
-TOTALS: Final = (1, 2, 5, 9)
+TOTALS: Final = (1, 2, 4, 5, 8, 9)
 LEASES_MS: Final = (1, 100, 2_000)
 STILL: Final = 3
 """Two events of so many happen in the instant of the one before."""
@@ -59,7 +59,8 @@ class DoorTrial:
     def _limits(self) -> Limits:
         pick, total = self._world.pick, TOTALS[self._world.pick(len(TOTALS))]
         lease_ms = LEASES_MS[pick(len(LEASES_MS))]
-        return Limits(total=total, setup_and_bulk=1 + pick(total), change_reserve=1 + pick(3), lease_ms=lease_ms)
+        later = max(1 + pick(total), 1 + pick(total))  # often all, so that bulk's quarter of it is a whole number
+        return Limits(total=total, setup_and_bulk=later, change_reserve=1 + pick(3), lease_ms=lease_ms)
 
     def _somebody(self) -> Operation:
         self._made += 1
