@@ -85,6 +85,19 @@ def test_a_counter_that_rises_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "a PIN counter rose without success" in fuzzed()
 
 
+def test_a_wrong_pin_that_costs_no_try_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def generous(state: ChipState, command: Command) -> bytes:
+        image = state.image
+        try:
+            return pins.verify(state, command)
+        except StatusError:
+            state.keep(image)
+            raise
+
+    instead_of(monkeypatch, (0x00, 0x20), generous)
+    assert "a wrong PIN cost no try, or more than one" in fuzzed()
+
+
 def test_a_wrong_pin_that_is_taken_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "warifu.chip.pins.hmac.compare_digest", lambda one, other: one[:1] == other[:1] or len(other) == 6
