@@ -10,7 +10,7 @@ from warifu.kernel.ids import ulid_bytes
 from warifu.lab import checking
 from warifu.lab.history import Event
 from warifu.lab.load.records import _applet, _card, _effect, _operation, _write, chips
-from warifu.lab.rigs.specimen import CARD_ID, specimen
+from warifu.lab.simulation.specimen import CARD_ID, specimen
 
 WRITE, OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01BX5ZZKBKACTAV9WEVGEMMVRZ"
 OPERATION = "01BX5ZZKBKACTAV9WEVGEMMVS0"

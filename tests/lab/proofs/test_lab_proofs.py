@@ -16,14 +16,15 @@ from warifu.cli import main
 from warifu.lab.proofs import chip as prove_chip
 from warifu.lab.proofs import power as prove_power
 from warifu.lab.proofs.catalog import PROOFS, Part, UnknownProof, prove
-from warifu.lab.proofs.chip_oracle import Watched
-from warifu.lab.rigs.specimen import CountedEntropy, specimen
+from warifu.lab.scenarios.chip_oracle import Watched
+from warifu.lab.scenarios.chip_sequences import LENGTH, play
+from warifu.lab.simulation.specimen import CountedEntropy, specimen
 
 Handler = Callable[[ChipState, Command], bytes]
 
 
 def fuzzed(sequences: int = 40) -> set[str]:
-    part = prove_chip.fuzz(0, sequences, sequences * prove_chip.LENGTH)
+    part = prove_chip.fuzz(0, sequences, sequences * LENGTH)
     return {violation.text for violation in part.violations}
 
 
@@ -37,8 +38,8 @@ def test_the_chip_as_it_is_breaks_nothing() -> None:
 
 
 def test_a_sequence_follows_from_its_seed() -> None:
-    assert prove_chip.play(3).log == prove_chip.play(3).log
-    assert prove_chip.play(3).log != prove_chip.play(4).log
+    assert play(3).log == play(3).log
+    assert play(3).log != play(4).log
 
 
 def test_sequences_reach_deep() -> None:
@@ -53,7 +54,7 @@ def test_sequences_reach_deep() -> None:
             return response
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prove_chip, "Watched", Noting)
+        patch.setattr("warifu.lab.scenarios.chip_sequences.Watched", Noting)
         prove_chip.fuzz(0, 150, 15_000)
     wanted = "00A4 00B0 00B2 00CA 0084 0020 0024 802A 80AE 0820 08A4 8050 8482 84E0 84E2 84E4 84E6 8446 84C2 84F0"
     assert {bytes.fromhex(word) for word in wanted.split()} <= reached

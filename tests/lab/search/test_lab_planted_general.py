@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
+from warifu.chip import pins
+from warifu.chip.apdu import Command, StatusError
+from warifu.chip.card import _PLAIN
 from warifu.chip.image import Image, encode
 from warifu.chip.state import ChipState
 from warifu.contract.message import Done
@@ -182,6 +185,18 @@ def a_chip_shows_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChipState, "keep", keep)
 
 
+def a_wrong_pin_costs_nothing(patch: pytest.MonkeyPatch) -> None:
+    def generous(state: ChipState, command: Command) -> bytes:
+        image = state.image
+        try:
+            return pins.verify(state, command)
+        except StatusError:
+            state.keep(image)
+            raise
+
+    patch.setattr("warifu.chip.card._PLAIN", {**_PLAIN, (0x00, 0x20): generous})
+
+
 def who_is_known_is_not_guarded(patch: pytest.MonkeyPatch) -> None:
     guards = bulk._guards
 
@@ -213,6 +228,7 @@ def what_is_not_signed_yet_stays(patch: pytest.MonkeyPatch) -> None:
         (what_ended_is_set_up, "meanwhile", "what has ended stays ended"),
         (a_guess_is_not_guarded, "meanwhile", "nothing is begun on a card that has ended"),
         (a_chip_shows_first, "counter", "a chip shows what it has saved"),
+        (a_wrong_pin_costs_nothing, "chip", "a chip keeps its promises"),
         (who_is_known_is_not_guarded, "jpki", "nothing ended is valid"),
         (what_is_not_signed_yet_stays, "jpki", "nothing ended is valid"),
     ],

@@ -25,7 +25,7 @@ from warifu.chip import apdu, client, layout
 from warifu.chip.card import Chip
 from warifu.chip.keys import load_private_key
 from warifu.kernel.errors import Fault, Unavailable
-from warifu.lab.rigs.specimen import CARD_ID, CountedEntropy, drive, specimen, transmit_of
+from warifu.lab.simulation.specimen import CARD_ID, CountedEntropy, drive, specimen, transmit_of
 
 RATIOS: Final = 9
 _TURNS: Final = 10

@@ -32,8 +32,8 @@ from warifu.chip.layout import ISD, JPKI, JUKI, TEXT
 from warifu.chip.personalise import card_point
 from warifu.kernel.errors import Fault, WarifuError
 from warifu.lab.proofs.catalog import Part, Violation
-from warifu.lab.proofs.chip_oracle import broken
-from warifu.lab.rigs.specimen import (
+from warifu.lab.scenarios.chip_oracle import broken
+from warifu.lab.simulation.specimen import (
     CARD_ID,
     CountedEntropy,
     PinValues,

@@ -3,6 +3,7 @@
 from warifu.kernel.errors import NotFound
 from warifu.lab.scenarios.calendar import Calendar
 from warifu.lab.scenarios.chain import Chain
+from warifu.lab.scenarios.chip import CHIP
 from warifu.lab.scenarios.completer import COMPLETER
 from warifu.lab.scenarios.cores import CORES
 from warifu.lab.scenarios.counter import Counter
@@ -22,7 +23,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile()),
-        *(LOOKS, LEFTOVERS, SIGNING, COMPLETER),
+        *(LOOKS, LEFTOVERS, CHIP, SIGNING, COMPLETER),
     )
 }
 
@@ -30,7 +31,7 @@ TURNS = (
     *("counter", "relay", "hsm", "card", "factory", "tally", "lanes", "counter", "relay", "timers"),
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
     *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
-    *("left", "looks", "meanwhile", "looks", "signing", "left", "looks", "meanwhile", "left", "signing"),
+    *("left", "looks", "meanwhile", "chip", "signing", "left", "looks", "meanwhile", "chip", "signing"),
     *("completer", "door", "idle", "meanwhile", "idle", "meanwhile"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,

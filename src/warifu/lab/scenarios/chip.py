@@ -1,0 +1,25 @@
+"""The ``chip`` scenario: one chip, a hundred commands that make sense, are damaged, or are noise, and its oracle.
+
+The same as ``lab prove apdu-fuzz``, which runs a million of them; here a few, so that whoever changes the chip hears of
+it where everything else is searched.
+"""
+
+from typing import Final
+
+from warifu.lab.scenarios.chip_sequences import play
+from warifu.lab.scenarios.small import Small
+from warifu.lab.simulation.world import World
+
+COMMANDS: Final = 100
+
+
+async def drive(world: World, size: int) -> None:
+    """One sequence; a PIN seen in an answer may be there by chance, and is seen again on a card with other PINs."""
+    watched = play(world.plan.seed, size)
+    for text in watched.wrong:
+        world.violated("a chip keeps its promises", text)
+    if watched.leaked_pin is not None and play(world.plan.seed, size, variant=1).leaked_pin == watched.leaked_pin:
+        world.violated("a chip keeps its promises", "a response holds a PIN")
+
+
+CHIP: Final = Small("chip", drive, COMMANDS)
