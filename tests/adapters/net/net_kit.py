@@ -105,11 +105,16 @@ async def calling(
     limits: Limits | None = None,
     connections: int = 2,
     accepted: tuple[str, ...] = ("relay-1",),
+    accepted_kind: str = "",
     affinity: Affinity = "none",
 ) -> AsyncIterator[NetTransport]:
     addresses: tuple[Address, ...] = tuple((HOST, port) for port in ports)
     destination = Destination(
-        addresses=addresses, accepted=frozenset(accepted), connections=connections, affinity=affinity
+        addresses=addresses,
+        accepted=frozenset(accepted),
+        accepted_kind=accepted_kind,
+        connections=connections,
+        affinity=affinity,
     )
     transport = NetTransport({"relay": destination}, tls, limits, jitter=lambda: 0.0)
     try:

@@ -10,6 +10,7 @@ Why frames: ``docs/decisions/0002-node-protocol.md``.
 * ``server``  ``serve``: a handler behind a port
 * ``strangers``  who greets and is not let in
 * ``client``  ``NetTransport``: the ``Transport`` port over kept connections
+* ``variety`` whether its connections through a balancer lead to several servers
 * ``local``   ``LocalTransport``: the same port inside one process
 * ``tls``     contexts, and a small authority for node certificates
 * ``http``    ``serve_http``: GET and POST for the public edges

@@ -24,6 +24,7 @@ from warifu.adapters.net.frames import (
 )
 from warifu.adapters.net.limits import Limits
 from warifu.adapters.net.tls import DOMAIN, NodeTls, client_context, node_name
+from warifu.adapters.net.variety import FIRST_PAUSE_S, LONGEST_PAUSE_S, crowded, relieves
 from warifu.contract.callers import is_kind
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import DeadlinePassed, Fault, Malformed, NotAllowed, Unavailable, Unreachable, WarifuError
@@ -146,6 +147,11 @@ class _Slot:
         self.connecting: asyncio.Task[None] | None = None
 
     @property
+    def leads_to(self) -> str:
+        """The server at its other end; nothing when there is none to send to."""
+        return self.connection.peer if self.connection is not None and self.connection.will_have_room else ""
+
+    @property
     def empty(self) -> bool:
         return self.connecting is None and (self.connection is None or self.connection.gone)
 
@@ -160,6 +166,7 @@ class _Route:
         self._destination = destination
         self._context = context
         self._limits = limits
+        self._jitter = jitter
         places = [_Place(address, limits, jitter) for address in destination.addresses]
         slots = [place for _ in range(destination.connections) for place in places]
         self._slots = [_Slot(place, number) for number, place in enumerate(slots)]
@@ -168,6 +175,8 @@ class _Route:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._refusal = "no address"
         self._closed = False
+        self._varying: asyncio.TimerHandle | None = None
+        self._vary_after_s = FIRST_PAUSE_S
 
     def key_of(self, envelope: Envelope) -> bytes:
         """What chooses the message's connection; nothing when any will do."""
@@ -247,6 +256,36 @@ class _Route:
         if slot is not None and slot.connecting is None and not self._closed:
             slot.connecting = asyncio.get_running_loop().create_task(self._connect(slot))
 
+    def _vary(self) -> None:
+        """Have a connection elsewhere in the place of one of those that lead to the same server, if there is one."""
+        self._varying = None
+        slot = self._crowded()
+        if slot is not None and slot.connecting is None:
+            slot.connecting = asyncio.get_running_loop().create_task(self._connect(slot, elsewhere=True))
+
+    def _vary_later(self) -> None:
+        """Behind a balancer alone: without one each address has its own connections."""
+        if self._crowded() is None:
+            self._vary_after_s = FIRST_PAUSE_S
+        elif self._varying is None and not self._closed:
+            pause_s = self._vary_after_s * (0.5 + self._jitter() / 2)
+            self._varying = asyncio.get_running_loop().call_later(pause_s, self._vary)
+            self._vary_after_s = min(LONGEST_PAUSE_S, 2 * self._vary_after_s)
+
+    def _crowded(self) -> _Slot | None:
+        """One of those whose server has too many of ours."""
+        destination = self._destination
+        if not destination.accepted_kind or len(destination.addresses) > 1:
+            return None
+        crowd = crowded(self._peers(), destination.accepted)
+        return next((slot for slot in self._slots if slot.leads_to == crowd), None) if crowd else None
+
+    def _peers(self) -> list[str]:
+        return [slot.leads_to for slot in self._slots if slot.leads_to]
+
+    def _better(self, connection: "_Kept", old: "_Kept | None") -> bool:
+        return old is None or not old.will_have_room or relieves(connection.peer, self._peers(), old.peer)
+
     def forget(self, connection: "_Kept") -> None:
         """It has ended."""
         self._leaving.discard(connection)
@@ -255,6 +294,8 @@ class _Route:
     async def aclose(self) -> None:
         """End connections and attempts."""
         self._closed, self._refusal = True, "this transport is closed"
+        if self._varying is not None:
+            self._varying.cancel()
         attempts = [slot.connecting for slot in self._slots if slot.connecting is not None]
         connections = [slot.connection for slot in self._slots if slot.connection is not None] + list(self._leaving)
         for attempt in attempts:
@@ -300,25 +341,34 @@ class _Route:
         if slot is not None:
             slot.connecting = loop.create_task(self._connect(slot))
 
-    async def _connect(self, slot: _Slot) -> None:
-        connection = _Kept(self, self._limits, self._destination)
+    async def _connect(self, slot: _Slot, *, elsewhere: bool = False) -> None:
+        """Fill the slot; ``elsewhere``: only with what leads to a server that has fewer of ours."""
+        connection, made = _Kept(self, self._limits, self._destination), False
         try:
             async with asyncio.timeout(self._limits.connect_ms / 1000):
                 await self._open(connection, slot.place.address)
         except (OSError, WarifuError) as error:  # TimeoutError and SSLError are OSErrors
             self._refusal = str(error) if isinstance(error, WarifuError) else type(error).__name__
         else:
+            made = True
             slot.place.succeeded()
-            old, slot.connection = slot.connection, connection
-            if old is not None and not old.gone:
-                self._leaving.add(old)
-                old.retire()
+            if elsewhere and not self._better(connection, slot.connection):
+                connection.close("it leads where others of ours lead")
+            else:
+                self._take(slot, connection)
         finally:
-            if slot.connection is not connection:
+            if not made:
                 slot.place.failed(asyncio.get_running_loop().time())
                 connection.abort("could not be opened")
             slot.connecting = None
+            self._vary_later()
             self.wake_all()
+
+    def _take(self, slot: _Slot, connection: "_Kept") -> None:
+        old, slot.connection = slot.connection, connection
+        if old is not None and not old.gone:
+            self._leaving.add(old)
+            old.retire()
 
     async def _open(self, connection: "_Kept", address: Address) -> None:
         await asyncio.get_running_loop().create_connection(
