@@ -210,6 +210,10 @@ def what_is_not_signed_yet_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(certificate_rules, "_abandoned", lambda *_, **__: Decision(answer=Done()))
 
 
+def a_responder_keeps_its_certificate(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Responder, "_last_long", lambda *_: True)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario", "broken"),
     [
@@ -231,6 +235,7 @@ def what_is_not_signed_yet_stays(patch: pytest.MonkeyPatch) -> None:
         (a_wrong_pin_costs_nothing, "chip", "a chip keeps its promises"),
         (who_is_known_is_not_guarded, "jpki", "nothing ended is valid"),
         (what_is_not_signed_yet_stays, "jpki", "nothing ended is valid"),
+        (a_responder_keeps_its_certificate, "jpki", "a responder's certificate is renewed in time"),
     ],
 )
 def test_a_planted_fault_is_found(

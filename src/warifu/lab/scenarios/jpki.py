@@ -7,6 +7,7 @@ breaks: what was revoked before somebody asked is answered revoked, and each cer
 
 import asyncio
 import datetime
+import functools
 import hashlib
 import pickle
 from collections.abc import Awaitable, Callable
@@ -48,7 +49,7 @@ from warifu.lab.simulation.inside import inside
 from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy, fixture_rsa
 from warifu.lab.simulation.storage import StoreView
 from warifu.lab.simulation.world import WELL_MS, Machine, Ports, World
-from warifu.nodes import front
+from warifu.nodes import front, responder
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node
 from warifu.nodes.front import Checked, Credential, Front
@@ -76,6 +77,8 @@ NOT_DEALT: Final = 1_127
 """The last of the fixture keys: no run deals so many."""
 STRANGERS: Final = 2
 """Who ask about certificates of an authority that nobody here knows."""
+RENEWED_MS: Final = 2_000
+"""What renewing takes, when all is well."""
 PATIENCE_MS: Final = (30, 600, 15_000)
 CALM_MS: Final = 60_000
 STORMS_MS: Final = (400, 2_000, 5_000)
@@ -493,8 +496,20 @@ class JpkiTrial:
     async def conclude(self) -> None:
         """Every node says that it is well; register, lists and logs are whole."""
         await self._world.all_well(WELL_MS)
+        await self._renewed()
         await asyncio.sleep(SEALED_MS / 1000)
         await self._evening.check(self._shelf)
+
+    async def _renewed(self) -> None:
+        """Who asks its responder now gets an answer whose certificate lasts, however long the evening was."""
+        machine = self._world.machines["responder-1"]
+        for kind in KINDS:
+            asked = functools.partial(Responder.identities, kind=kind)
+            found = await inside(self._world, machine, Responder, asked, CALM_MS)
+            if isinstance(found, tuple):
+                left_ms = min(identity.until_ms for identity in found) - EPOCH_MS - self._world.loop.now_ms
+                if left_ms < responder.RENEW_MS - RENEWED_MS:
+                    self._world.violated("a responder's certificate is renewed in time", f"{kind}: {left_ms} ms left")
 
     def state(self) -> object:
         """The register, as far as it tells states apart."""
