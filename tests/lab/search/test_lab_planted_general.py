@@ -9,8 +9,10 @@ import pytest
 from warifu.chip import pins
 from warifu.chip.apdu import Command, StatusError
 from warifu.chip.card import _PLAIN
-from warifu.chip.image import Image, encode
+from warifu.chip.image import Domain, Image, encode
 from warifu.chip.state import ChipState
+from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.errors import error_body
 from warifu.contract.message import Done
 from warifu.contract.values import CertificateKind
 from warifu.domain.admission.retry import delay_ms
@@ -26,7 +28,7 @@ from warifu.lab.scenarios.status_book import CURRENT
 from warifu.lab.search.search import run_batch
 from warifu.nodes import base, cs, signing_together
 from warifu.nodes.answered import Answered
-from warifu.nodes.authority import bulk
+from warifu.nodes.authority import bulk, lists
 from warifu.nodes.authority.bulk import Prepared, Standing
 from warifu.nodes.base import Call
 from warifu.nodes.center import completing, lapsing
@@ -35,6 +37,7 @@ from warifu.nodes.center.completing import Completer
 from warifu.nodes.center.lapsing import Lapser
 from warifu.nodes.hsm_queue import Job, Queue
 from warifu.nodes.leftovers import Leftover, Leftovers
+from warifu.nodes.relay import Relay
 from warifu.nodes.responder import Identity, Responder
 from warifu.nodes.signing_together import SigningTogether, _Waiting
 from warifu.nodes.status_look import Gathered, Looks
@@ -210,6 +213,49 @@ def what_is_not_signed_yet_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(certificate_rules, "_abandoned", lambda *_, **__: Decision(answer=Done()))
 
 
+def a_list_is_kept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lists, "_is_fresh", lambda *_: True)
+
+
+def a_part_that_is_away_is_asked_on_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(bulk, "Stale", TryAgain)
+
+
+def a_channel_is_not_counted(patch: pytest.MonkeyPatch) -> None:
+    with_domain = Image.with_domain
+
+    def same(self: Image, domain: Domain) -> Image:
+        before = self.domain(domain.aid)
+        return with_domain(
+            self, domain if before is None else msgspec.structs.replace(domain, sequence=before.sequence)
+        )
+
+    patch.setattr(Image, "with_domain", same)
+
+
+def who_gave_up_is_answered(patch: pytest.MonkeyPatch) -> None:
+    handle = Relay.handle
+
+    async def stubborn(self: Relay, envelope: Envelope) -> Reply:
+        try:
+            return await handle(self, envelope)
+        except asyncio.CancelledError:
+            return Reply(error=error_body(TryAgain("given up")))
+
+    patch.setattr(Relay, "handle", stubborn)
+
+
+def a_commit_is_saved_in_two_steps(patch: pytest.MonkeyPatch) -> None:
+    keep = ChipState.keep
+
+    def twice(self: ChipState, image: Image) -> None:
+        if image.last_write != self.image.last_write:
+            keep(self, msgspec.structs.replace(self.image, last_write=image.last_write))
+        keep(self, image)
+
+    patch.setattr(ChipState, "keep", twice)
+
+
 def a_responder_keeps_its_certificate(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Responder, "_last_long", lambda *_: True)
 
@@ -235,6 +281,11 @@ def a_responder_keeps_its_certificate(patch: pytest.MonkeyPatch) -> None:
         (a_wrong_pin_costs_nothing, "chip", "a chip keeps its promises"),
         (who_is_known_is_not_guarded, "jpki", "nothing ended is valid"),
         (what_is_not_signed_yet_stays, "jpki", "nothing ended is valid"),
+        (a_list_is_kept, "jpki", "lists are built anew in time"),
+        (a_part_that_is_away_is_asked_on_end, "jpki", "who is told that the store is away asks later"),
+        (a_channel_is_not_counted, "chip", "a chip keeps its promises"),
+        (a_commit_is_saved_in_two_steps, "chip", "a chip keeps its promises"),
+        (who_gave_up_is_answered, "relay", "who is cancelled ends"),
         (a_responder_keeps_its_certificate, "jpki", "a responder's certificate is renewed in time"),
     ],
 )

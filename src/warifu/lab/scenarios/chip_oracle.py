@@ -16,6 +16,7 @@ STATUS_FIRST_BYTES: Final = frozenset((0x90, 0x63, 0x66, 0x67, 0x68, 0x69, 0x6A,
 _OK: Final = b"\x90\x00"
 _VERIFY, _CHANGE, _CHANGE_KEY, _SET_PIN = 0x20, 0x24, 0x32, 0x2C
 _PLAIN_VERIFY: Final = b"\x00\x20"
+_OPEN: Final = b"\x84\x82"
 _TRIES_LEFT: Final = 0x63
 _WINDOW: Final = 8
 _SEEN_MAX: Final = 4096
@@ -42,7 +43,7 @@ class Watched:
 
     def transmit(self, command: bytes) -> bytes:
         """One command; what is wrong with what came of it is added to ``wrong``."""
-        before = self.chip.image
+        before, saves = self.chip.image, len(self._saved)
         self.log.append(command)
         try:
             response = self.chip.transmit(command)
@@ -57,6 +58,10 @@ class Watched:
             self.wrong.append("a wrong PIN was taken")
         if command[:2] == _PLAIN_VERIFY and not _counted(before, self.chip.image, command, response):
             self.wrong.append("a wrong PIN cost no try, or more than one")
+        if not _channel_counted(before, self.chip.image, command, response):
+            self.wrong.append("a channel was opened and not counted")
+        if len(self._saved) > saves + 1 and _committed(_parsed(command), response):
+            self.wrong.append("a commit was saved in two steps")
         if self.chip.image is not before:
             self._judge_change(before, command, response)
         return response
@@ -155,6 +160,13 @@ def _sequences(before: Image, after: Image) -> Iterator[str]:
     counts = {domain.aid: domain.sequence for domain in after.domains}
     if any(counts.get(domain.aid, domain.sequence) < domain.sequence for domain in before.domains):
         yield "a channel count went back"
+
+
+def _channel_counted(before: Image, after: Image, command: bytes, response: bytes) -> bool:
+    """Whether a channel that was opened is counted, so that what was said in it cannot be said again in another."""
+    opened = command[:2] == _OPEN and response == _OK
+    counts = [sum(domain.sequence for domain in image.domains) for image in (before, after)]
+    return not opened or counts[1] == counts[0] + 1
 
 
 def _committed(command: Command | None, response: bytes) -> bool:

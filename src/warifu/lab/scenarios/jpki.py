@@ -50,6 +50,7 @@ from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy, fixture_rs
 from warifu.lab.simulation.storage import StoreView
 from warifu.lab.simulation.world import WELL_MS, Machine, Ports, World
 from warifu.nodes import front, responder
+from warifu.nodes.authority import lists
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node
 from warifu.nodes.front import Checked, Credential, Front
@@ -77,6 +78,8 @@ NOT_DEALT: Final = 1_127
 """The last of the fixture keys: no run deals so many."""
 STRANGERS: Final = 2
 """Who ask about certificates of an authority that nobody here knows."""
+LIST_TIME_MS: Final = 1_000
+"""Lists tell whole seconds."""
 RENEWED_MS: Final = 2_000
 """What renewing takes, when all is well."""
 PATIENCE_MS: Final = (30, 600, 15_000)
@@ -497,6 +500,7 @@ class JpkiTrial:
         """Every node says that it is well; register, lists and logs are whole."""
         await self._world.all_well(WELL_MS)
         await self._renewed()
+        await self._fresh()
         await asyncio.sleep(SEALED_MS / 1000)
         await self._evening.check(self._shelf)
 
@@ -510,6 +514,25 @@ class JpkiTrial:
                 left_ms = min(identity.until_ms for identity in found) - EPOCH_MS - self._world.loop.now_ms
                 if left_ms < responder.RENEW_MS - RENEWED_MS:
                     self._world.violated("a responder's certificate is renewed in time", f"{kind}: {left_ms} ms left")
+
+    async def _fresh(self) -> None:
+        """Who fetches a list now gets one that was built lately, whether or not anything was revoked since."""
+        for name, kind in VERIFIERS.items():
+            fetch = functools.partial(Front.fetch, credential=Credential(name, name.encode()), ca=kind, municipality="")
+            asked_ms = EPOCH_MS + self._world.loop.now_ms
+            self._inside[name] += 1
+            try:
+                der = await inside(self._world, self._world.machines["front-1"], Front, fetch, CALM_MS)
+            finally:
+                self._inside[name] -= 1
+            if not isinstance(der, bytes):
+                self._refused(der)
+                continue
+            self._evening.answers["list"] += 1
+            self._evening.logged()
+            age_ms = asked_ms - int(load_der_x509_crl(der).last_update_utc.timestamp() * 1000)
+            if age_ms > lists.REFRESH_MS + LIST_TIME_MS:
+                self._world.violated("lists are built anew in time", f"{kind}: {age_ms} ms old")
 
     def state(self) -> object:
         """The register, as far as it tells states apart."""

@@ -13,6 +13,7 @@ from warifu.kernel.errors import WarifuError
 from warifu.lab.checking import check
 from warifu.lab.history import Event
 from warifu.lab.scenarios.scenario import Scenario, Trial
+from warifu.lab.simulation import cancelled
 from warifu.lab.simulation.guarded import guarded
 from warifu.lab.simulation.loop import SimulatedLoop
 from warifu.lab.simulation.order import Deviating, Order, drawn
@@ -72,7 +73,7 @@ def run(plan: Plan, scenario: Scenario, order: Order | None = None, *, max_steps
     with _uncollected(), sealed(), small_limits(plan.seed, tight=plan.tight):
         world = World(loop, plan, scenario.properties())
         try:
-            with guarded(world):
+            with guarded(world), cancelled.watched(world):
                 loop.run_until_complete(_main(world, scenario))
         except PropertyFailed as error:
             failure = Failure(error.name, str(error))
@@ -137,6 +138,7 @@ async def _main(world: World, scenario: Scenario) -> None:
     await trial.conclude()
     await world.end_all()
     world.loop.check_retrieved()
+    cancelled.check(world)
     world.check_end()
     for violation in check(world.history):
         raise PropertyFailed(violation.promise, violation.text)

@@ -1,7 +1,7 @@
-"""An HSM pool, watched: the pool repeats a command of its own accord; who was told that it failed does not ask again.
+"""HSM pools and stores, watched: who was told that what it asked for failed does not ask for the same again.
 
-A node that asked the same again within the same request would multiply what one command may cost (F1): the pool gives
-up after so many workers, the CS comes again with the whole message.
+A node that did within the same request would multiply what one command may cost (F1): the pool gives up after so many
+workers, a database that is away stays so for longer than twenty reads, and the CS comes again with the whole message.
 """
 
 from contextvars import ContextVar
@@ -14,8 +14,8 @@ from warifu.ports.hsm import HsmCommand, HsmReply
 if TYPE_CHECKING:
     from warifu.lab.simulation.world import World
 
-FAILED: Final[ContextVar[list[HsmCommand] | None]] = ContextVar("failed", default=None)
-"""Commands that failed on behalf of the request that is being served."""
+FAILED: Final[ContextVar[list[object] | None]] = ContextVar("failed", default=None)
+"""Commands and reads that failed on behalf of the request that is being served."""
 
 
 def asked_once(world: "World", pool: HsmPool, name: str) -> HsmPool:

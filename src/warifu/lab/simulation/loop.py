@@ -122,6 +122,13 @@ class SimulatedTask(asyncio.Task[T]):
         """Whether it failed and nobody has asked how it ended."""
         return bool(self._log_traceback)
 
+    def went_on(self) -> bool:
+        """Whether it was cancelled and came to its result all the same: somebody caught what was meant to end it.
+
+        ``asyncio.timeout`` and ``TaskGroup``, which cancel for reasons of their own, take that back.
+        """
+        return self.done() and not self.cancelled() and self.cancelling() > 0 and not self.forgotten()
+
     def bury(self) -> None:
         """Forget it without a word: its process is dead, or the run is over."""
         self._log_destroy_pending = False
@@ -271,7 +278,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """
         self._made.append(task)
         if len(self._made) >= self._sweep_at:
-            self._made = [made for made in self._made if not made.done() or made.forgotten()]
+            self._made = [made for made in self._made if not made.done() or made.forgotten() or made.went_on()]
             self._sweep_at = 2 * len(self._made) + SWEEP
 
     def check_retrieved(self) -> None:
@@ -280,6 +287,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if task.forgotten() and (task.process is None or task.process.alive):
                 error = task.exception()
                 raise Unhandled(f"{task.get_name()}: {type(error).__name__}: {error}") from error
+
+    def went_on(self) -> "list[SimulatedTask[Any]]":
+        """Tasks of nodes that were cancelled and did not end with it."""
+        return [task for task in self._made if task.process is not None and task.went_on() and not task.exception()]
 
     # -- running
 

@@ -22,7 +22,7 @@ from warifu.nodes import (
     status_look,
     under_way,
 )
-from warifu.nodes.authority import bulk, mass_revocation, node, statuses
+from warifu.nodes.authority import bulk, lists, mass_revocation, node, statuses
 from warifu.nodes.center import completing, lapsing, recent
 
 KEPT_SHARE: Final = 0.5
@@ -69,6 +69,7 @@ LIMITS: Final = (
     Limit(signing_together, "WAITING", (30, 60)),
     Limit(hsm_pool, "MESSAGES_AT_ONCE", (1, 2, 3)),
     Limit(issuance, "LINES", (1, 2)),
+    Limit(lists, "REFRESH_MS", (2_000, 5_000)),
     Limit(responder, "RENEW_MS", (node.RESPONDER_DAYS_MS - 4_000, node.RESPONDER_DAYS_MS - 9_000)),
 )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.kernel.errors import Stale, Unavailable, WarifuError
+from warifu.lab.simulation.asked_once import FAILED
 from warifu.lab.simulation.sabotage import UNIQUE_MARK, sabotaged
 from warifu.ports.store import (
     AuditEntry,
@@ -105,7 +106,15 @@ class StoreView:
 
     async def read(self, *reads: Get | Find, request: RequestKey | None = None) -> Snapshot:
         """See ``Store.read``."""
-        return await self._ask(lambda: self._inner.read(*reads, request=request))
+        failed, asked = FAILED.get(), (reads, request)
+        if failed and asked in failed:
+            self._world.violated("who is told that the store is away asks later", f"{self._machine.name}: {asked}")
+        try:
+            return await self._ask(lambda: self._inner.read(*reads, request=request))
+        except Unavailable:
+            if failed is not None:
+                failed.append(asked)
+            raise
 
     @asynccontextmanager
     async def join(self, join: Join) -> AsyncIterator[Joined]:
