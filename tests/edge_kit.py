@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
-from warifu.adapters.net.http import HttpHandler, serve_http
+from warifu.adapters.net.http import HttpHandler, HttpLimits, serve_http
 
 HOST = "127.0.0.1"
 WITHIN_S = 20.0
@@ -39,8 +39,11 @@ class Troubles:
 class Edge:
     """The edge; ``opening`` makes the handler, in the edge's own loop and task."""
 
-    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[HttpHandler]]) -> None:
+    def __init__(
+        self, opening: Callable[[], AbstractAsyncContextManager[HttpHandler]], limits: HttpLimits | None = None
+    ) -> None:
         self.log = Troubles()
+        self._limits = limits
         self._opening = opening
         self._port: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -71,7 +74,7 @@ class Edge:
     async def _run(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         async with self._opening() as handler:
-            server = await serve_http(handler, HOST, 0, log=self.log)
+            server = await serve_http(handler, HOST, 0, log=self.log, limits=self._limits)
             self._port.set_result(server.port)
             await self._over.wait()
             await server.stop(0.5)

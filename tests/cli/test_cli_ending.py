@@ -11,6 +11,8 @@ WORK = """
 import asyncio, signal, sys
 import uvloop
 from warifu.cli._ending import like_ctrl_c
+for number in (signal.SIGTERM, signal.SIGHUP):  # whoever runs this test may ignore them: so does what it begins
+    signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, {ctrl_c})
 async def work():
     try:

@@ -14,7 +14,7 @@ import schemathesis
 from nodes_house import House
 
 from edge_kit import ASKED, Edge
-from warifu.adapters.net.checking import verifier_edge
+from warifu.adapters.net.checking import LIMITS, verifier_edge
 from warifu.adapters.net.http import HttpHandler
 from warifu.contract.front import ApproveVerifier, RegisterVerifier
 from warifu.contract.message import Request
@@ -44,7 +44,7 @@ async def opening() -> AsyncIterator[HttpHandler]:
 
 @pytest.fixture(scope="module")
 def edge() -> Iterator[Edge]:
-    with Edge(opening).served() as served:
+    with Edge(opening, LIMITS).served() as served:
         yield served
 
 

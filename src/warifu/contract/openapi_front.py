@@ -19,6 +19,7 @@ _REFUSALS: Final = {
     "404": "There is no such thing here.",
     "503": "Not now; Retry-After says when to come back.",
 }
+_TOO_LONG: Final = {"description": "The request is longer than any that is right; it was not read, and has no answer."}
 
 
 def openapi_front() -> Json:
@@ -43,7 +44,8 @@ def openapi_front() -> Json:
             "securitySchemes": {
                 "verifier": {"type": "http", "scheme": "bearer", "bearerFormat": "<verifier>:<secret in hexadecimal>"}
             },
-            "responses": {f"Refused{status}": _refused(text) for status, text in _REFUSALS.items()},
+            "responses": {f"Refused{status}": _refused(text) for status, text in _REFUSALS.items()}
+            | {"TooLong": _TOO_LONG},
         },
     }
 
@@ -51,7 +53,7 @@ def openapi_front() -> Json:
 def _status() -> Json:
     serials = {
         "type": "array",
-        "items": {"type": "integer", "minimum": 0},
+        "items": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
         "minItems": 1,
         "maxItems": MOST_SERIALS,
         "uniqueItems": True,
@@ -79,6 +81,7 @@ def _list(name: str, summary: str, *parameters: Json) -> Json:
 
 def _operation(name: str, summary: str, content: Json, *parameters: Json) -> Json:
     refusals = {status: {"$ref": f"#/components/responses/Refused{status}"} for status in _REFUSALS}
+    refusals["413"] = {"$ref": "#/components/responses/TooLong"}
     return {
         "operationId": name,
         "summary": summary,
