@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
-from warifu.chip import pins
-from warifu.chip.apdu import Command, StatusError
+from chip_faults import free_tries
 from warifu.chip.card import _PLAIN
 from warifu.chip.image import Domain, Image, encode
 from warifu.chip.state import ChipState
@@ -189,15 +188,7 @@ def a_chip_shows_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_wrong_pin_costs_nothing(patch: pytest.MonkeyPatch) -> None:
-    def generous(state: ChipState, command: Command) -> bytes:
-        image = state.image
-        try:
-            return pins.verify(state, command)
-        except StatusError:
-            state.keep(image)
-            raise
-
-    patch.setattr("warifu.chip.card._PLAIN", {**_PLAIN, (0x00, 0x20): generous})
+    patch.setattr("warifu.chip.card._PLAIN", {**_PLAIN, (0x00, 0x20): free_tries})
 
 
 def who_is_known_is_not_guarded(patch: pytest.MonkeyPatch) -> None:
