@@ -401,19 +401,10 @@ class JpkiTrial:
     async def _fetched(self, name: str, kind: CertificateKind) -> bool:
         """A list through the front: all that was revoked by now is on it."""
         place = ("", HERE, THERE)[self._world.pick(3)]
-        before, machine = self._before(), self._world.machines["front-1"]
-        credential = Credential(name, name.encode())
-        self._inside[name] += 1
-        try:
-            der = await inside(
-                self._world, machine, Front, lambda node: node.fetch(credential, kind, place), self._patience_ms()
-            )
-        finally:
-            self._inside[name] -= 1
-        if not isinstance(der, bytes):
-            return self._refused(der)
-        self._evening.answers["list"] += 1
-        self._evening.logged()
+        before = self._before()
+        der = await self._list(name, kind, place, self._patience_ms())
+        if der is None:
+            return False
         listed = {entry.serial_number for entry in load_der_x509_crl(der)}
         for ca, serial in before.revoked:
             if ca == kind and place in {"", self._evening.place_of(ca, serial)} and serial not in listed:
@@ -421,6 +412,22 @@ class JpkiTrial:
                     "what was revoked is on the list", f"{ca} {serial} is not on the list of {place!r}"
                 )
         return True
+
+    async def _list(self, name: str, kind: CertificateKind, place: str, patience_ms: int) -> bytes | None:
+        """What a verifier gets; None when nothing came of it."""
+        machine, credential = self._world.machines["front-1"], Credential(name, name.encode())
+        fetch = functools.partial(Front.fetch, credential=credential, ca=kind, municipality=place)
+        self._inside[name] += 1
+        try:
+            der = await inside(self._world, machine, Front, fetch, patience_ms)
+        finally:
+            self._inside[name] -= 1
+        if not isinstance(der, bytes):
+            self._refused(der)
+            return None
+        self._evening.answers["list"] += 1
+        self._evening.logged()
+        return der
 
     async def _answered(self, name: str, kind: CertificateKind) -> bool:
         """An OCSP request without a nonce, whose answer may be given again."""
@@ -518,18 +525,10 @@ class JpkiTrial:
     async def _fresh(self) -> None:
         """Who fetches a list now gets one that was built lately, whether or not anything was revoked since."""
         for name, kind in VERIFIERS.items():
-            fetch = functools.partial(Front.fetch, credential=Credential(name, name.encode()), ca=kind, municipality="")
             asked_ms = EPOCH_MS + self._world.loop.now_ms
-            self._inside[name] += 1
-            try:
-                der = await inside(self._world, self._world.machines["front-1"], Front, fetch, CALM_MS)
-            finally:
-                self._inside[name] -= 1
-            if not isinstance(der, bytes):
-                self._refused(der)
+            der = await self._list(name, kind, "", CALM_MS)
+            if der is None:
                 continue
-            self._evening.answers["list"] += 1
-            self._evening.logged()
             age_ms = asked_ms - int(load_der_x509_crl(der).last_update_utc.timestamp() * 1000)
             if age_ms > lists.REFRESH_MS + LIST_TIME_MS:
                 self._world.violated("lists are built anew in time", f"{kind}: {age_ms} ms old")
