@@ -21,7 +21,7 @@ from warifu.adapters.hsm.config import Pkcs11Config, SoftwareConfig
 from warifu.adapters.hsm.prepare import prepare_softhsm, prepare_software
 from warifu.adapters.hsm.process import ProcessHsmFactory, ProcessHsmWorker
 from warifu.kernel.errors import Fault, Malformed, Unavailable
-from warifu.nodes.hsm_pool import HsmPool, PoolLimits
+from warifu.nodes.hsm_pool import HsmPool, PoolHealth, PoolLimits
 from warifu.ports import hsm
 
 
@@ -264,18 +264,19 @@ async def expect_work_to_go_on(factory: ProcessHsmFactory) -> None:
         supervisor = group.create_task(pool.run())
         await pool.call(hsm.CreateKey("audit/mac", "mac"), 30_000)
         expected = await pool.call(hsm.Mac("audit/mac", b"data"), 5_000)
+        await _until(pool, lambda health: health.ready == health.size)  # either may be the first to be there
         stopped = dict(pool.processes())["relay-1/hsm-0"]
         os.kill(stopped, signal.SIGSTOP)
         replies = [await pool.call(hsm.Mac("audit/mac", b"data"), 5_000) for _ in range(50)]
         assert replies == [expected] * 50
-        await _until_readmitted(pool)
+        await _until(pool, lambda health: health.readmitted > 0)
         assert stopped not in dict(pool.processes()).values()
         assert not is_running(stopped)
         supervisor.cancel()
 
 
-async def _until_readmitted(pool: HsmPool) -> None:
-    while pool.health().readmitted == 0:
+async def _until(pool: HsmPool, reached: Callable[[PoolHealth], bool]) -> None:
+    while not reached(pool.health()):
         await pool.call(hsm.Mac("audit/mac", b"data"), 5_000)
 
 
