@@ -2,9 +2,9 @@
 
 Node code reaches the world through ports; what goes around them would make a seed mean something else each time. The
 loop refuses its own doors (``loop.OUTSIDE``); here the others are shut: functions of ``time``, ``random``,
-``os`` and ``uuid`` and the start of threads by replacing them, sockets and subprocesses by an audit hook (PEP 578),
-which sees them however they were imported. A function that node code imported by its own name before is not seen here;
-``tests/lab/simulation/test_lab_purity.py`` reads the sources for that.
+``os`` and ``uuid`` and the start of threads by replacing them; sockets, subprocesses and (from Python 3.12 on) threads
+once more by an audit hook (PEP 578), which sees them however they were imported. A function that node code imported by
+its own name before is not seen here; ``tests/lab/simulation/test_lab_purity.py`` reads the sources for that.
 """
 
 import os
@@ -20,14 +20,19 @@ from typing import Any
 
 from warifu.lab.simulation.loop import NotSimulated
 
-SHUT: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
+SHUT: tuple[tuple[ModuleType | type, tuple[str, ...]], ...] = (
     (time, ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep")),
     (random, ("random", "randrange", "randint", "choice", "choices", "sample", "shuffle", "uniform", "getrandbits")),
     (os, ("urandom", "getrandom")),
     (uuid, ("uuid1", "uuid4")),
-    (threading, ("_start_new_thread",)),
+    (threading.Thread, ("start",)),
 )
-AUDITED = frozenset({"socket.__new__", "subprocess.Popen", "os.fork", "os.posix_spawn", "os.system"})
+AUDITED = frozenset(
+    {
+        *("socket.__new__", "subprocess.Popen", "os.fork", "os.posix_spawn", "os.system"),
+        *("_thread.start_new_thread", "_thread.start_joinable_thread"),
+    }
+)
 HARMLESS_CALLERS = frozenset({"logging"})
 """Modules that stamp the time on what no rule ever reads."""
 
@@ -45,15 +50,15 @@ def sealed() -> Iterator[None]:
     if _Seal.thread is not None:
         raise NotSimulated("a simulation inside a simulation")
     _hook()
-    originals = [(module, name, getattr(module, name)) for module, names in SHUT for name in names]
+    originals = [(owner, name, getattr(owner, name)) for owner, names in SHUT for name in names]
     _Seal.thread = threading.get_ident()
     try:
-        for module, name, original in originals:
-            setattr(module, name, _shut(f"{module.__name__}.{name}", original))
+        for owner, name, original in originals:
+            setattr(owner, name, _shut(f"{owner.__name__}.{name}", original))
         yield
     finally:
-        for module, name, original in originals:
-            setattr(module, name, original)
+        for owner, name, original in originals:
+            setattr(owner, name, original)
         _Seal.thread = None
 
 
@@ -77,4 +82,4 @@ def _audit(event: str, _args: tuple[object, ...]) -> None:
     if _Seal.thread is None or threading.get_ident() != _Seal.thread:
         return
     if event in AUDITED:
-        raise NotSimulated(f"{event}: there are no sockets or subprocesses in the simulation")
+        raise NotSimulated(f"{event}: there are no threads, sockets or subprocesses in the simulation")
