@@ -151,7 +151,14 @@ def test_history() -> None:
 
 
 def test_every_code_named_in_the_text_is_known() -> None:
-    """Words of the form ``room.word`` in the prose are messages, codes or modules."""
-    codes = {row[0] for row in rows("code", "branch")}
+    """Words of the form ``room.word`` in the prose are messages, codes, log records or modules."""
+    codes = {row[0] for row in (*rows("code", "branch"), *rows("event", "level"))}
     for word in set(re.findall(r"`([a-z_]+\.[a-z_]+)`", DOCUMENT)):
         assert word in REQUESTS or word in codes or word.startswith("warifu."), word
+
+
+def test_log_records_of_the_ports() -> None:
+    """A new record: add it to section 10."""
+    sources = (Path(warifu.__path__[0]) / "adapters" / "net").glob("*.py")
+    written = {event for source in sources for event in re.findall(r'"(net\.[a-z_]+)"', source.read_text("utf-8"))}
+    assert {row[0] for row in rows("event", "level", "fields")} == written

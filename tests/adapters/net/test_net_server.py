@@ -335,16 +335,46 @@ async def test_whoever_is_not_let_in_is_counted_and_told_once_in_a_while(
         assert log.of("net.not_admitted") == [first]
 
 
+@pytest.mark.parametrize(
+    ("first", "event"),
+    [
+        (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", "net.not_tls"),
+        (b"\x00\xff\x13noise" * 10, "net.not_tls"),
+        (bytes.fromhex("160301002a0100002603030000") + bytes(34), "net.not_tls"),  # a greeting of TLS 1.2
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03half a greeting", "net.unfinished"),
+        (b"", "net.unfinished"),
+    ],
+)
+async def test_what_is_no_tls_and_what_is_never_finished_leaves_a_record(
+    certificates: Certificates, log: RecordingLog, first: bytes, event: str
+) -> None:
+    async with serving(echo, certificates.relay, log, Limits(connect_ms=300)) as server:
+        await turned_away(server.port, None, first)
+        assert await log.wait_for(event) == {"count": 1}
+
+
+async def test_who_only_looks_at_the_port_leaves_none(certificates: Certificates, log: RecordingLog) -> None:
+    """A balancer's check connects and goes; what came before and after it shows that it was not counted."""
+    async with serving(echo, certificates.relay, log, Limits(connect_ms=300)) as server:
+        for _ in range(3):
+            _, writer = await asyncio.open_connection(HOST, server.port)
+            writer.close()
+            await writer.wait_closed()
+        await turned_away(server.port, None, b"GET / HTTP/1.1\r\n\r\n")
+        await log.wait_for("net.not_tls")
+        async with raw_client(server.port, certificates.cs) as friend:
+            friend.ask(1, request())
+            assert await friend.receive(REPLY) is not None
+    assert log.of("net.unfinished") == log.of("net.not_admitted") == []
+
+
 async def test_strangers_that_come_meanwhile_are_told_together() -> None:
     log = RecordingLog()
-    strangers = Strangers(log, within_s=-0.5, every_s=0.01)
-    context = strangers.watch(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-    for _ in range(5):
-        strangers.hear(context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True), None, context)
-    friend = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
-    strangers.hear(friend, None, context)
-    strangers.admitted(friend)
-    while len(log.of("net.not_admitted")) < 2:
+    strangers = Strangers(log, within_s=5, every_s=0.01)
+    for number in range(1000):
+        strangers.failed(greeted=number % 2 > 0)
+    while len(log.of("net.not_admitted")) < 1 or len(log.of("net.not_tls")) < 2:
         log.changed.clear()
         await log.changed.wait()
-    assert log.of("net.not_admitted") == [{"count": 1}, {"count": 4}]
+    assert log.of("net.not_tls") == [{"count": 1}, {"count": 499}]
+    assert log.of("net.not_admitted") == [{"count": 500}]

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import httptools
 from msgspec import Struct, field
 
+from warifu.adapters.net.strangers import Strangers
 from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, Fault, NotFound, Refused, TryAgain, WarifuError
 from warifu.ports.log import Log
 
@@ -122,6 +123,8 @@ class HttpServer:
 
     async def listen(self, host: str, port: int, tls: SSLContext | None) -> None:
         """Open the port."""
+        if tls is not None:
+            Strangers(self._log, self.limits.request_ms / 1000).watch(tls)
         self._listener = await asyncio.get_running_loop().create_server(
             lambda: _HttpConnection(self),
             host,

@@ -129,8 +129,6 @@ class NetServer:
 
     def join(self, connection: "_Served") -> None:
         """A connection was made. ``Unavailable`` when there are too many."""
-        if connection.transport is not None:
-            self._strangers.admitted(connection.transport.get_extra_info("ssl_object"))
         if len(self._connections) >= self.limits.max_connections:
             raise Unavailable("too many connections")
         self._connections.add(connection)

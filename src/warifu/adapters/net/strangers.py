@@ -1,64 +1,114 @@
-"""Who greets and is not let in: a certificate of another authority, an expired one, none, or no answer any more.
+"""Who comes to a TLS port and is not let in. TLS ends such a connection before there is a protocol that could say so.
 
-TLS ends such a connection before there is a protocol that could say so. Here they are counted: one log record for the
-first, then one for all that came within a while, however many try. A balancer's look at the port greets nobody.
+Here they are counted, by what they did: one log record for the first, then one for all that came within a while,
+however many try; no addresses, nothing of what they sent. A balancer's look at the port (it connects and goes) is none.
+
+* ``net.not_admitted`` (trouble): a greeting that was understood, and then a certificate of another authority, an
+  expired one, none, or no answer any more.
+* ``net.not_tls``: what came was no greeting that we understand: another protocol, an old version of TLS, noise.
+* ``net.unfinished``: silence, or a part of a greeting, until time was up or the other side went.
 """
 
 import asyncio
-from ssl import SSLContext, SSLObject, SSLSocket
-from typing import Final
-from weakref import WeakKeyDictionary
+from collections import Counter
+from contextlib import suppress
+from ssl import SSLContext, SSLError, SSLObject, SSLSocket, SSLWantReadError, SSLWantWriteError
+from typing import ClassVar, Final
 
 from warifu.ports.log import Log
 
 TOLD_EVERY_S: Final = 10.0
-_MARGIN_S: Final = 0.5
+NOT_ADMITTED: Final = "net.not_admitted"
+NOT_TLS: Final = "net.not_tls"
+UNFINISHED: Final = "net.unfinished"
+_MOST: Final = 0.8
+"""Of a handshake's time: who was silent for so long has not only looked whether somebody listens."""
 
 
 class Strangers:
-    """Of one server.
+    """Of one server. Made while its loop runs.
 
     Args:
-        log: told ``net.not_admitted`` with how many.
+        log: told how many, by event.
         within_s: a handshake's time.
-        every_s: between two records.
+        every_s: between two records of the same event.
     """
 
     def __init__(self, log: Log, within_s: float, every_s: float = TOLD_EVERY_S) -> None:
         self._log = log
-        self._within_s, self._every_s = within_s + _MARGIN_S, every_s
-        self._greeted: WeakKeyDictionary[SSLObject | SSLSocket, int] = WeakKeyDictionary()
-        self._waiting: set[int] = set()
-        self._number = self._count = 0
+        self._looked_s, self._every_s = within_s * _MOST, every_s
+        self._loop = asyncio.get_running_loop()
+        self._counts: Counter[str] = Counter()
         self._quiet: asyncio.TimerHandle | None = None
 
     def watch(self, context: SSLContext) -> SSLContext:
-        """Hear of each TLS greeting (ClientHello) that comes to servers with this context."""
-        context.sni_callback = self.hear
+        """Hear of each handshake with servers that have this context."""
+        context.sslobject_class = type("Comer", (_Comer,), {"strangers": self})
+        context.sni_callback = _hear
         return context
 
-    def admitted(self, peer: object) -> None:
-        """This one was let in."""
-        if isinstance(peer, SSLObject | SSLSocket):
-            self._waiting.discard(self._greeted.pop(peer, 0))
+    def now_s(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
 
-    def hear(self, peer: SSLObject | SSLSocket, _name: str | None, _context: SSLContext) -> None:
-        """Called by ``ssl``: a greeting came."""
-        self._number += 1
-        self._greeted[peer] = self._number
-        self._waiting.add(self._number)
-        asyncio.get_running_loop().call_later(self._within_s, self._late, self._number)
+    def failed(self, *, greeted: bool) -> None:
+        """A handshake came to a bad end."""
+        self._count(NOT_ADMITTED if greeted else NOT_TLS)
 
-    def _late(self, number: int) -> None:
-        if number in self._waiting:
-            self._waiting.discard(number)
-            self._count += 1
-            if self._quiet is None:
-                self._tell()
+    def gone(self, lasted_s: float, *, greeted: bool, said: bool) -> None:
+        """A connection ended before its handshake did. Called from wherever it is cleared away."""
+        if said or lasted_s >= self._looked_s:
+            with suppress(RuntimeError):  # the loop has ended too
+                self._loop.call_soon_threadsafe(self._count, NOT_ADMITTED if greeted else UNFINISHED)
+
+    def _count(self, event: str) -> None:
+        self._counts[event] += 1
+        if self._quiet is None:
+            self._tell()
 
     def _tell(self) -> None:
         self._quiet = None
-        if self._count:
-            self._log.trouble("net.not_admitted", count=self._count)
-            self._count = 0
-            self._quiet = asyncio.get_running_loop().call_later(self._every_s, self._tell)
+        for event, count in sorted(self._counts.items()):
+            tell = self._log.trouble if event == NOT_ADMITTED else self._log.info
+            tell(event, count=count)
+        if self._counts:
+            self._counts.clear()
+            self._quiet = self._loop.call_later(self._every_s, self._tell)
+
+
+class _Comer(SSLObject):
+    """The server's side of one handshake. The loop lets go of it when its connection ends."""
+
+    strangers: ClassVar[Strangers]
+    greeted = False
+    """Its greeting (ClientHello) was understood."""
+    _tries = 0
+    """How often TLS was asked to go on: once when the connection is made, then whenever something has come."""
+    _began_s = 0.0
+    _over = False
+
+    def do_handshake(self) -> None:
+        """Called by the loop."""
+        if not self._tries:
+            self._began_s = self.strangers.now_s()
+        self._tries += 1
+        try:
+            super().do_handshake()
+        except (SSLWantReadError, SSLWantWriteError):
+            raise
+        except SSLError:
+            self._over = True
+            self.strangers.failed(greeted=self.greeted)
+            raise
+        self._over = True
+
+    def __del__(self) -> None:
+        if self._tries and not self._over:
+            lasted_s = self.strangers.now_s() - self._began_s
+            self.strangers.gone(lasted_s, greeted=self.greeted, said=self._tries > 1)
+
+
+def _hear(comer: SSLObject | SSLSocket, _name: str | None, _context: SSLContext) -> None:
+    """Called by ``ssl``: a greeting was understood."""
+    if isinstance(comer, _Comer):
+        comer.greeted = True
