@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from warifu.adapters.backlog import FileBacklog, MemoryBacklog
+from warifu.adapters.backlog import QUICK_S, FileBacklog, MemoryBacklog
 from warifu.kernel.errors import Unavailable
 from warifu.ports.backlog import Backlog
 
@@ -97,6 +98,31 @@ def test_a_disk_that_fails_takes_nothing_on(tmp_path: Path) -> None:
         assert backlog.unsettled() == ()
 
     asyncio.run(main())
+
+
+def test_a_slow_disk_has_a_thread_and_a_quick_one_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged by the disk alone: a loop that is busy, or a thread that is late to wake, is no slow disk."""
+    disk = {"now": 0.0, "sync": 0.0}
+    threads: list[str] = []
+
+    def sync(_descriptor: int) -> None:
+        disk["now"] += disk["sync"]
+        threads.append(threading.current_thread().name.partition("_")[0])
+
+    async def keep(sync_s: float) -> str:
+        disk["sync"] = sync_s
+        for _ in range(30):
+            backlog.settle(await backlog.keep(b"entry"))
+        return threads[-1]
+
+    backlog = FileBacklog(tmp_path / "cs.log")
+    monkeypatch.setattr("time.perf_counter", lambda: disk["now"])
+    monkeypatch.setattr("os.fdatasync", sync)
+    kept_by = [asyncio.run(keep(seconds)) for seconds in (QUICK_S / 2, 2 * QUICK_S, QUICK_S / 2)]
+    assert kept_by == ["MainThread", "backlog", "MainThread"]
+    backlog.close()
 
 
 @pytest.mark.real
