@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - a script, not a package
 """Makes ``.venv`` fit ``uv.lock``: finds uv or installs it from the package index into ``.tools``, then runs it.
 
-Run by ``./warifu`` and ``./check`` with any Python >= 3.11; uses the standard library alone. Runs at the same time wait
-for one another. What was done is remembered in ``.venv/.warifu-stamp``.
+Run by ``./warifu`` and ``./check`` with the Python that ``setup.sh`` found; uses the standard library alone. Runs at
+the same time wait for one another. What was done is remembered in ``.venv/.warifu-stamp``.
 """
 
 import fcntl
@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 STAMP = ROOT / ".venv" / ".warifu-stamp"
 UV = "uv>=0.13,<0.14"
+NAMED = os.environ.get("WARIFU_PYTHON", "")
+"""The Python the user wants; another one than before makes ``.venv`` anew."""
 
 
 class SetupError(Exception):
@@ -53,8 +55,9 @@ def is_fresh(*, dev: bool) -> bool:
     """Whether ``.venv`` was made from what is here now."""
     if not STAMP.is_file() or not (ROOT / ".venv" / "bin" / "python").exists():
         return False
-    made, _, group = STAMP.read_text("utf-8").partition("\n")[0].partition(" ")
-    return made == fingerprint() and (group == "dev" or not dev)
+    first, _, by = [*STAMP.read_text("utf-8").splitlines(), "", "", ""][:3]
+    made, _, group = first.partition(" ")
+    return made == fingerprint() and (group == "dev" or not dev) and NAMED in {"", by}
 
 
 def find_uv() -> str | None:
@@ -83,21 +86,25 @@ def install_uv() -> str:
 def sync(uv: str, *, dev: bool) -> None:
     """Let uv make ``.venv``; the development tools, once there, are left alone."""
     say("installing the locked packages" + (" and the development tools" if dev else ""))
-    groups = ["--group", "dev"] if dev else ["--no-dev", "--inexact"]
-    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    environment["UV_PROJECT_ENVIRONMENT"] = str(ROOT / ".venv")
     STAMP.unlink(missing_ok=True)
+    make(uv, ROOT / ".venv", sys.executable, *(["--group", "dev"] if dev else ["--no-dev", "--inexact"]))
+    STAMP.write_text(f"{fingerprint()} {'dev' if dev else 'run'}\n{ROOT}\n{NAMED}\n", "utf-8")
+
+
+def make(uv: str, environment: Path, python: str, *groups: str) -> None:
+    """Let uv make an environment of a Python with the locked packages of these groups."""
+    variables = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    variables["UV_PROJECT_ENVIRONMENT"] = str(environment)
     done = subprocess.run(  # noqa: S603 - uv, found above
-        [uv, "sync", "--frozen", "--quiet", "--python", sys.executable, "--no-python-downloads", *groups],
+        [uv, "sync", "--frozen", "--quiet", "--python", python, "--no-python-downloads", *groups],
         cwd=ROOT,
-        env=environment,
+        env=variables,
         check=False,
         stderr=subprocess.PIPE,
         text=True,
     )
     if done.returncode != 0:
         raise SetupError(f"uv sync: {last_line(done)}: see that the package index can be reached, then run this again")
-    STAMP.write_text(f"{fingerprint()} {'dev' if dev else 'run'}\n{ROOT}\n", "utf-8")
 
 
 def run(*command: str) -> "subprocess.CompletedProcess[str]":

@@ -1,14 +1,41 @@
 # Sourced by ./warifu and ./check, with $root set: finds a Python, then lets bootstrap.py make .venv.
 # shellcheck shell=sh
 
+proven="3.11 3.12 3.13" # what docs/decisions/0020 has a table of; pyproject.toml names them too
+
+version_of() { # version_of PYTHON: as 3.11; nothing when it does not run, or is not CPython
+    "$1" -c 'import sys; sys.stdout.write("%d.%d" % sys.version_info[:2] if sys.implementation.name == "cpython" else "")' \
+        2>/dev/null || true
+}
+
+is_proven() { # is_proven VERSION
+    case " $proven " in *" ${1:-none} "*) return 0 ;; *) return 1 ;; esac
+}
+
+named_python() { # the one in WARIFU_PYTHON, or none
+    version=$(version_of "$WARIFU_PYTHON")
+    if [ "${version%%.*}" != 3 ] || [ "${version#3.}" -lt 11 ]; then
+        echo "warifu: setup.failed: WARIFU_PYTHON=$WARIFU_PYTHON is not a CPython 3.11 or later: name one that is, or leave it out" >&2
+        return 1
+    fi
+    is_proven "$version" || echo "warifu: proven on Python $proven, not yet on $version: ./check tells" >&2
+    printf '%s\n' "$WARIFU_PYTHON"
+}
+
 find_python() {
-    for candidate in ${WARIFU_PYTHON:-} python3 python3.11 python3.12 python3.13 python3.14 python; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+    if [ -n "${WARIFU_PYTHON:-}" ]; then
+        named_python
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11 python; do
+        if is_proven "$(version_of "$candidate")"; then
             printf '%s\n' "$candidate"
             return 0
         fi
     done
-    echo "warifu: setup.failed: no Python >= 3.11 on PATH: install one (Debian: apt-get install python3), or name it in WARIFU_PYTHON" >&2
+    there=$(version_of python3)
+    echo "warifu: setup.failed: none of Python $proven on PATH${there:+ (python3 is $there)}: install one" \
+        "(Debian: apt-get install python3), or name one in WARIFU_PYTHON (a later one unproven)" >&2
     return 1
 }
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,13 @@ def program(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def warifu(clone: Path, path: Path, cwd: Path) -> "subprocess.Popen[str]":
-    environment = {"PATH": f"{path}:/usr/bin:/bin", "WARIFU_PYTHON": sys.executable}
+PYTHON = """#!/bin/sh
+if [ "$1" = -c ]; then printf {version}; else exec {real} "$@"; fi
+"""
+
+
+def warifu(clone: Path, path: Path, cwd: Path, named: str | None = sys.executable) -> "subprocess.Popen[str]":
+    environment = {"PATH": f"{path}:/usr/bin:/bin"} | ({} if named is None else {"WARIFU_PYTHON": named})
     return subprocess.Popen(
         [str(clone / "warifu"), "status"],
         cwd=cwd,
@@ -91,12 +97,62 @@ def test_a_failing_set_up_is_told_in_one_line_and_tried_again_next_time(clone: P
     assert out == "ran -P -m warifu.cli status\n"
 
 
-def test_without_a_python_the_need_is_told(clone: Path, tmp_path: Path) -> None:
-    program(tmp_path / "bin", "python3", "#!/bin/sh\nexit 1\n")
+def pythons(folder: Path, **versions: str) -> None:
+    """Play Pythons of these versions, by their names with ``_`` for the dot."""
+    for name, version in versions.items():
+        program(folder, name.replace("_", "."), PYTHON.format(version=version, real=sys.executable))
+
+
+def test_another_python_that_is_named_sets_up_anew_and_stays(clone: Path, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    program(tmp_path / "bin", "uv", UV.format(calls=calls))
+    pythons(tmp_path / "bin", python3="3.11", python3_12="3.12")
+    for named, count in ((None, 1), ("python3.12", 2), (None, 2), ("python3.12", 2), ("python3", 3)):
+        _, err = warifu(clone, tmp_path / "bin", clone, named).communicate(timeout=60)
+        assert len(calls.read_text("utf-8").splitlines()) == count, (named, err)
+
+
+def test_a_python_nothing_was_proven_on_is_passed_over(clone: Path, tmp_path: Path) -> None:
+    program(tmp_path / "bin", "uv", UV.format(calls=tmp_path / "calls"))
+    pythons(tmp_path / "bin", python3="3.99", python3_13="3.13")
+    out, _ = warifu(clone, tmp_path / "bin", clone, None).communicate(timeout=60)
+    assert out == "ran -P -m warifu.cli status\n"
+
+
+def test_a_later_python_is_taken_when_it_is_named_and_the_user_is_told(clone: Path, tmp_path: Path) -> None:
+    program(tmp_path / "bin", "uv", UV.format(calls=tmp_path / "calls"))
+    pythons(tmp_path / "bin", later="3.99")
+    out, err = warifu(clone, tmp_path / "bin", clone, "later").communicate(timeout=60)
+    assert out == "ran -P -m warifu.cli status\n"
+    assert err.startswith("warifu: proven on Python 3.11 3.12 3.13, not yet on 3.99: ./check tells\n")
+
+
+@pytest.mark.parametrize("version", ["3.10", "2.7", "''"])
+def test_a_python_that_is_too_old_or_none_is_refused_by_its_name(clone: Path, tmp_path: Path, version: str) -> None:
+    pythons(tmp_path / "bin", old=version)
+    run = warifu(clone, tmp_path / "bin", clone, "old")
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out) == (1, "")
+    told = "warifu: setup.failed: WARIFU_PYTHON=old is not a CPython 3.11 or later: name one that is, or leave it out\n"
+    assert err == told
+
+
+@pytest.mark.parametrize(("version", "told"), [("''", ":"), ("3.99", " (python3 is 3.99):")])
+def test_without_a_python_the_need_is_told(clone: Path, tmp_path: Path, version: str, told: str) -> None:
+    pythons(tmp_path / "bin", python3=version)
     environment = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'tools'}"}
     for name in ("sh", "dirname", "readlink"):
         (tmp_path / "tools").mkdir(exist_ok=True)
         (tmp_path / "tools" / name).symlink_to(shutil.which(name) or name)
     done = subprocess.run([str(clone / "warifu")], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("warifu: setup.failed: no Python >= 3.11 on PATH: install one")
+    assert done.stderr.startswith(f"warifu: setup.failed: none of Python 3.11 3.12 3.13 on PATH{told} install one")
+
+
+def test_the_versions_that_are_proven_are_said_everywhere_alike() -> None:
+    setup = (ROOT / "tools" / "setup.sh").read_text("utf-8")
+    proven = setup.partition('proven="')[2].partition('"')[0].split()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = [text.rpartition(" ")[2] for text in project["classifiers"] if "Python :: 3." in text]
+    assert project["requires-python"] == f">={proven[0]}"
+    assert proven == named

@@ -185,6 +185,7 @@ def _result(report: Report, without: tuple[str, ...], smallest: Outcome | None) 
             "collisions": covered.collisions,
             "states": len(covered.states),
         },
+        "trace_hash": covered.trace_hash,
     }
 
 
@@ -196,6 +197,7 @@ def _say(report: Report, removed_name: str | None, smallest: Outcome | None) -> 
         f"({covered.steps / max(report.seconds, 0.001):,.0f} steps/s)"
     )
     say("faults: " + (", ".join(f"{kind} {count:,}" for kind, count in sorted(covered.faults.items())) or "none"))
+    say(f"trace hash of all: {covered.trace_hash}")
     for found in report.found:
         say(f"FAILED {found.scenario}:{found.seed}: {found.text}", markup=False)
     if smallest is not None:

@@ -135,6 +135,15 @@ def test_a_search_uses_processes_and_adds_up() -> None:
     assert not report.found
 
 
+def test_one_hash_stands_for_all_runs_in_whatever_order_they_were_done() -> None:
+    one, other = (run_batch(seeds, (), "tally").covered for seeds in (range(5), range(5, 10)))
+    together = Covered()
+    together.merge(other)
+    together.merge(one)
+    assert together.trace_hash == run_batch(range(10), (), "tally").covered.trace_hash
+    assert len({one.trace_hash, other.trace_hash, together.trace_hash}) == 3
+
+
 def test_a_search_ends_at_the_first_failing_batch() -> None:
     report = search(None, seconds=60, without=("idempotency",), only="tally", workers=1)
     assert report.found[0].property == "one effect per request"

@@ -26,6 +26,7 @@ AHEAD = 2
 """Batches handed out for each worker: one being worked, one waiting."""
 LISTEN_S = 0.2
 """How soon a Ctrl-C is answered."""
+_DIGEST_BITS = 128
 
 
 class Found(Struct, frozen=True):
@@ -46,6 +47,8 @@ class Covered(Struct):
     faults: Counter[str] = field(default_factory=Counter)
     collisions: int = 0
     states: set[bytes] = field(default_factory=set)
+    traces: int = 0
+    """The sum of the runs' trace hashes: the same whichever process ran which seed."""
 
     def add(self, outcome: Outcome) -> None:
         """One run more."""
@@ -55,6 +58,7 @@ class Covered(Struct):
         self.faults.update(outcome.faults)
         self.collisions += outcome.collisions
         self.states.update(outcome.states)
+        self._add_traces(int(outcome.trace_hash or "0", 16))
 
     def merge(self, other: "Covered") -> None:
         """Another's too."""
@@ -64,6 +68,15 @@ class Covered(Struct):
         self.faults.update(other.faults)
         self.collisions += other.collisions
         self.states |= other.states
+        self._add_traces(other.traces)
+
+    @property
+    def trace_hash(self) -> str:
+        """One hash for all the runs: the same seeds give the same on any machine, under any Python."""
+        return f"{self.traces:0{_DIGEST_BITS // 4}x}"
+
+    def _add_traces(self, more: int) -> None:
+        self.traces = (self.traces + more) % (1 << _DIGEST_BITS)
 
 
 class Batch(Struct):

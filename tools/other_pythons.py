@@ -1,0 +1,103 @@
+# ruff: noqa: INP001 - a script, not a package
+"""Holds the other Pythons the project is proven on to what this one gives: fast tests, and one search's trace hash.
+
+Run by ``./check`` with ``.venv``'s Python; each other one gets an environment in ``.tools``. One that is not on this
+machine is named, and is no failure. All tests on another Python: ``WARIFU_PYTHON=python3.13 ./check``.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import bootstrap
+
+SEEDS = 100
+FAST = ("kernel", "contract", "chip", "domain", "verify", "synthetic", "lab/simulation")
+"""Folders of tests that take seconds and have no clock; warnings of what a Python is about to drop are errors in them."""
+TESTS_WITHIN_S = 300
+SEARCH_WITHIN_S = 300
+
+
+def main() -> int:
+    """A line for each version. Exit status 0 when each that is here gives what this one gives."""
+    own = version_of(sys.executable)
+    wanted = searched(sys.executable)
+    say(f"{own}  {wanted}  this one")
+    failed = False
+    for version in versions():
+        python = None if version == own else find(version)
+        if python is not None:
+            failed |= not holds(version, python, wanted)
+        elif version != own:
+            say(f"{version}  not on this machine")
+    return int(failed)
+
+
+def versions() -> list[str]:
+    """Those ``pyproject.toml`` names, oldest first."""
+    project = tomllib.loads((bootstrap.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return [text.rpartition(" ")[2] for text in project["classifiers"] if "Python :: 3." in text]
+
+
+def find(version: str) -> str | None:
+    """A Python of this version: on PATH, or kept by pyenv."""
+    return next((python for python in candidates(version) if version_of(python) == version), None)
+
+
+def candidates(version: str) -> Iterator[str]:
+    """Where one could be."""
+    for name in (f"python{version}", "python3"):
+        if found := shutil.which(name):
+            yield found
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    yield from map(str, sorted(kept.glob(f"{version}.*/bin/python3")))
+
+
+def version_of(python: str) -> str:
+    """As 3.11; empty when it does not run."""
+    told = bootstrap.run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+    return told.stdout.strip() if told.returncode == 0 else ""
+
+
+def holds(version: str, python: str, wanted: str) -> bool:
+    """Whether it gives the same hash, and passes."""
+    environment = bootstrap.TOOLS / f"python-{version}"
+    bootstrap.make(bootstrap.find_uv() or bootstrap.install_uv(), environment, python, "--group", "dev")
+    found = searched(str(environment / "bin" / "python"))
+    same = "the same" if found == wanted else "ANOTHER"
+    ended = subprocess.run(  # noqa: S603 - the interpreter just found
+        [environment / "bin" / "python", "-m", "pytest", "-q", *(f"tests/{room}" for room in FAST)],
+        cwd=bootstrap.ROOT,
+        check=False,
+        timeout=TESTS_WITHIN_S,
+    )
+    say(f"{version}  {found}  {same}; tests {'pass' if ended.returncode == 0 else 'FAIL'}")
+    return found == wanted and ended.returncode == 0
+
+
+def searched(python: str) -> str:
+    """The hash of all traces of the first seeds; what it says when a property failed."""
+    done = subprocess.run(  # noqa: S603 - as above
+        [python, "-P", "-m", "warifu.cli", "lab", "search", "--seeds", str(SEEDS)],
+        cwd=bootstrap.ROOT,
+        check=False,
+        timeout=SEARCH_WITHIN_S,
+        capture_output=True,
+        text=True,
+    )
+    hashes = [line.rpartition(" ")[2] for line in done.stdout.splitlines() if line.startswith("trace hash")]
+    return hashes[0] if done.returncode == 0 else bootstrap.last_line(done)
+
+
+def say(text: str) -> None:
+    """At once: the tests print between the lines."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
