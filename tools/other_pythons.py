@@ -17,7 +17,7 @@ import bootstrap
 
 SEEDS = 100
 FAST = ("kernel", "contract", "chip", "domain", "verify", "synthetic", "lab/simulation")
-"""Folders of tests that take seconds and have no clock; warnings of what a Python is about to drop are errors in them."""
+"""Folders of tests that take seconds and ask no clock; what a Python is about to drop is an error in them."""
 TESTS_WITHIN_S = 300
 SEARCH_WITHIN_S = 300
 
