@@ -87,7 +87,8 @@ def sync(uv: str, *, dev: bool) -> None:
     """Let uv make ``.venv``; the development tools, once there, are left alone."""
     say("installing the locked packages" + (" and the development tools" if dev else ""))
     STAMP.unlink(missing_ok=True)
-    make(uv, ROOT / ".venv", sys.executable, *(["--group", "dev"] if dev else ["--no-dev", "--inexact"]))
+    python = (shutil.which(NAMED) or NAMED) if NAMED else sys.executable
+    make(uv, ROOT / ".venv", python, *(["--group", "dev"] if dev else ["--no-dev", "--inexact"]))
     STAMP.write_text(f"{fingerprint()} {'dev' if dev else 'run'}\n{ROOT}\n{NAMED}\n", "utf-8")
 
 

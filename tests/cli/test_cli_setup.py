@@ -110,6 +110,8 @@ def test_another_python_that_is_named_sets_up_anew_and_stays(clone: Path, tmp_pa
     for named, count in ((None, 1), ("python3.12", 2), (None, 2), ("python3.12", 2), ("python3", 3)):
         _, err = warifu(clone, tmp_path / "bin", clone, named).communicate(timeout=60)
         assert len(calls.read_text("utf-8").splitlines()) == count, (named, err)
+    asked = [line.partition(" --python ")[2].split()[0] for line in calls.read_text("utf-8").splitlines()]
+    assert asked[1:] == [str(tmp_path / "bin" / "python3.12"), str(tmp_path / "bin" / "python3")]
 
 
 def test_a_python_nothing_was_proven_on_is_passed_over(clone: Path, tmp_path: Path) -> None:
