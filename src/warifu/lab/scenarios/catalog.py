@@ -15,6 +15,7 @@ from warifu.lab.scenarios.looks import LOOKS
 from warifu.lab.scenarios.pool import Pool
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.signing import SIGNING
+from warifu.lab.scenarios.stock import StockScenario
 from warifu.lab.scenarios.tally import Tally
 from warifu.lab.scenarios.turnstile import Turnstile
 from warifu.lab.simulation.plan import Plan
@@ -22,7 +23,7 @@ from warifu.lab.simulation.plan import Plan
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile()),
+        *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile(), StockScenario()),
         *(LOOKS, LEFTOVERS, CHIP, SIGNING, COMPLETER),
     )
 }
@@ -32,7 +33,7 @@ TURNS = (
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
     *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
     *("left", "looks", "meanwhile", "chip", "signing", "left", "looks", "meanwhile", "chip", "signing"),
-    *("completer", "door", "idle", "meanwhile", "idle", "meanwhile"),
+    *("completer", "door", "stock", "meanwhile", "stock", "meanwhile"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
 in an order by the seed. Forty-seven, a prime: each core comes in all its variants."""

@@ -65,6 +65,10 @@ DEFAULT_SIZE: Final = 2
 HARSH: Final = (1.0, 0.3, 0.1)
 """How hard the storm is: an operation takes a hundred messages, and in the hardest none comes to the card."""
 AT_THE_CARD: Final = frozenset({"pull", "chip_error"})
+ENDED_SHARE: Final = 3
+"""In one run of so many a terminal is told to end as its chip works."""
+SCRIPTS: Final = 60
+"""Commands of a day's scripts, about."""
 LOOKS: Final = 3
 NAMES: Final = "ワリフ　カズコ"
 """As all holders are read (see ``nation``)."""
@@ -127,6 +131,8 @@ class CounterTrial:
         world.storms_ms, world.snap_within_ms, world.snapped_share = STORMS_MS, 3_000, 0.03
         world.dice.soften(HARSH[world.pick(len(HARSH))], AT_THE_CARD)
         self.nation = Nation(world, begin)
+        if not (world.plan.tight or world.plan.seed % ENDED_SHARE):
+            self.nation.cards.until_end = 1 + world.pick(SCRIPTS)
         self.holders = self._coming(begin.holders)
         is_short = max(completing.LEFT_AFTER_MS, completing.UNKNOWN_AFTER_MS) <= LEFT_SHORT_MS
         self._leaving = is_short and not world.plan.tight and not world.pick(LEAVING_SHARE)

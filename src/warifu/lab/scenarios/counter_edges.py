@@ -1,10 +1,12 @@
-"""Cards at the edges of the rules: on their last day, and with room for one more entry or none."""
+"""Cards at the edges of the rules: on their last day, and with room for one more entry or none; the chips likewise."""
 
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from warifu.chip.layout import PARTICULARS_MAX
+from warifu.chip.image import decode, encode
+from warifu.chip.layout import JUKI, JUKI_PARTICULARS, PARTICULARS_MAX
+from warifu.chip.reading import split_records
 from warifu.contract.terminal import Performed
 from warifu.contract.values import OperationKind
 from warifu.domain.cards.errors import NoRoomLeft
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 EDGES: Final = ("", "last day", "full", "", "one line left", "")
 """By the seed: half of the runs have none."""
+ENTRY: Final = b"entry"
 ADDING: Final = frozenset({"update", "continuation"})
 
 
@@ -29,15 +32,18 @@ class Edges:
     def __init__(self, world: "World", nation: Nation, holders: tuple[Holder, ...]) -> None:
         self._world = world
         self._store = nation.stores["center"]
+        self._images = nation.cards.images
         self._cards = frozenset(holder.card_id for holder in holders)
         self._edge = EDGES[world.plan.seed % len(EDGES)]
 
     async def begin(self) -> None:
         """Before anything breaks."""
         rows = [row for row in self._store.records(Card) if isinstance(row, Card) and row.card_id in self._cards]
-        writes = tuple(Update(self._brought(row)) for row in rows)
-        if self._edge:
-            await self._store.commit(Change(now_ms=EPOCH_MS, writes=writes))
+        brought = [self._brought(row) for row in rows] if self._edge else []
+        if brought:
+            await self._store.commit(Change(now_ms=EPOCH_MS, writes=tuple(map(Update, brought))))
+        for card in brought:
+            self._images[card.card_id] = filled(self._images[card.card_id], card.entries)
 
     def _brought(self, card: Card) -> Card:
         today = jst_date(EPOCH_MS)
@@ -56,3 +62,15 @@ class Edges:
             said = found.code if isinstance(found, Refused) else found.outcome
             self._world.violated("a card is filled to its last line and no further", f"{kind}: {said}")
         return True
+
+
+def filled(image: bytes, count: int) -> bytes:
+    """What a chip remembers once so many entries were added to it, whoever added them."""
+    chip = decode(image)
+    applet = next(found for found in chip.applets if found.aid == JUKI)
+    ef = next(found for found in applet.efs if found.fid == JUKI_PARTICULARS)
+    first = len(split_records(ef)) + 1
+    rows = [bytes((number, len(ENTRY))) + ENTRY for number in range(first, count + 1)]
+    if not rows:
+        return image
+    return encode(chip.with_applet(applet.with_ef(structs.replace(ef, content=ef.content + b"".join(rows)))))

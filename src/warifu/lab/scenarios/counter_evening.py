@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from warifu.adapters.store.audit import AuditBroken, verify_export
 from warifu.chip import layout
-from warifu.chip.image import Image
+from warifu.chip.image import Ef, Image
+from warifu.chip.reading import split_records
 from warifu.contract.values import OperationKind
 from warifu.domain.cards import operations, plans
 from warifu.domain.cards.records import Card, CardWrite, Operation
-from warifu.domain.certificates.records import AppletWrite, Certificate, KeyUse, Revocation, StoredKeyPair
+from warifu.domain.certificates.records import AppletWrite, Certificate, Revocation, StoredKeyPair
 from warifu.kernel.ids import ulid_text
 from warifu.lab.history import DIGEST_SHOWN
 from warifu.lab.scenarios.nation import CENTERS, KEY_PAIRS, Holder, Nation, morning
+from warifu.lab.scenarios.stock_book import TWICE, found_strange, found_wrong, is_full
 from warifu.lab.simulation.keys import EPOCH_MS
 from warifu.nodes.center import Center, completing
 from warifu.ports.store import Record
@@ -153,6 +155,9 @@ class Evening:
         resumed = [row.opened_ms for row in of_card if (row.kind, row.state) == ("resumption", "closed")]
         if card.state == "in_use" and resumed and (card.suspended_ms or 0) > max(resumed):
             self._bad("a card that is lost again stays suspended", card.card_id)
+        entries = sum(len(split_records(ef)) for ef in _juki(chip) if ef.fid == layout.JUKI_PARTICULARS)
+        if entries != card.entries:
+            self._bad("chip equals record", f"{card.card_id}: {entries} entries on the chip, {card.entries} counted")
         windows = [pin.fid for found in chip.applets for pin in found.pins if pin.window]
         if windows:
             self._bad("no PIN window is left open", f"{card.card_id}: {len(windows)}")
@@ -176,16 +181,14 @@ class Evening:
     def _register(self) -> None:
         """Key pairs and serials are used once; what is on a chip in use is what the register holds valid."""
         certificates = self._rows("authority", Certificate)
-        pairs = Counter(row.key_pair_id for row in certificates)
+        pairs, register = Counter(row.key_pair_id for row in certificates), self._nation.stores["authority"]
         if max(pairs.values()) > 1:
-            self._bad("a key pair and a serial are used once", f"key pair of {max(pairs.values())} certificates")
+            self._bad(TWICE, f"key pair of {max(pairs.values())} certificates")
+        if wrong := found_wrong(register) or found_strange(register):
+            self._bad(*wrong)
         told = {row.write_id: row.state for row in self._rows("authority", AppletWrite)}
         known = {row.key_pair_id: row for row in self._rows("authority", StoredKeyPair)}
-        used = {(row.key_pair_id, row.ca, row.serial) for row in self._rows("authority", KeyUse)}
-        for row in certificates:
-            if (row.key_pair_id, row.ca, row.serial) not in used:
-                self._bad("a key pair and a serial are used once", f"the use of {row.key_pair_id} is not logged")
-        if sum(row.state == "free" for row in known.values()) < KEY_PAIRS:
+        if not is_full(register, KEY_PAIRS):
             self._bad("the stock of key pairs is filled again", f"{len(known)} pairs, too few of them free")
         revoked = {(row.ca, row.serial) for row in self._rows("authority", Revocation)}
         for row in certificates:
@@ -254,6 +257,10 @@ class Evening:
 
     def _bad(self, name: str, text: str) -> None:
         self._world.violated(name, text)
+
+
+def _juki(chip: Image) -> tuple[Ef, ...]:
+    return next(found.efs for found in chip.applets if found.aid == layout.JUKI)
 
 
 def hash_of(image: bytes) -> str:

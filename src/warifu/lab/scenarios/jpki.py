@@ -43,6 +43,7 @@ from warifu.lab.scenarios.jpki_watched import Moments, WatchedFront, WatchedShel
 from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
 from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.scenarios.status_book import StatusBook
+from warifu.lab.scenarios.stock_book import is_full
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.inside import inside
@@ -50,7 +51,7 @@ from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy, fixture_rs
 from warifu.lab.simulation.storage import StoreView
 from warifu.lab.simulation.world import WELL_MS, Machine, Ports, World
 from warifu.nodes import front, responder
-from warifu.nodes.authority import lists
+from warifu.nodes.authority import key_pool, lists
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node
 from warifu.nodes.front import Checked, Credential, Front
@@ -74,6 +75,11 @@ BURST: Final = 6
 """Requests of one verifier at once, more than it may have at work."""
 LAST: Final = 6
 """Of a CA, as the responder ends."""
+SMALL_BLOCK: Final = 8
+"""Where blocks of key pairs are no larger than this, some are kept; production's would take all there are of keys."""
+BLOCKS: Final = 2
+FULL_MS: Final = 30_000
+"""Within this time after all is well the stock is full again."""
 NOT_DEALT: Final = 1_127
 """The last of the fixture keys: no run deals so many."""
 STRANGERS: Final = 2
@@ -109,6 +115,8 @@ class JpkiTrial:
         begin = morning()
         world.deal = Deal(begin.dealt)
         world.storms_ms, world.snap_within_ms = STORMS_MS, 3_000
+        is_small = key_pool.BLOCK <= SMALL_BLOCK
+        self._key_pairs = key_pool.SINGLES + BLOCKS * key_pool.BLOCK if is_small else KEY_PAIRS
         self.register = world.stores.add("authority", authority.RECORDS)
         self.register._state = pickle.loads(begin.stores["authority"])  # noqa: S301, SLF001 - our own, of this process
         self.front = world.stores.add("front", front.RECORDS)
@@ -141,7 +149,7 @@ class JpkiTrial:
             self._pool("authority", ports),
             ports.crypto,
             profile=Profile(),
-            key_pairs=KEY_PAIRS,
+            key_pairs=self._key_pairs,
             shelf=self._shelf,
         )
         self._moments.watch(node.bulk)
@@ -506,10 +514,19 @@ class JpkiTrial:
     async def conclude(self) -> None:
         """Every node says that it is well; register, lists and logs are whole."""
         await self._world.all_well(WELL_MS)
+        await self._filled()
         await self._renewed()
         await self._fresh()
         await asyncio.sleep(SEALED_MS / 1000)
         await self._evening.check(self._shelf)
+
+    async def _filled(self) -> None:
+        """What was taken from the stock is there again."""
+        end_ms = self._world.loop.now_ms + FULL_MS
+        while not is_full(self.register, self._key_pairs):
+            if self._world.loop.now_ms > end_ms:
+                self._world.violated("the stock of key pairs is filled again", f"not after {FULL_MS} ms")
+            await asyncio.sleep(0.1)
 
     async def _renewed(self) -> None:
         """Who asks its responder now gets an answer whose certificate lasts, however long the evening was."""

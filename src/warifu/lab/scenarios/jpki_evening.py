@@ -7,9 +7,10 @@ from warifu.adapters.shelf import MemoryShelf
 from warifu.adapters.store.memory import MemoryStore
 from warifu.contract.authority import BatchIssued, BatchOrder, IssueBatch
 from warifu.contract.values import CertificateKind
-from warifu.domain.certificates.records import Certificate, IssueBlock, KeyUse, PublishedList, Revocation, StoredKeyPair
+from warifu.domain.certificates.records import Certificate, IssueBlock, PublishedList, Revocation
 from warifu.domain.certificates.rules import UNSIGNED
 from warifu.domain.verifiers.records import StoredUse
+from warifu.lab.scenarios.stock_book import TWICE, found_strange, found_wrong
 from warifu.ports.store import Record
 
 if TYPE_CHECKING:
@@ -106,14 +107,11 @@ class JpkiEvening:
             self._part(part, answer, rows)
         for order in self.alone:
             self._issued_alone(order, rows)
-        used = {(row.key_pair_id, row.ca, row.serial) for row in self._rows(self._register, KeyUse)}
         pairs = Counter(row.key_pair_id for row in rows)
-        for row in rows:
-            if pairs[row.key_pair_id] > 1 or (row.key_pair_id, row.ca, row.serial) not in used:
-                self._bad("a key pair and a serial are used once", f"{row.ca} {row.serial}")
-        free = {row.key_pair_id for row in self._rows(self._register, StoredKeyPair) if row.state == "free"}
-        if free & set(pairs):
-            self._bad("a key pair and a serial are used once", f"{len(free & set(pairs))} of certificates are free")
+        if max(pairs.values()) > 1:
+            self._bad(TWICE, f"key pair of {max(pairs.values())} certificates")
+        if wrong := found_wrong(self._register) or found_strange(self._register):
+            self._bad(*wrong)
         listed = {(row.ca, row.serial) for row in self._rows(self._register, Revocation)}
         states = {(row.ca, row.serial): row.state for row in rows}
         for key in self.revoked:

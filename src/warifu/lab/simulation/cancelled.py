@@ -1,7 +1,8 @@
 """Who is cancelled ends: a cancellation that was caught on its way is seen, whoever sent it.
 
-A task that somebody cancelled must not come to a result all the same, and what stands under ``asyncio.timeout`` must
-not go on once its time has ended. Both are legal Python, and no history shows them: work is done, only for nobody.
+A task that somebody cancelled must not come to a result all the same, nor ask anybody for anything on its way out, and
+what stands under ``asyncio.timeout`` must not go on once its time has ended. All of it is legal Python, and no history
+shows it: work is done, only for nobody.
 """
 
 import asyncio
@@ -39,6 +40,17 @@ def watched(world: "World") -> Iterator[None]:
         yield
     finally:
         setattr(asyncio.Timeout, LEAVE, leave)
+
+
+def asks(world: "World", what: str) -> None:
+    """The running task asks somebody for something: not once it was cancelled, for whom would it?
+
+    What cleans up says nothing to others: it gives back, closes, kills. A cancellation that is its owner's (an inner
+    ``asyncio.timeout``) is taken back before its owner goes on.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        world.violated(NAME, f"{_who()}: it was cancelled, and asks for {what}")
 
 
 def check(world: "World") -> None:

@@ -9,6 +9,7 @@ from warifu.chip.image import Image, decode, encode
 from warifu.kernel.errors import Unavailable
 from warifu.kernel.ids import ulid_text
 from warifu.lab.history import DIGEST_SHOWN
+from warifu.lab.simulation import cancelled
 from warifu.lab.simulation.keys import SeededEntropy
 from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.ports.artwork import PhotoReport, TextImage
@@ -44,6 +45,9 @@ class SimulatedConnection:
 
     async def transmit(self, command: bytes) -> bytes:
         """See ``ports.reader.Connection``. The card is pulled before the command, after it, or as the chip saves."""
+        cancelled.asks(self._world, "a chip")
+        if command[0] == SECURED and self.process is not None:
+            self._box.works(self.process)
         await asyncio.sleep(self._world.delay_ms(*COMMAND_MS) / 1000)
         if self._gone:
             raise CardGone("the card was pulled")
@@ -88,6 +92,8 @@ class CardBox:
         self.world = world
         self.images = dict(images)
         self.entropy = SeededEntropy(world.plan.seed, "chips")
+        self.until_end = 0
+        """After so many commands of scripts whoever gives one is told to end, and does not wait for what it is at."""
         self._held: dict[str, SimulatedConnection] = {}
         self._committed: dict[str, bytes] = {}
         self._challenges: dict[bytes, list[str]] = {}
@@ -100,6 +106,12 @@ class CardBox:
         used.append(card_id)
         if len(used) > DOMAINS or used[0] != card_id:
             self.world.violated("a challenge is used once", f"{card_id}: a channel begins as another did")
+
+    def works(self, process: Process) -> None:
+        """A chip is given a command of a script; at a certain one, whoever gave it is told to end."""
+        self.until_end -= 1
+        if not self.until_end:
+            self.world.end_at_work(process)
 
     def saved(self, card_id: str, image: bytes) -> None:
         """Tell each card write that a chip commits, once."""

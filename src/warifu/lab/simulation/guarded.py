@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from warifu.domain.certificates.records import IssueBlock
 from warifu.nodes.authority.bulk import BulkIssuer
 from warifu.nodes.authority.lists import Lists
 from warifu.nodes.authority.signing import Signer
@@ -24,15 +25,24 @@ NAME: Final = "what stands under a lock is done under it"
 
 
 class Guarded(NamedTuple):
-    """Methods, and the lock that is held while one of them runs, by its arguments."""
+    """Methods, and the lock that is held while one of them runs, by its arguments.
+
+    ``when``: whether it stands under the lock at all with these arguments.
+    """
 
     kind: type
     methods: tuple[str, ...]
     lock: Callable[..., asyncio.Lock | None]
+    when: Callable[..., bool] = lambda *_: True
 
 
 def _list_lock(lists: Lists, _call: object, request: Any, generation: Any) -> asyncio.Lock | None:  # noqa: ANN401
     return lists._building.get((request.ca, generation.generation, request.municipality))  # noqa: SLF001 - a second book
+
+
+def _is_choice(_issuer: BulkIssuer, _call: object, block: IssueBlock, _writes: object) -> bool:
+    """The commit that takes the key pairs that were chosen; not the one that keeps the signatures."""
+    return block.state == "intent"
 
 
 TABLE: Final = (
@@ -40,6 +50,7 @@ TABLE: Final = (
     Guarded(Lists, ("_newest",), _list_lock),
     Guarded(Signer, ("_load",), lambda signer, *_: signer._first),  # noqa: SLF001
     Guarded(BulkIssuer, ("_certificates",), lambda issuer, *_: issuer._reserving),  # noqa: SLF001
+    Guarded(BulkIssuer, ("_commit",), lambda issuer, *_: issuer._reserving, _is_choice),  # noqa: SLF001
     Guarded(CommunicationServer, ("_relay_key",), lambda node: node._agreeing),  # noqa: SLF001
     Guarded(Issuance, ("_tell_all", "_make_ordered", "_ship"), lambda node, *_: node._running),  # noqa: SLF001
 )
@@ -67,6 +78,8 @@ def _watched(world: "World", each: Guarded, name: str) -> Callable[..., Any]:
             world.violated(NAME, f"{each.kind.__name__}.{name} {when} without it")
 
     async def watched(self: object, *arguments: object) -> object:
+        if not each.when(self, *arguments):
+            return await method(self, *arguments)
         lock = each.lock(self, *arguments)
         inside[id(lock)] += 1
         look(lock, "began")

@@ -13,6 +13,7 @@ from warifu.contract.errors import error_body
 from warifu.contract.relay import AskRelayKey
 from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
 from warifu.lab.history import DIGEST_SHOWN
+from warifu.lab.simulation import cancelled
 from warifu.lab.simulation.asked_once import FAILED
 from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.nodes import under_way
@@ -139,6 +140,7 @@ class Network:
 
     async def _call(self, exchange: Exchange) -> Reply:
         sender, destination, envelope = exchange.sender, exchange.destination, exchange.envelope
+        cancelled.asks(self._world, envelope.name)
         due_ms = DUE_MS.get()
         if due_ms is not None and envelope.step not in OWN_TIME and exchange.sent_ms + envelope.remaining_ms > due_ms:
             late_ms = exchange.sent_ms + envelope.remaining_ms - due_ms
@@ -249,9 +251,10 @@ class Network:
         """What every server does around a node: the deadline, and errors as replies."""
         if machine.node is None:
             raise Fault(f"{machine.name} serves while it is down")
-        begun_ms, serving = self._world.loop.now_ms, machine.serving
+        begun_ms, serving, task = self._world.loop.now_ms, machine.serving, asyncio.current_task()
         deadline = asyncio.timeout(envelope.remaining_ms / 1000)
         serving[envelope.name] += 1
+        machine.handling[task] = None
         DUE_MS.set(begun_ms + envelope.remaining_ms)
         FAILED.set([])
         self._served += 1
@@ -270,6 +273,7 @@ class Network:
             reply = Reply(error=error_body(error))
         finally:
             serving[envelope.name] -= 1
+            machine.handling.pop(task, None)
         late_ms = self._world.loop.now_ms - begun_ms - envelope.remaining_ms
         if late_ms > 0:
             self._world.violated("waits end", f"{machine.name} {envelope.name} ended {late_ms} ms after its deadline")

@@ -22,7 +22,7 @@ from warifu.nodes import (
     status_look,
     under_way,
 )
-from warifu.nodes.authority import bulk, lists, mass_revocation, node, statuses
+from warifu.nodes.authority import bulk, key_pool, lists, mass_revocation, node, statuses
 from warifu.nodes.center import completing, lapsing, recent
 
 KEPT_SHARE: Final = 0.5
@@ -71,6 +71,11 @@ LIMITS: Final = (
     Limit(issuance, "LINES", (1, 2)),
     Limit(lists, "REFRESH_MS", (2_000, 5_000)),
     Limit(responder, "RENEW_MS", (node.RESPONDER_DAYS_MS - 4_000, node.RESPONDER_DAYS_MS - 9_000)),
+    Limit(key_pool, "BLOCK", (2, 4)),
+    Limit(key_pool, "SINGLES", (1, 2), as_before=True),
+    Limit(key_pool, "CHOICE", (1, 2)),
+    Limit(key_pool, "AT_ONCE", (1, 2)),
+    Limit(key_pool, "PAGE", (1, 2)),
 )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.kernel.errors import Stale, Unavailable, WarifuError
+from warifu.lab.simulation import cancelled
 from warifu.lab.simulation.asked_once import FAILED
 from warifu.lab.simulation.sabotage import UNIQUE_MARK, sabotaged
 from warifu.ports.store import (
@@ -174,6 +175,7 @@ class StoreView:
 
     async def _ask(self, work: Callable[[], Awaitable[T]], change: Change | None = None) -> T:
         """Send the work to the database, which does it whether or not the asker lives to hear of it."""
+        cancelled.asks(self._world, "the store")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._world.busy(+1)
         self._world.spawn(self._work(work, answer, change), f"{self._machine.name}'s store")

@@ -43,6 +43,8 @@ WELL_MS = 70_000
 """Virtual time in which every node must say that it is well: slow HSM commands count for a minute."""
 ENDS_MS = 8_000
 """Time for a node to end once it is told to: a fenced HSM worker may take five seconds to die."""
+GRACES_MS = (None, 0, 30, 300)
+"""How long a node that is told to end waits for what it serves, before it cancels it; None: until its process ends."""
 LAST_MS = 10
 """How long before its end a node may get its last requests."""
 RESTS_MS = 80_000
@@ -93,6 +95,8 @@ class Machine:
         """Its timers."""
         self.serving: Counter[str] = Counter()
         """Requests being answered, by name."""
+        self.handling: dict[asyncio.Task[Any] | None, None] = {}
+        """The tasks that answer them."""
         self._world = world
         self._build = build
         self._starts = 0
@@ -106,7 +110,7 @@ class Machine:
         """Start it, with nothing in memory."""
         self._starts += 1
         self.process = Process(self.name)
-        self.serving = Counter()
+        self.serving, self.handling = Counter(), {}
         entropy = SeededEntropy(self._world.plan.seed, f"{self.name}/{self._starts}")
         view = StoreView(self._world, self, self._world.stores.of(self.destination))
         link = Link(self._world.network, self.name)
@@ -160,6 +164,7 @@ class World:
         self.snap_within_ms = SNAP_WITHIN_MS
         self._properties = properties
         self._random = Random(f"{plan.seed}/world")  # noqa: S311 - repeatable on purpose
+        self._graces = Random(f"{plan.seed}/graces")  # noqa: S311 - as above
         self._latency = TIGHT_MS if plan.tight else self._random.choice(LATENCIES_MS)
         self._context = copy_context()
         self._busy = 0
@@ -321,7 +326,8 @@ class World:
             case "crash":
                 self.crash(machine)
             case "stop":
-                self.spawn(self._stopped(machine), f"stop of {machine.name}")
+                grace_ms = self._graces.choice(GRACES_MS)
+                self.spawn(self._stopped(machine, grace_ms), f"stop of {machine.name}")
             case "partition":
                 others = [name for name in self.network.names() if name != machine.name]
                 self.network.part(machine.name, others[self.pick(len(others))], self.delay_ms(10, 2000))
@@ -388,17 +394,39 @@ class World:
                 text = f"{name} has not ended {going_on[0]} {ENDS_MS} ms later"
                 self.violated("a node ends when it is told to", text)
 
-    async def _stopped(self, machine: Machine) -> None:
-        """As at an orderly restart: its timers end, then its process is gone."""
+    def end_at_work(self, process: Process | None) -> None:
+        """Whose process this is, is told to end, and does not wait for what it is at."""
+        machine = next((each for each in self.machines.values() if each.process is process and each.up), None)
+        if machine is not None:
+            self.spawn(self._stopped(machine, grace_ms=0), f"stop of {machine.name}")
+
+    async def _stopped(self, machine: Machine, grace_ms: int | None = None) -> None:
+        """As at an orderly restart: its timers end, then its process is gone.
+
+        With a grace, what it serves is cancelled before, as every server does with what has not ended by then.
+        """
         process, running = machine.process, machine.running
         if running is None:
             return
+        if grace_ms is not None:
+            await asyncio.sleep(grace_ms / 1000)
+            await self._cut_short(machine, process)
         self._check_timers()
         running.cancel()
         await asyncio.wait({running}, timeout=ENDS_MS / 1000)
         if process.alive:
             self._check_ended(machine)
             self.crash(machine, "stop")
+
+    async def _cut_short(self, machine: Machine, process: Process) -> None:
+        served = [task for task in machine.handling if task is not None] if process.alive else []
+        for task in served:
+            task.cancel()
+        if served:
+            await asyncio.wait(served, timeout=ENDS_MS / 1000)
+        if process.alive and any(not task.done() for task in served):
+            text = f"{machine.name} goes on with what it served {ENDS_MS} ms after that was cancelled"
+            self.violated("a node ends when it is told to", text)
 
     def _check_ended(self, machine: Machine) -> None:
         waits.check(self, machine)

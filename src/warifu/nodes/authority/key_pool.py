@@ -105,9 +105,9 @@ class KeyPool:
         # As the store now has them: inserted records begin at version 1.
         return tuple(msgspec.structs.replace(each, version=1) for each in made)
 
-    async def make_block(self, count: int = BLOCK) -> KeyBlock:
-        """Make a block of pairs: all of it is in the stock, or nothing."""
-        made = await self._made(count, "stocked")
+    async def make_block(self, count: int | None = None) -> KeyBlock:
+        """Make a block of so many pairs (``BLOCK``): all of it is in the stock, or nothing."""
+        made = await self._made(count or BLOCK, "stocked")
         pairs = tuple(Pair(each.key_pair_id, each.public_key) for each in made)
         block = KeyBlock(block_id=self._new_id(), pairs=encode_pairs(pairs))
         writes = (*(Insert(each) for each in made), Insert(block))

@@ -1,0 +1,82 @@
+"""Faults planted in the text of node and chip code: limits, cancellations, locks, the stock of key pairs.
+
+What is planted is the code as it stands with one piece of it replaced, as a slip would have it.
+"""
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from warifu.chip import pins, staging
+from warifu.lab.scenarios.nation import morning
+from warifu.lab.search.search import run_batch
+from warifu.nodes.authority.bulk import BulkIssuer
+from warifu.nodes.authority.key_pool import KeyPool
+from warifu.nodes.terminal import Run
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def edited(owner: type, name: str, old: str, new: str) -> Plant:
+    """The method with one piece of its text replaced."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        source, made = textwrap.dedent(inspect.getsource(getattr(owner, name))), dict[str, Any]()
+        assert source.count(old) == 1, "the code has changed: plant this fault anew"
+        exec(compile(source.replace(old, new), "planted", "exec"), vars(sys.modules[owner.__module__]), made)  # noqa: S102 - what the test is about
+        patch.setattr(owner, name, made[name])
+
+    return plant
+
+
+def limit(module: object, name: str, value: int) -> Plant:
+    """Another limit."""
+    return lambda patch: patch.setattr(module, name, value)
+
+
+FULL = "a chip is filled to its limit and no further"
+CANCELLED = "who is cancelled ends"
+LOCKED = "what stands under a lock is done under it"
+ONCE, LOST = "a key pair and a serial are used once", "no key pair is lost"
+FILLED = "the stock of key pairs is filled again"
+
+SWALLOWED = edited(Run, "run_script", "except CardGone:", "except (CardGone, asyncio.CancelledError):")
+LEFT_EARLY = edited(
+    BulkIssuer,
+    "_record",
+    "        await self._commit(call, block, tuple(writes))\n",
+    "    await self._commit(call, block, tuple(writes))\n",
+)
+BLOCK_STAYS = edited(KeyPool, "reserve", "writes.append(Delete(block))", "pass")
+REST_IS_DROPPED = edited(KeyPool, "reserve", "writes += await self._given_back(pairs[count:])", "pass")
+ALONE = edited(KeyPool, "make_block", "Insert(each) for each in made)", "Insert(each) for each in made[1:])")
+FIRST_TROUBLE = edited(KeyPool, "_fill_on", "filled = False\n", "return\n")
+NEVER_ENOUGH = edited(KeyPool, "_short_of_blocks", "return held < wanted", "return held <= wanted")
+OF_ANOTHER = edited(KeyPool, "_one", "key_pair_id.encode()), WRAP_MS", "b''), WRAP_MS")
+
+
+@pytest.mark.parametrize(
+    ("plant", "scenario", "broken"),
+    [
+        (limit(staging, "PARTICULARS_MAX", 7), "chip", FULL),
+        (limit(staging, "PARTICULARS_MAX", 9), "chip", FULL),
+        (limit(pins, "PIN_MAX", 15), "chip", FULL),
+        (limit(staging, "EF_MAX", 0x7FFF), "chip", FULL),
+        (SWALLOWED, "counter", CANCELLED),
+        (LEFT_EARLY, "jpki", LOCKED),
+        (BLOCK_STAYS, "stock", ONCE),
+        (REST_IS_DROPPED, "stock", LOST),
+        (ALONE, "stock", LOST),
+        (FIRST_TROUBLE, "stock", "timers run"),
+        (NEVER_ENOUGH, "stock", "a full stock is left alone"),
+        (OF_ANOTHER, "stock", "a key pair is one"),
+    ],
+)
+def test_a_fault_inside_is_found(plant: Plant, scenario: str, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    morning()  # made once a process, by nodes that are well
+    plant(monkeypatch)
+    assert [found.property for found in run_batch(range(150), (), scenario).found] == [broken]
