@@ -23,8 +23,9 @@ FAULTS_MET = {
     "jpki": {"crash", "lost_commit", "stale", "duplicate", "hsm_stall"},
     "calendar": {"crash", "store_down", "stale"},
     "days": {"hsm_stall"},
+    "stock": {"crash_before_commit", "lost_commit", "stale", "hsm_die"},
 }
-SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 16, "jpki": 30, "calendar": 30, "days": 4}
+SEEDS = {"hsm": 120, "relay": 60, "counter": 30, "factory": 34, "jpki": 30, "calendar": 30, "days": 4, "stock": 40}
 REFOUND = {
     "F1": {"a stalled HSM is out of rotation in time", "every wait ends by its deadline", "its work is done elsewhere"},
     "F2": {"nothing is released that is not held"},
@@ -44,7 +45,7 @@ for text in sys.argv[1:]:
     print(run(plan, scenario_named(plan.scenario)).trace_hash)
 """
 SAME = (
-    *("hsm:3", "relay:3", "counter:3", "counter:4", "factory:3", "tally:3", "days:1", "jpki:3", "calendar:3"),
+    *("hsm:3", "relay:3", "counter:3", "counter:4", "factory:3", "tally:3", "days:1", "jpki:3", "calendar:3", "stock:3"),
     *("card:1", "lanes:1", "timers:1", "outbox:1", "fencing:1"),
 )
 
