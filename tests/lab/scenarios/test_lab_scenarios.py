@@ -14,7 +14,7 @@ from warifu.lab.search.run import Outcome, run
 from warifu.lab.search.search import run_batch
 from warifu.lab.simulation.plan import Plan
 
-REAL = ("hsm", "relay", "counter", "factory", "jpki", "calendar", "days")
+REAL = ("hsm", "relay", "counter", "factory", "jpki", "calendar", "days", "stock")
 FAULTS_MET = {
     "hsm": {"hsm_stall", "hsm_late", "hsm_slow", "hsm_wrong", "hsm_die", "hsm_spawn"},
     "relay": {"half_sick", "overload", "crash", "partition", "duplicate", "lose_reply", "hsm_stall"},
@@ -45,7 +45,18 @@ for text in sys.argv[1:]:
     print(run(plan, scenario_named(plan.scenario)).trace_hash)
 """
 SAME = (
-    *("hsm:3", "relay:3", "counter:3", "counter:4", "factory:3", "tally:3", "days:1", "jpki:3", "calendar:3", "stock:3"),
+    *(
+        "hsm:3",
+        "relay:3",
+        "counter:3",
+        "counter:4",
+        "factory:3",
+        "tally:3",
+        "days:1",
+        "jpki:3",
+        "calendar:3",
+        "stock:3",
+    ),
     *("card:1", "lanes:1", "timers:1", "outbox:1", "fencing:1"),
 )
 
