@@ -1,6 +1,7 @@
 """The CS's backlog: what was kept is there after a kill, wherever the kill fell; one suite for file and memory twin."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from warifu.adapters.backlog import QUICK_S, FileBacklog, MemoryBacklog
-from warifu.kernel.errors import Unavailable
+from warifu.kernel.errors import DiskFull, Unavailable
 from warifu.ports.backlog import Backlog
 
 KEEPER = """
@@ -122,6 +123,73 @@ def test_a_slow_disk_has_a_thread_and_a_quick_one_is_waited_for(
     monkeypatch.setattr("os.fdatasync", sync)
     kept_by = [asyncio.run(keep(seconds)) for seconds in (QUICK_S / 2, 2 * QUICK_S, QUICK_S / 2)]
     assert kept_by == ["MainThread", "backlog", "MainThread"]
+    backlog.close()
+
+
+class Disk:
+    """Takes so many bytes and no more, as a full one does: half of what is written, then an error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room = 1 << 30
+        self._write = os.write
+        monkeypatch.setattr("warifu.adapters.backlog.os.write", self.write)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = self._write(descriptor, data[: self.room])
+        self.room -= taken
+        return taken
+
+
+@pytest.mark.parametrize("room", [0, 3, 17])
+def test_a_full_disk_takes_nothing_on_and_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """What is promised before and after it was full is there after a kill, and what was settled meanwhile is not."""
+    disk = Disk(monkeypatch)
+
+    async def main() -> None:
+        backlog = FileBacklog(tmp_path / "cs.log")
+        first, _ = [await backlog.keep(entry) for entry in (b"settled", b"before")]
+        disk.room = room
+        backlog.settle(first)
+        for _ in range(3):
+            with pytest.raises(DiskFull):
+                await backlog.keep(b"refused")
+        assert [entry for _, entry in backlog.unsettled()] == [b"before"]
+        disk.room = 1 << 30
+        await backlog.keep(b"after")
+
+    asyncio.run(main())
+    backlog = FileBacklog(tmp_path / "cs.log")  # the first was never closed: as after a kill
+    assert [entry for _, entry in backlog.unsettled()] == [b"before", b"after"]
+    backlog.close()
+
+
+def test_a_cs_starts_on_a_full_disk_and_goes_on_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+
+    async def first() -> None:
+        await FileBacklog(tmp_path / "cs.log").keep(b"before")
+
+    async def second() -> None:
+        disk.room = 5
+        backlog = FileBacklog(tmp_path / "cs.log")
+        with pytest.raises(DiskFull):
+            await backlog.keep(b"refused")
+        disk.room = 1 << 30
+        await backlog.keep(b"after")
+
+    asyncio.run(first())
+    with (tmp_path / "cs.log").open("ab") as file:
+        file.write(b"half")  # of a record
+    asyncio.run(second())
+    backlog = FileBacklog(tmp_path / "cs.log")
+    assert [entry for _, entry in backlog.unsettled()] == [b"before", b"after"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cs.log"]
     backlog.close()
 
 

@@ -27,6 +27,7 @@ from warifu.domain.messages import SESSION_INFO, context, nonce
 from warifu.kernel.errors import (
     ConnectionExcess,
     DeadlinePassed,
+    DiskFull,
     NotAllowed,
     Refused,
     Unavailable,
@@ -610,6 +611,30 @@ def test_what_has_an_effect_is_recorded_until_it_is_answered() -> None:
         assert path.backlog.unsettled() == ()
 
     with_path(recorded)
+
+
+def test_what_cannot_be_recorded_is_refused_unsent_and_looks_go_on() -> None:
+    """A full disk: the code says so to the terminal, the health to whoever watches, until a message is recorded."""
+
+    async def full(path: Path) -> None:
+        keep = path.backlog.keep
+
+        async def refuse(entry: bytes) -> int:
+            del entry
+            raise DiskFull("no space left")
+
+        path.backlog.keep = refuse  # type: ignore[method-assign]
+        with pytest.raises(DiskFull):
+            await path.cs.handle(path.envelope(OPENING, step="effect"))
+        assert path.seen == []
+        assert await path.cs.handle(path.envelope(step="look")) == OK
+        part = (await path.cs.health()).parts["backlog"]
+        assert (part.ok, part.warning, part.detail) == (False, True, "disk.full: no space left")
+        path.backlog.keep = keep  # type: ignore[method-assign]
+        assert await path.cs.handle(path.envelope(OPENING, step="again")) == OK
+        assert (await path.cs.health()).parts["backlog"].ok
+
+    with_path(full)
 
 
 def test_after_a_kill_what_was_under_way_is_delivered_before_what_comes_later() -> None:

@@ -14,8 +14,9 @@ import asyncpg
 import pytest
 from stack_dummies import gone, until, until_async
 
+from warifu.kernel.errors import DiskFull
 from warifu.stack import addresses, postgres
-from warifu.stack.errors import DatabaseUnreachable, DiskFull, HomeUnusable, PostgresFailed, ProgramMissing, StartFailed
+from warifu.stack.errors import DatabaseUnreachable, HomeUnusable, PostgresFailed, ProgramMissing, StartFailed
 from warifu.stack.home import Home
 from warifu.stack.keeper import Keeper
 from warifu.stack.logs import RotatingLog

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from warifu.kernel.errors import Fault, Unavailable
+from warifu.adapters.disk import is_full
+from warifu.kernel.errors import DiskFull, Fault, Unavailable
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _DRAFT: Final = ".draft"
@@ -95,6 +96,8 @@ async def _on_disk(work: Callable[[], T]) -> T:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if is_full(error):
+            raise DiskFull("no space left for the shelf of lists: free some") from None
         raise Unavailable(f"the shelf: {type(error).__name__} {error.errno}") from None
 
 

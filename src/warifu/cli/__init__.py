@@ -6,7 +6,6 @@ usage; 3 when a property failed in a ``lab`` command; 130 after Ctrl-C.
 """
 
 import argparse
-import errno
 import importlib
 import pkgutil
 import sys
@@ -15,7 +14,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from warifu.kernel.errors import WarifuError
-from warifu.stack.errors import DiskFull, error_line, first_error
+from warifu.stack.errors import error_line, first_error
 
 INTERRUPTED = 130
 FAILED = 1
@@ -60,10 +59,6 @@ def _fail(error: BaseException) -> int:
         return INTERRUPTED
     if not isinstance(cause, WarifuError | OSError):
         raise error
-    if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
-        cause = DiskFull(
-            f"no space left for {cause.filename or 'a file'}: free some, or set WARIFU_HOME to another disk"
-        )
     sys.stderr.write(error_line(cause) + "\n")
     return FAILED
 

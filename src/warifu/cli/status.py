@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from warifu.kernel.errors import DiskFull
 from warifu.stack import status
 from warifu.stack.home import default_home
 
@@ -52,6 +53,8 @@ def _show(console: Console, now: status.StackStatus) -> None:
     console.print(f"{now.topology} is {now.state} in {now.home}", highlight=False, soft_wrap=True)
     console.print(table)
     urls = (f"{name}: {url}" for name, url in now.urls.items())
+    if now.disk_full:
+        console.print(f"{DiskFull.code}: {now.disk_full}", highlight=False, markup=False, soft_wrap=True)
     for line in (f"balancer: {now.balancer}{_rotation(now)}", *now.notes, *urls):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

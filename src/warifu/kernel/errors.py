@@ -14,6 +14,7 @@ APDU) renders an error in one place of its own. Texts never hold personal data, 
         * ``Stale``            ``store.stale``
         * ``Unavailable``      ``part.unavailable``
             * ``Unreachable``  ``part.unreachable``
+            * ``DiskFull``     ``disk.full``
         * ``DeadlinePassed``   ``deadline.passed``
     * ``Fault`` -- a promise of our own is broken: never expected, always logged
 """
@@ -97,6 +98,12 @@ class Unreachable(Unavailable):
     """No connection to the node: the request was possibly never received."""
 
     code = "part.unreachable"
+
+
+class DiskFull(Unavailable):
+    """No space left where something has to be written."""
+
+    code = "disk.full"
 
 
 class DeadlinePassed(TryAgain):

@@ -124,6 +124,8 @@ class CommunicationServer(Node):
         self.waiting = 0
         self._lanes: dict[str, tuple[asyncio.Lock, int]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
+        self._unrecorded: Unavailable | None = None
+        """Why the last message with an effect could not be recorded, and so was not sent."""
         self._session: MessageSession | None = None
         self._agreeing = asyncio.Lock()
 
@@ -195,8 +197,12 @@ class CommunicationServer(Node):
         """Record what has an effect before it is sent, and settle it when whoever asked is told how it ended."""
         if envelope.name not in EFFECTS:
             return await self._carry(envelope, deadline)
-        number = await self.backlog.keep(encode(envelope))
-        known = False
+        try:
+            number = await self.backlog.keep(encode(envelope))
+        except Unavailable as error:
+            self._unrecorded = error
+            raise
+        self._unrecorded, known = None, False
         try:
             reply = await self._carry(envelope, deadline)
         except WarifuError as error:
@@ -347,6 +353,8 @@ class CommunicationServer(Node):
         return super().parts() | {"path": self._probe_path, "backlog": self._probe_backlog}
 
     async def _probe_backlog(self) -> None:
+        if self._unrecorded is not None:
+            raise type(self._unrecorded)(str(self._unrecorded))
         if self.leftovers:
             raise Unavailable(f"{len(self.leftovers)} messages wait to be told to the centre")
 

@@ -10,19 +10,19 @@
     * ``BalancerInvalid``     ``balancer.invalid``
     * ``ConfigInvalid``       ``config.invalid``
 * ``Unavailable``
-    * ``DiskFull``            ``disk.full``
+    * ``DiskFull``            ``disk.full`` (of the tree's root: nodes answer with it too)
     * ``PostgresFailed``      ``postgres.failed``
     * ``DatabaseUnreachable`` ``database.unreachable``
     * ``StartFailed``         ``stack.start_failed``
     * ``StopTimedOut``        ``stack.stop_timeout``
 """
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from warifu.kernel.errors import Fault, Refused, Unavailable, WarifuError
+from warifu.adapters.disk import is_full
+from warifu.kernel.errors import DiskFull, Fault, Refused, Unavailable, WarifuError
 
 
 class TopologyInvalid(Refused):
@@ -73,12 +73,6 @@ class ConfigInvalid(Refused):
     code = "config.invalid"
 
 
-class DiskFull(Unavailable):
-    """No space left where the stack lives."""
-
-    code = "disk.full"
-
-
 class PostgresFailed(Unavailable):
     """The embedded PostgreSQL does not start."""
 
@@ -109,13 +103,17 @@ def disk_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_full(error):
             raise DiskFull(f"no space left in {place}: free some, or set WARIFU_HOME to another disk") from error
         raise HomeUnusable(f"{place}: {error.strerror or error}: set WARIFU_HOME to a folder of your own") from error
 
 
 def error_line(error: BaseException) -> str:
     """The one line a program of ours ends with on stderr: ``warifu: <code>: <text>``."""
+    if isinstance(error, OSError) and is_full(error):
+        error = DiskFull(
+            f"no space left for {error.filename or 'a file'}: free some, or set WARIFU_HOME to another disk"
+        )
     if isinstance(error, WarifuError):
         code, text = error.code, str(error)
     else:

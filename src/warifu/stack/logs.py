@@ -9,12 +9,14 @@ import atexit
 import datetime
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
+from warifu.adapters.disk import is_full
 from warifu.stack.errors import disk_errors
 
 MAX_RECORD_BYTES = 4096
@@ -25,6 +27,8 @@ KEPT_FILES = 8
 GATHER_S = 0.05
 """How long a record may wait for others before a node writes it."""
 _MAX_VALUE = 1000
+NO_SPACE = "No space left on device"
+"""What programs say of a full disk (``strerror`` of ENOSPC)."""
 _REMARKS = ("LOG:", "DETAIL:", "HINT:", "CONTEXT:")
 """How PostgreSQL begins lines that do not say what went wrong."""
 
@@ -39,6 +43,8 @@ class RotatingLog:
         self.dropped = 0
         self.last_text = ""
         """The last plain line that may say what went wrong."""
+        self.full_s: float | None = None
+        """When a line last could not be written, or said itself, that there is no space; of the monotonic clock."""
         self._folder = folder
         self._process = process
         self._max_bytes = max_bytes
@@ -73,6 +79,8 @@ class RotatingLog:
             return
         if not text.startswith(_REMARKS):
             self.last_text = text[:400]
+        if NO_SPACE in text:
+            self.full_s = time.monotonic()
         self.event("output", text=text[: MAX_RECORD_BYTES // 2])
 
     def event(self, event: str, *, level: str = "info", **fields: Any) -> None:  # noqa: ANN401 - JSON values
@@ -97,8 +105,10 @@ class RotatingLog:
             if self._file.tell() + len(record) > self._max_bytes:
                 self._rotate()
             self._file.write(record)
-        except OSError:
+        except OSError as error:
             self.dropped += 1
+            if is_full(error):
+                self.full_s = time.monotonic()
 
     def _rotate(self) -> None:
         self._file.close()

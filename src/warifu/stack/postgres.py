@@ -21,16 +21,17 @@ from urllib.parse import parse_qs, quote, urlsplit
 import asyncpg
 
 from warifu.contract.health import Health, Part
+from warifu.kernel.errors import DiskFull
 from warifu.stack.addresses import HOST, Address
 from warifu.stack.errors import (
     DatabaseUnreachable,
-    DiskFull,
     HomeUnusable,
     PostgresFailed,
     ProgramMissing,
     disk_errors,
 )
 from warifu.stack.home import Home, write_file
+from warifu.stack.logs import NO_SPACE
 from warifu.stack.processes import ProcessSpec, User
 from warifu.stack.status import MemberStatus
 from warifu.stack.topology import Database
@@ -47,7 +48,6 @@ STOP_WITHIN_S = 30.0
 """Its last checkpoint may have much to write."""
 SHARED_PLACE = Path("/var/lib/warifu")
 """Where root keeps what PostgreSQL's user cannot reach inside WARIFU_HOME (say, below /root)."""
-NO_SPACE = "No space left on device"
 SOCKET_PATH_MOST = 107
 """Bytes that Linux takes for the path of a socket; WARIFU_HOME may be longer."""
 _DRIVER_ERRORS = (

@@ -66,6 +66,8 @@ class StackStatus(Struct, frozen=True, kw_only=True):
     """Every live process: supervisor, database, balancer, nodes, HSM workers."""
     urls: dict[str, str] = {}
     log_lines_dropped: int = 0
+    disk_full: str = ""
+    """Who finds no room on the disk now, and what to do; nothing when all do."""
 
     @property
     def healthy(self) -> bool:

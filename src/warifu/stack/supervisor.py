@@ -15,12 +15,12 @@ import msgspec
 
 from warifu.adapters.store.migrate import migrate
 from warifu.contract.health import Health, Work
-from warifu.kernel.errors import WarifuError
-from warifu.stack import addresses, balancer, config, keys, links, orders, postgres, rotation, staff, status
-from warifu.stack.errors import DiskFull, StartFailed, error_line, first_error
+from warifu.kernel.errors import DiskFull, WarifuError
+from warifu.stack import addresses, balancer, config, keys, links, orders, postgres, room, rotation, staff, status
+from warifu.stack.errors import StartFailed, error_line, first_error
 from warifu.stack.home import Home, write_file
 from warifu.stack.keeper import Keeper, Probe, Report
-from warifu.stack.logs import RotatingLog
+from warifu.stack.logs import NO_SPACE, RotatingLog
 from warifu.stack.processes import ProcessSpec
 from warifu.stack.topology import Node, Topology
 
@@ -76,6 +76,7 @@ class Supervisor:
         self._started_ms = time.time_ns() // 1_000_000
         self._state: status.StackState = "starting"
         self._notes: list[str] = []
+        self._disk_full = ""
         self._balancer = ""
         self._urls: dict[str, str] = {}
         self._addresses = addresses.Addresses({})
@@ -231,7 +232,7 @@ class Supervisor:
         try:
             await keeper.until_healthy()
         except StartFailed as error:
-            if postgres.NO_SPACE in str(error):
+            if NO_SPACE in str(error):
                 raise DiskFull(f"no space left for {keeper.spec.name} in {self._home.root}: free some") from error
             raise
 
@@ -363,8 +364,16 @@ class Supervisor:
 
     async def _publish_for_ever(self) -> None:
         while True:
+            self._look_for_room()
             self._publish()
             await asyncio.sleep(STATUS_EVERY_S)
+
+    def _look_for_room(self) -> None:
+        """Say it once when the disk is full; that it no longer is shows in the status."""
+        before = self._disk_full
+        self._disk_full = room.sentence(room.without_room(self._keepers, time.monotonic()), self._home.root)
+        if self._disk_full and not before:
+            self._report(DiskFull.code, self._disk_full)
 
     def _publish(self) -> None:
         content = msgspec.json.encode(self.snapshot())
@@ -384,6 +393,7 @@ class Supervisor:
             members.insert(0, self._external_database)
         return status.StackStatus(
             state=self._state,
+            disk_full=self._disk_full,
             topology=self._topology.name,
             home=str(self._home.root),
             started_ms=self._started_ms,

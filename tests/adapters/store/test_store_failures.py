@@ -8,7 +8,7 @@ import pytest
 
 from warifu.adapters.store.connections import KeptConnections
 from warifu.adapters.store.postgres import PostgresStore
-from warifu.kernel.errors import Unavailable
+from warifu.kernel.errors import DiskFull, Unavailable
 
 
 class DyingPool:
@@ -43,3 +43,13 @@ def test_a_server_that_dies_in_the_middle_is_unavailable_and_gives_its_connectio
     with pytest.raises(Unavailable):
         asyncio.run(store.probe())
     assert pool.given_back == 1
+
+
+def test_a_full_disk_of_the_servers_has_its_own_code() -> None:
+    """SQLSTATE 53100: the row's values, which the server's text quotes, stay out of ours."""
+    pool = DyingPool(asyncpg.DiskFullError("could not extend file for key (resident_id)=(7)"))
+    store = PostgresStore(KeptConnections(cast("Any", pool), 1, 1, 1.0), "center", {})
+    with pytest.raises(DiskFull, match="no space left for the database") as found:
+        asyncio.run(store.probe())
+    assert "resident" not in str(found.value)
+    assert found.value.__cause__ is found.value.__context__ is None

@@ -36,7 +36,7 @@ from warifu.adapters.store.statements import (
     read_values,
     request_values,
 )
-from warifu.kernel.errors import Fault, KeyReused, Stale, Unavailable, WarifuError
+from warifu.kernel.errors import DiskFull, Fault, KeyReused, Stale, Unavailable, WarifuError
 from warifu.ports.store import (
     AuditEntry,
     Change,
@@ -58,6 +58,7 @@ GUARD_MISSED: Final = "WRF01"
 _STALE: Final = frozenset({GUARD_MISSED, "23505", "40001", "40P01"})  # unique violation, serialization, deadlock
 # connection, resources, operator intervention (shutdown, cancelled by the statement's deadline), system error
 _UNAVAILABLE: Final = frozenset({"08", "53", "57", "58"})
+_DISK_FULL: Final = "53100"
 _READ_ONLY: Final = "25006"  # a standby that has not been promoted
 
 _PIECES_AHEAD: Final = 16
@@ -379,6 +380,8 @@ def failure_of(error: Exception) -> WarifuError:
         state = error.sqlstate or ""
         if state in _STALE:
             return Stale("a record moved" if state == GUARD_MISSED else f"the database refused the write: {state}")
+        if state == _DISK_FULL:
+            return DiskFull("no space left for the database: free some; nothing of this was written")
         if state[:2] in _UNAVAILABLE or state == _READ_ONLY:
             return Unavailable(f"the database does not serve: {state}")
         return Fault(f"the database refused the statement: {state}")

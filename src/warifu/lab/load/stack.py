@@ -26,6 +26,7 @@ from warifu.lab.load.cards import Blank, CardMaker
 from warifu.lab.load.counters import Counters, LabCard, Shelf
 from warifu.lab.load.data import Wanted, load
 from warifu.lab.load.meter import Meter, Moment, moment
+from warifu.lab.load.room import while_there_is_room
 from warifu.stack import config, control, status
 from warifu.stack.config import NodeConfig
 from warifu.stack.home import Home, write_file
@@ -225,6 +226,9 @@ async def prepared(
         meter: what the counters tell.
         say: told how far it is.
         spare: residents without a virtual card.
+
+    Raises:
+        DiskFull: at any time: the stack has no more room to write.
     """
     say("residents and cards")
     codes = {node.municipality for node in stack.own.topology.node if node.kind == "cs"}
@@ -238,12 +242,12 @@ async def prepared(
         now_ms=now_ms,
     )
     people: list[tuple[LabCard, Resident]] = []
-    await load(stack.own.database_url, wanted, lambda batch: people.extend((
-        LabCard(Blank(one.card.card_id, one.card.write_id), one.card.municipality), one.resident
-    ) for one in batch))  # fmt: skip
-    mine, rest = people[:cards], people[cards:]
-    box = CardBox()
-    async with AsyncExitStack() as opened:
+    async with while_there_is_room(stack.home), AsyncExitStack() as opened:
+        await load(stack.own.database_url, wanted, lambda batch: people.extend((
+            LabCard(Blank(one.card.card_id, one.card.write_id), one.card.municipality), one.resident
+        ) for one in batch))  # fmt: skip
+        mine, rest = people[:cards], people[cards:]
+        box = CardBox()
         async with CardMaker(stack.home, stack.own.topology) as maker:
             await maker.make([card.blank for card, _ in mine], box, lambda done: say(f"{done:,} of {cards:,} cards"))
         cards_made = tuple(card for card, _ in mine)

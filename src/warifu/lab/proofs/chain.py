@@ -26,6 +26,7 @@ from warifu.lab.load.counters import Clerk, Counters
 from warifu.lab.load.meter import Meter
 from warifu.lab.load.proxy import HOST, Address, Hop
 from warifu.lab.load.records import chips, outboxes_empty, records
+from warifu.lab.load.room import while_there_is_room
 from warifu.lab.load.stack import Prepared, Stack, own_stack, prepared, whole
 from warifu.lab.proofs.catalog import Part, Violation
 from warifu.lab.proofs.chain_faults import Storm
@@ -78,7 +79,8 @@ class Field(msgspec.Struct, frozen=True):
 
 async def _open(opened: AsyncExitStack) -> Field:
     stack = await opened.enter_async_context(own_stack(TOPOLOGY))
-    hops = await _rewire(stack, opened)
+    async with while_there_is_room(stack.home):
+        hops = await _rewire(stack, opened)
     own = stack.own
     book = dict(own.book)
     for service in dict.fromkeys(node.service_name for node in own.topology.node if node.kind == "cs"):
