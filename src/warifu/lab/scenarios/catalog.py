@@ -2,6 +2,7 @@
 
 from warifu.kernel.errors import NotFound
 from warifu.lab.scenarios.calendar import Calendar
+from warifu.lab.scenarios.ceremony import Ceremony
 from warifu.lab.scenarios.chain import Chain
 from warifu.lab.scenarios.chip import CHIP
 from warifu.lab.scenarios.completer import COMPLETER
@@ -23,7 +24,7 @@ from warifu.lab.simulation.plan import Plan
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile(), StockScenario()),
+        *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile(), StockScenario(), Ceremony()),
         *(LOOKS, LEFTOVERS, CHIP, SIGNING, COMPLETER),
     )
 }
