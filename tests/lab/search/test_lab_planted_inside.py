@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from warifu.chip import pins, staging
+from warifu.domain.certificates import ceremony
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
 from warifu.nodes.authority.bulk import BulkIssuer
+from warifu.nodes.authority.ceremony import Ceremonies
 from warifu.nodes.authority.key_pool import KeyPool
+from warifu.nodes.authority.signing import Signer
 from warifu.nodes.terminal import Run
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -58,6 +61,24 @@ FIRST_TROUBLE = edited(KeyPool, "_fill_on", "filled = False\n", "return\n")
 NEVER_ENOUGH = edited(KeyPool, "_short_of_blocks", "return held < wanted", "return held <= wanted")
 OF_ANOTHER = edited(KeyPool, "_one", "key_pair_id.encode()), WRAP_MS", "b''), WRAP_MS")
 
+TWO, MADE, WHOLE = (
+    "nothing happens to a key without two",
+    "a generation is made once, and who asked is told",
+    "a generation is whole",
+)
+NOT_COUNTED = edited(Ceremonies, "enrol", "writes=(Insert(fresh), *guard)", "writes=(Insert(fresh),)")
+TOLD_APART = edited(
+    Ceremonies,
+    "make",
+    "return await self.node.step(call, reads, rule, GenerationMade, begun=begun)",
+    """from warifu.ports.store import Change
+        writes = (Insert(fresh), Insert(record))
+        await self.node.store.commit(Change(now_ms=call.now_ms, writes=writes, journal=(entry,)))
+        return await self.node.remember(call, made, GenerationMade)""",
+)
+BY_THE_OLD_KEY = edited(Ceremonies, "make", "Sign(fresh.key_label, text)", "Sign(f'jpki-ca-{request.ca}-1', text)")
+SAME_SERIAL = edited(Signer, "make", "serial=await self.next_serial(kind)", "serial=FIRST_SERIAL")
+
 
 @pytest.mark.parametrize(
     ("plant", "scenario", "broken"),
@@ -74,6 +95,11 @@ OF_ANOTHER = edited(KeyPool, "_one", "key_pair_id.encode()), WRAP_MS", "b''), WR
         (FIRST_TROUBLE, "stock", "timers run"),
         (NEVER_ENOUGH, "stock", "a full stock is left alone"),
         (OF_ANOTHER, "stock", "a key pair is one"),
+        (NOT_COUNTED, "ceremony", TWO),
+        (limit(ceremony, "HOLDERS", 1), "ceremony", TWO),
+        (TOLD_APART, "ceremony", MADE),
+        (BY_THE_OLD_KEY, "ceremony", WHOLE),
+        (SAME_SERIAL, "ceremony", ONCE),
     ],
 )
 def test_a_fault_inside_is_found(plant: Plant, scenario: str, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ from warifu.lab.simulation.plan import Plan
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile(), StockScenario(), Ceremony()),
+        *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile()),
+        *(StockScenario(), Ceremony()),
         *(LOOKS, LEFTOVERS, CHIP, SIGNING, COMPLETER),
     )
 }
@@ -34,7 +35,7 @@ TURNS = (
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
     *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
     *("left", "looks", "meanwhile", "chip", "signing", "left", "looks", "meanwhile", "chip", "signing"),
-    *("completer", "door", "stock", "meanwhile", "stock", "meanwhile"),
+    *("completer", "door", "stock", "meanwhile", "ceremony", "meanwhile"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,
 in an order by the seed. Forty-seven, a prime: each core comes in all its variants."""

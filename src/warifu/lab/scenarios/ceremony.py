@@ -1,4 +1,4 @@
-"""The ``ceremony`` scenario: the authorities' keys, those who hold them, and new generations; two processes, one register.
+"""The ``ceremony`` scenario: the authorities' keys, their holders, and new generations; two processes, one register.
 
 People are enrolled at once, from nothing; ceremonies are asked for twice, with two consents, with one, with another's;
 certificates are issued meanwhile. Whatever breaks: nothing happens to a key without two, a generation is made once, and
@@ -91,7 +91,9 @@ class CeremonyTrial:
             made = device(world.deal, KEYS["authority"])
         made.entropy = SeededEntropy(world.plan.seed, "authority device")
         self._factory, self._shelf = SimulatedFactory(world, made), MemoryShelf()
-        self._keys = {name: Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()) for name in PEOPLE}
+        self._keys = {
+            name: Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()) for name in PEOPLE
+        }
         self._entropy = SeededEntropy(world.plan.seed, "ceremony")
         self._holders: list[str] = []
         self._by_themselves = 0
@@ -101,7 +103,9 @@ class CeremonyTrial:
             world.add(name, "authority", self._authority)
 
     def _authority(self, ports: Ports) -> Node:
-        pool = asked_once(self._world, HsmPool(self._factory, f"{ports.machine.name}/hsm", 2, limits=POOL), ports.machine.name)
+        pool = asked_once(
+            self._world, HsmPool(self._factory, f"{ports.machine.name}/hsm", 2, limits=POOL), ports.machine.name
+        )
         return authority.Authority(
             ports.world, ports.store, pool, ports.crypto, profile=Profile(), key_pairs=0, shelf=self._shelf
         )
@@ -245,7 +249,9 @@ class CeremonyTrial:
             self._bad(TWO, f"{len(self._rows(KeyHolder))} holders, {len(self._holders)} were told that they are")
         enrolled = [row.entry.stream for row in self._register.journal() if row.entry.event == "enrolled"]
         if len(enrolled) != len(self._holders):
-            self._bad("exactly one effect per request", f"{len(enrolled)} were enrolled, {len(self._holders)} are holders")
+            self._bad(
+                "exactly one effect per request", f"{len(enrolled)} were enrolled, {len(self._holders)} are holders"
+            )
         for kind in KINDS:
             self._of(kind, card)
 

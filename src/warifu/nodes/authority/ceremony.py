@@ -15,7 +15,7 @@ from warifu.domain.decision import Decision
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.base import Call, KeepingNode, expect
 from warifu.ports.hsm import Sign
-from warifu.ports.store import Change, Find, Insert, JournalEntry, Snapshot
+from warifu.ports.store import Find, Get, Insert, JournalEntry, Snapshot, Update
 
 
 class Ceremonies:
@@ -33,6 +33,7 @@ class Ceremonies:
         """
         request = expect(call.request, EnrolHolder)
         asked = self.node.asked(call)
+        first = (await self.signer.generations("signature"))[0]
 
         def rule(snapshot: Snapshot) -> Decision:
             holders = snapshot.all(0, KeyHolder)
@@ -44,9 +45,13 @@ class Ceremonies:
                 require_two(request.approvals, holders, enrolment_statement(request.holder, request.public_key))
             fresh = KeyHolder(holder=request.holder, public_key=request.public_key, enrolled_ms=asked.now_ms)
             entry = asked.journal(f"key_holder:{request.holder}", "enrolled")
-            return Decision(answer=Done(), writes=(Insert(fresh),), journal=(entry,))
+            guard = tuple(Update(each) for each in snapshot.all(1, CaGeneration))
+            return Decision(answer=Done(), writes=(Insert(fresh), *guard), journal=(entry,))
 
-        return await self.node.step(call, (Find(KeyHolder, {}),), rule, Done)
+        # How many holders there are is in no record of its own: whoever is enrolled moves the first generation's, so
+        # that of people who are enrolled at once the second is counted with the first.
+        reads = (Find(KeyHolder, {}), Get(CaGeneration, (first.ca, first.generation)))
+        return await self.node.step(call, reads, rule, Done)
 
     async def make(self, call: Call) -> GenerationMade:
         """Make the next generation.
@@ -56,15 +61,14 @@ class Ceremonies:
             NotNextGeneration: it is not the next one's number.
         """
         request = expect(call.request, MakeGeneration)
-        earlier = await self.node.answered(call, GenerationMade)
+        await self.signer.generations(request.ca)  # there is a first one
+        reads = (Find(KeyHolder, {}), Find(CaGeneration, {"ca": request.ca}))
+        begun, earlier = await self.node.begin(call, reads, GenerationMade)
         if earlier is not None:
+            self.signer.forget(request.ca)
             return earlier
-        found = await self.node.store.read(Find(KeyHolder, {}), Find(CaGeneration, {"ca": request.ca}))
         statement = generation_statement(request.ca, request.generation, request.active_from_ms)
-        require_two(request.approvals, found.all(0, KeyHolder), statement)
-        known = found.all(1, CaGeneration) or await self.signer.generations(request.ca)
-        if request.generation != known[-1].generation + 1:
-            raise NotNextGeneration(f"generation {request.generation} of the {request.ca} authority")
+        _require_next(request, statement, begun)
         fresh = await self.signer.make(request.ca, request.generation, request.active_from_ms)
         text = minutes(statement, request.approvals, fresh.der, call.now_ms)
         signature = await self.signer.hsm.bytes_of(Sign(fresh.key_label, text), self.node.remaining_ms(call))
@@ -73,8 +77,20 @@ class Ceremonies:
         )
         detail = {"generation": request.generation, "holders": sorted(each.holder for each in request.approvals)}
         entry = JournalEntry(f"ca:{request.ca}", "generation_made", call.operation_id, detail)
-        change = Change(now_ms=call.now_ms, writes=(Insert(fresh), Insert(record)), journal=(entry,))
-        await self.node.store.commit(change)
-        self.signer.forget(request.ca)
         made = GenerationMade(generation=request.generation, der=fresh.der, minutes=text, signature=signature)
-        return await self.node.remember(call, made, GenerationMade)
+
+        def rule(snapshot: Snapshot) -> Decision:
+            _require_next(request, statement, snapshot)
+            return Decision(answer=made, writes=(Insert(fresh), Insert(record)), journal=(entry,))
+
+        try:
+            return await self.node.step(call, reads, rule, GenerationMade, begun=begun)
+        finally:
+            self.signer.forget(request.ca)  # it may stand, whatever was heard of it
+
+
+def _require_next(request: MakeGeneration, statement: bytes, snapshot: Snapshot) -> None:
+    """Two holders approved just this, and it is the next one."""
+    require_two(request.approvals, snapshot.all(0, KeyHolder), statement)
+    if request.generation != snapshot.all(1, CaGeneration)[-1].generation + 1:
+        raise NotNextGeneration(f"generation {request.generation} of the {request.ca} authority")

@@ -20,6 +20,8 @@ KINDS: Final[tuple[CertificateKind, ...]] = get_args(CertificateKind)
 ROOT_YEARS_MS: Final = 10 * 365 * 86_400_000
 KEY_MS: Final = 30_000
 LOOK_AGAIN_MS: Final = 60_000
+MAX_TRIES: Final = 5
+"""To make the first generation."""
 
 
 class Signer:
@@ -61,9 +63,11 @@ class Signer:
 
     async def generation(self, kind: CertificateKind, number: int) -> CaGeneration:
         """A generation by its number. ``Fault`` when there is none."""
-        for each in await self.generations(kind):
-            if each.generation == number:
-                return each
+        for _ in range(2):
+            for each in await self.generations(kind):
+                if each.generation == number:
+                    return each
+            self.forget(kind)  # another process of this node has made it, and issued with it, since this one looked
         raise Fault(f"no generation {number} of the {kind} authority")
 
     def authority(self, generation: CaGeneration) -> profile.Authority:
@@ -90,7 +94,7 @@ class Signer:
         return assemble(tbs, await self.hsm.bytes_of(Sign(generation.key_label, tbs), deadline_ms))
 
     async def _load(self, kind: CertificateKind) -> tuple[CaGeneration, ...]:
-        for _ in range(2):
+        for _ in range(MAX_TRIES):
             found = (await self.store.read(Find(CaGeneration, {"ca": kind}))).all(0, CaGeneration)
             if found:
                 return found
@@ -99,8 +103,8 @@ class Signer:
             try:
                 await self.store.commit(Change(now_ms=self.clock.now_ms(), writes=(Insert(first),), journal=(entry,)))
             except Stale:
-                continue  # another process made it first
-        raise Fault(f"no generation of the {kind} authority")
+                continue  # another process made it first; or the store gave the commit up
+        raise Stale(f"no generation of the {kind} authority yet")
 
     async def make(self, kind: CertificateKind, number: int, active_from_ms: int = 0) -> CaGeneration:
         """A generation's key, made in the HSM unless it is there, and its self-signed certificate; not stored yet."""
