@@ -33,6 +33,7 @@ from warifu.domain.certificates.records import AppletWrite, CaGeneration, Certif
 from warifu.kernel.errors import KeyReused, NotAllowed
 from warifu.nodes.authority.signing import KINDS
 from warifu.nodes.sealed_keys import FACTORY_KEY
+from warifu.ports.store import Change, Insert
 
 CHALLENGE = bytes(8)
 
@@ -347,6 +348,31 @@ def test_a_script_whose_certificate_was_revoked_is_not_given_again() -> None:
             assert await outcome_of(at) is WriteEnded
 
     run(revoked())
+
+
+def test_a_card_on_which_hundreds_of_writes_failed_is_still_served() -> None:
+    """What ended is no longer looked at: a store reads so much at once and no more."""
+
+    async def served() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            store = house.stores["authority"]
+            first = next(row for row in store.records(Certificate) if isinstance(row, Certificate))
+            ended = [
+                msgspec.structs.replace(
+                    first, version=0, serial=10_000 + number, state=("abandoned", "revoked")[number % 2],
+                    reason="unspecified", key_pair_id=house.new_id(), write_id=house.new_id(),
+                )
+                for number in range(200)
+            ]  # fmt: skip
+            await store.commit(Change(now_ms=0, writes=tuple(map(Insert, ended))))
+            await at.opened()
+            await at.settle("undone")
+            assert {state for _, state in states(house, at.write_id)} == {"revoked"}
+            await tell(house, RevokeCertificates(card_id=at.card_id, event="abolition"), Certificates, "center")
+            assert {state for _, state in states(house)} == {"abandoned", "revoked"}
+
+    run(served())
 
 
 def test_the_same_key_with_another_channel_is_refused() -> None:

@@ -61,6 +61,12 @@ def views(certificates: Iterable[Certificate], *, with_der: bool = False) -> Cer
     return Certificates(certificates=tuple(view(each, with_der=with_der) for each in shown))
 
 
+def is_over(certificate: Certificate) -> bool:
+    """Whether nothing about it changes any more: never signed, or revoked for good; its key pair went with it."""
+    held = certificate.reason == "certificate_hold"
+    return certificate.state == "abandoned" or (certificate.state == "revoked" and not held)
+
+
 def revoke(
     register: Register, event: CertificateEvent, asked: Asked, kinds: tuple[CertificateKind, ...] = (), at_ms: int = 0
 ) -> Decision:

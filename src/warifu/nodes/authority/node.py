@@ -313,8 +313,13 @@ def _unless_ended(request: OpenApplet, script: JpkiScript, remembered: JpkiScrip
 
 
 def _reads(scope: dict[str, str], concerned: Sequence[Certificate]) -> list[Get | Find]:
-    """The certificates, and of each its line, its list's revision and its key pair."""
+    """The certificates, and of each that may still change its line, its list's revision and its key pair.
+
+    A store reads so much at once and no more. A card whose writes failed again and again has ended certificates by the
+    hundred; what is over needs no look.
+    """
     reads: list[Get | Find] = [Find(Certificate, dict(scope), ALL)]
+    concerned = [each for each in concerned if not rules.is_over(each)]
     reads += [Get(Revocation, (each.ca, each.serial)) for each in concerned]
     reads += [Get(StoredKeyPair, (each.key_pair_id,)) for each in concerned]
     lists = sorted({(each.ca, each.municipality) for each in concerned})
@@ -323,7 +328,7 @@ def _reads(scope: dict[str, str], concerned: Sequence[Certificate]) -> list[Get 
 
 def _register(snapshot: Snapshot, start: int, concerned: Sequence[Certificate]) -> Register:
     """What was read. ``Stale`` when there is a certificate of which the rest was not."""
-    certificates, count = snapshot.all(start, Certificate), len(concerned)
+    certificates, count = snapshot.all(start, Certificate), sum(not rules.is_over(each) for each in concerned)
     if {(each.ca, each.serial) for each in certificates} != {(each.ca, each.serial) for each in concerned}:
         raise Stale("a certificate was issued meanwhile")
     return Register(
