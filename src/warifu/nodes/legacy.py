@@ -12,9 +12,10 @@ from typing import Final
 
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.health import AskHealth
+from warifu.contract.relay import Forwarded
 from warifu.domain.admission.rules import Limits
 from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, TryAgain, Unavailable
-from warifu.nodes.base import World
+from warifu.nodes.base import Call, World
 from warifu.nodes.cs import CommunicationServer, Waiting
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.relay import Passage, Relay
@@ -34,11 +35,21 @@ class LegacyRelay(Relay):
     def __init__(self, world: World, hsm: HsmPool, limits: Limits, connections: int = CONNECTIONS) -> None:
         super().__init__(world, hsm, limits)
         self.connections = connections
+        self.held = 0
+        """Connections in use: a message has one from its arrival to its answer, the HSM's work included."""
+
+    async def forward(self, call: Call) -> Forwarded:
+        """As the relay of today, on a connection of the message's own."""
+        self.held += 1
+        try:
+            return await super().forward(call)
+        finally:
+            self.held -= 1
 
     @asynccontextmanager
     async def _admitted(self, inner: Envelope, *, known: bool) -> AsyncIterator[Passage]:
         del known
-        if sum(self.under_way.values()) >= self.connections:
+        if self.held > self.connections:
             self.leases.refused += 1
             raise ConnectionExcess("connection excess", retry_after_ms=BLOCK_MS)
         kind = inner.service_class

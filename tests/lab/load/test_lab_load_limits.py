@@ -1,5 +1,6 @@
 """Load tests: what they put into a topology, which shape they offer, and how slopes and shares are found."""
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from warifu.adapters.reader.memory import CardBox
 from warifu.domain.admission.retry import QUEUE_MS
 from warifu.lab import checking
-from warifu.lab.load import endurance, limit, load
+from warifu.lab.load import endurance, legacy, limit, load
 from warifu.lab.load import result as load_result
 from warifu.lab.load.counters import Counters, Shelf
 from warifu.lab.load.meter import EXCESS, Meter, Sample
@@ -134,6 +135,41 @@ def test_pools_may_fill_to_their_bound_and_nothing_else_may_grow() -> None:
 
 def test_places_leave_room_for_bunches_and_more_of_it_in_part_where_few_come() -> None:
     assert [limit.with_room(average, 2.0) for average in (0.0, 9.0, 100.0)] == [2, 15, 120]
+
+
+def test_a_relay_of_2016_has_connections_for_c_and_not_for_twice_as_much() -> None:
+    """At C as few find none free as on 18 April 2016; at 2 C one comes too many within seconds."""
+    for load_at_c in (2.5, 8.0, 30.0):
+        connections = legacy.lines(load_at_c)
+        assert erlang(load_at_c, connections) <= 79 / 549_000 < erlang(load_at_c, connections - 1)
+        assert erlang(2 * load_at_c, connections) > 0.004  # of some hundred messages a second
+    assert legacy.lines(0.0) == 2
+
+
+def erlang(load: float, lines: int) -> float:
+    """The part of arrivals that finds all lines busy, by its definition."""
+    terms = [load**n / math.factorial(n) for n in range(lines + 1)]
+    return terms[-1] / sum(terms)
+
+
+def test_connections_are_counted_at_the_step_next_to_c_that_was_in_time() -> None:
+    steps = [step(10, 0.5), msgspec.structs.replace(step(20, 1.0), messages_at_once=9.0)]
+    assert limit.at_once(steps, 22.0) == pytest.approx(9.9)
+    assert limit.at_once(steps, 9.0) == pytest.approx(3.6)
+
+
+def story(policy: str, **fields: float) -> legacy.Story:
+    nothing = dict.fromkeys(legacy.Story.__struct_fields__[1:], 0)
+    return msgspec.convert({**nothing, "policy": policy, "places": 4, **fields}, legacy.Story)
+
+
+def test_what_happened_is_said_in_plain_words_whatever_it_was() -> None:
+    modern = story("modern", completed_per_c=1.18, setups_refused=612)
+    shut = story("legacy", completed_per_c=0.23, blocks=5, deliveries_failed=437, left_open=178, turned_away=1939)
+    words = legacy.in_words(modern, shut, 11)
+    for part in ("1.18 C", "612 set-ups", "0.23 C", "11 connections", "5 times", "437 deliveries", "178 operations"):
+        assert part in words
+    assert "not put to the test" in legacy.in_words(modern, story("legacy", completed_per_c=1.95), 11)
 
 
 def test_a_step_is_in_time_when_its_work_was_done_and_answered_in_time() -> None:

@@ -87,11 +87,13 @@ class Clerk(Struct, frozen=True, kw_only=True):
 
 
 class Left(Struct, frozen=True):
-    """An operation that was begun and not finished."""
+    """An operation that was not finished."""
 
     card: LabCard
     kind: OperationKind
     operation_id: str
+    opened: bool = False
+    """The centre had opened it, and said so: it is half-done. Otherwise its counter never heard that it began."""
 
 
 class _Quiet:
@@ -201,7 +203,7 @@ class Counters:
             elif outcome == EXCESS and operation_id not in self.opened:
                 self.shelf.put(card, _NEEDS[kind])
             else:
-                self.left[operation_id] = work
+                self.left[operation_id] = Left(card, kind, operation_id, opened=operation_id in self.opened)
             self.opened.discard(operation_id)
         return outcome
 

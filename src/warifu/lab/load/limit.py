@@ -20,6 +20,7 @@ from warifu.contract.values import OperationKind
 from warifu.lab.charts import Mark, line_chart
 from warifu.lab.load.counters import Clerk
 from warifu.lab.load.drive import Drive, Phase, Span
+from warifu.lab.load.legacy import REFUSED_OF, Story, in_words, lines, relays_busy
 from warifu.lab.load.meter import EXCESS, Meter, Sample, latency, seconds
 from warifu.lab.load.page import Section, page
 from warifu.lab.load.result import (
@@ -64,8 +65,6 @@ MIX: Final = {"setup": 0.5, "delivery": 0.5}
 ROOM: Final = 2.0
 """Places of a relay beyond what C needs on average, in standard deviations (arrivals come in bunches). With fewer, work
 would be refused below C for no reason, more the smaller C is (Erlang); with many more, 2 C would nearly come in."""
-DEVIATIONS: Final = 4.0
-"""The same for connections, which know no line to wait in."""
 WARM_UP_S: Final = 4.0
 """Before the ramp: connections are made and statements prepared when they are first needed."""
 SLOW_STEPS: Final = 2
@@ -82,6 +81,7 @@ class Step(Struct, frozen=True):
     used: dict[str, float]
     """Processors, by kind of process."""
     messages_at_once: float
+    """In the relays, all of them together."""
 
     @property
     def stack(self) -> float:
@@ -98,7 +98,7 @@ class Ramp(Struct, frozen=True):
     half: float
     """C: the rate at which the stack uses half of all processors."""
     messages_at_once: float
-    """There."""
+    """In the relays, at that rate."""
     largest: float
     """Set-ups an hour at the largest town, alone."""
 
@@ -193,16 +193,23 @@ async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None], largest
     steps: list[Step] = []
     rate = FIRST_RATE
     await drive.run([Phase("warming up", WARM_UP_S, mix(rate))], say)
-    for _ in range(STEPS_MAX):
-        await drive.run([Phase(f"ramp {rate:.0f}/s", step_s, mix(rate))], say)
-        steps.append(_step(drive, drive.spans[-1]))
-        if not any(map(in_time, steps[-SLOW_STEPS:])) and len(steps) >= SLOW_STEPS:
-            break
-        rate *= GROWTH
+    async with relays_busy(drive.ready.stack) as busy:
+        for _ in range(STEPS_MAX):
+            before = await busy()
+            await drive.run([Phase(f"ramp {rate:.0f}/s", step_s, mix(rate))], say)
+            steps.append(_step(drive, drive.spans[-1], await busy() - before))
+            if not any(map(in_time, steps[-SLOW_STEPS:])) and len(steps) >= SLOW_STEPS:
+                break
+            rate *= GROWTH
     good = [step for step in steps if in_time(step)] or steps[:1]
     half = _half(steps, (os.cpu_count() or 1) * HALF)
-    near = min(steps, key=lambda step: abs(step.completed - half))
-    return Ramp(tuple(steps), max(step.completed for step in good), half, near.messages_at_once, largest)
+    return Ramp(tuple(steps), max(step.completed for step in good), half, at_once(good, half), largest)
+
+
+def at_once(steps: Sequence[Step], rate: float) -> float:
+    """Messages in the relays at a rate, from the step next to it: as many more as operations are more."""
+    near = min(steps, key=lambda step: abs(step.completed - rate))
+    return near.messages_at_once * rate / max(near.completed, 0.1)
 
 
 def in_time(step: Step) -> bool:
@@ -210,7 +217,7 @@ def in_time(step: Step) -> bool:
     return step.p99_ms <= P99_MS and step.completed >= IN_TIME * step.offered
 
 
-def _step(drive: Drive, span: Span) -> Step:
+def _step(drive: Drive, span: Span, busy_s: float) -> Step:
     lasted = span.ended_s - span.began_s
     mine = [sample for sample in drive.meter.operations if span.began_s <= sample.began_s < span.ended_s]
     messages = [sample for sample in drive.meter.messages if span.began_s <= sample.began_s < span.ended_s]
@@ -221,7 +228,7 @@ def _step(drive: Drive, span: Span) -> Step:
         p50_ms=took.p50,
         p99_ms=took.p99,
         used=processors(drive.moments, (span.began_s, span.ended_s)),
-        messages_at_once=sum(sample.took_ms for sample in messages) / 1000 / lasted,
+        messages_at_once=busy_s / lasted,
     )
 
 
@@ -250,7 +257,7 @@ async def _overload(topology: str, minutes: float, ramp: Ramp, policy: str, say:
     """Through the overload with one policy, its limit set so that it carries C."""
     relays = sum(node.kind == "relay" for node in load_topology(topology).node)
     places = with_room(ramp.half * HOLD_S / relays, ROOM)
-    connections = with_room(ramp.messages_at_once / relays, DEVIATIONS)
+    connections = lines(ramp.messages_at_once / relays)
     meter = Meter()
     over_s = max(20.0, minutes * 60 * OVERLOAD_SHARE * 0.6)
     quiet_s = max(12.0, minutes * 60 * OVERLOAD_SHARE * 0.2)
@@ -301,26 +308,6 @@ def _judge_overload(verdict: Verdict, run: Overload, c: float) -> None:
     require(f"no effect lost ({lost.lost}), none twice ({lost.duplicated})", holds=not lost.texts)
 
 
-class Story(Struct, frozen=True):
-    """What an overload came to."""
-
-    policy: str
-    completed_per_c: float
-    """Completed during the overload, in multiples of C."""
-    deliveries_refused: int
-    deliveries_failed: int
-    setups_refused: int
-    served: int
-    places: int
-    p99_over_ms: float
-    p99_after_ms: float
-    refused_after: int
-    completed_after_per_c: float
-    left_open: int
-    """Operations that were begun and given up: half-done, to be taken up again another day."""
-    blocks: int
-
-
 def _story(run: Overload, c: float) -> Story:
     _, over, after = run.drive.spans
     operations, messages = run.drive.meter.operations, run.drive.meter.messages
@@ -340,7 +327,8 @@ def _story(run: Overload, c: float) -> Story:
         p99_after_ms=latency(within(messages, calm)).p99,
         refused_after=_refusals(later),
         completed_after_per_c=round(completed(later) / max(calm[1] - calm[0], 0.1) / c, 3),
-        left_open=len(run.drive.ready.counters.left),
+        left_open=sum(one.opened for one in run.drive.ready.counters.left.values()),
+        turned_away=sum(not one.opened for one in run.drive.ready.counters.left.values()),
         blocks=run.blocks,
     )
 
@@ -359,10 +347,12 @@ def _sections(ramp: Ramp, kills: Kills, modern: Overload, legacy: Overload) -> l
         _kill_section(kills),
         Section(
             "Overload", "過負荷",
+            f"{in_words(_story(modern, ramp.half), _story(legacy, ramp.half), legacy.places)} "
             f"C is {ramp.half:.1f} operations a second. A relay admits {modern.places} operations (policy modern) "
-            f"or has {legacy.places} connections (policy legacy). A clerk who is refused comes back when "
-            f"told, if that is within {PATIENCE_S:.0f} s of the first attempt; else the work is put aside for the "
-            "quiet hours. Cards for the deliveries were set up before, under policy modern.",
+            f"or has {legacy.places} connections (policy legacy): at C they refuse as little as those of 2016 on a day "
+            f"on which they sufficed ({REFUSED_OF[0]} of {REFUSED_OF[1]:,} messages, 18 April). A clerk who is refused "
+            f"comes back when told, if that is within {PATIENCE_S:.0f} s of the first attempt; else the work is put "
+            "aside for the quiet hours. Cards for the deliveries were set up before, under policy modern.",
             _comparison(_story(modern, ramp.half), _story(legacy, ramp.half)),
             _overload_charts(modern, legacy, ramp.half),
         ),
@@ -433,6 +423,7 @@ def _comparison(modern: Story, legacy: Story) -> tuple[tuple[str, ...], ...]:
         "served": "municipalities served", "p99_over_ms": "p99 under overload (ms)",
         "p99_after_ms": "p99 afterwards (ms)", "refused_after": "refused afterwards",
         "completed_after_per_c": "completed afterwards (C)", "left_open": "operations left half-done",
+        "turned_away": "operations that never began",
         "blocks": "times a CS shut itself for 60 s",
     }  # fmt: skip
     rows = [(text, f"{getattr(modern, name):,}", f"{getattr(legacy, name):,}") for name, text in words.items()]
