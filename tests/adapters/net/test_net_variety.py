@@ -15,6 +15,7 @@ from warifu.adapters.net.client import NetTransport
 from warifu.adapters.net.handling import Handler, Peer
 from warifu.adapters.net.variety import crowded, relieves
 from warifu.contract.envelope import Envelope, Reply
+from warifu.kernel.errors import Unreachable
 
 NAMES = ("relay-1", "relay-2", "relay-3")
 
@@ -45,7 +46,7 @@ def named(name: str) -> Handler:
 
 
 class Balancer:
-    """Leads each connection to the port that is next in its list, and the last one's for ever."""
+    """Leads each connection to the port that is next in its list, and the last one's for ever; 0: to a dead server."""
 
     def __init__(self, ports: Iterable[int]) -> None:
         self.ports = list(ports)
@@ -66,6 +67,9 @@ class Balancer:
         self.led.append(port)
         if len(self.led) >= len(self.ports):
             self.came.set()
+        if not port:
+            writer.close()
+            return
         there, back = await asyncio.open_connection(HOST, port)
         await asyncio.gather(_pipe(reader, back), _pipe(there, writer))
 
@@ -137,3 +141,37 @@ async def test_without_a_balancer_nothing_is_tried(
             )
             assert await both(transport) == {b"relay-1"}
     assert asked == []
+
+
+async def test_callers_wait_while_a_balancer_leads_to_a_server_that_has_just_died(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    """Another one is healthy: each of many callers is served in the end, and none has to be told to try again."""
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(serving(named("relay-1"), certificates.relay, log))
+        balancer = Balancer([0, 0, 0, one.port])
+        port = await stack.enter_async_context(balancer.serving())
+        transport = await stack.enter_async_context(
+            calling(port, tls=certificates.cs, accepted=("relay-1", "relay-2"), accepted_kind="relay")
+        )
+        replies = await asyncio.gather(*(transport.call("relay", request()) for _ in range(20)))
+        assert {reply.body for reply in replies} == {b"relay-1"}
+        assert balancer.led[:4] == [0, 0, 0, one.port]
+
+
+async def test_when_no_server_is_left_callers_are_told_soon_and_later_ones_at_once(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PATIENCE_S", 0.2)
+    async with AsyncExitStack() as stack:
+        balancer = Balancer([0])
+        port = await stack.enter_async_context(balancer.serving())
+        transport = await stack.enter_async_context(calling(port, tls=certificates.cs, accepted_kind="relay"))
+        for _ in range(2):
+            with pytest.raises(Unreachable):
+                await transport.call("relay", request())
+        tried = len(balancer.led)
+        assert tried > 1
+        with pytest.raises(Unreachable):
+            await transport.call("relay", request())
+        assert len(balancer.led) <= tried + 1

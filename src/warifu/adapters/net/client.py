@@ -30,6 +30,10 @@ from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import DeadlinePassed, Fault, Malformed, NotAllowed, Unavailable, Unreachable, WarifuError
 
 _SHUTDOWN_S = 1.0
+PATIENCE_S = 1.5
+"""Behind a balancer, callers wait so long for a connection while attempts fail: it may have led to a server that had
+just died, which it finds out within a second, and the next attempt leads to another. Nothing has been sent meanwhile,
+so this is no retry."""
 
 Affinity = Literal["none", "operation", "order"]
 
@@ -121,12 +125,14 @@ class _Place:
     def __init__(self, address: Address, limits: Limits, jitter: Callable[[], float]) -> None:
         self.address = address
         self.not_before = 0.0
+        self.failing_since: float | None = None
         self._limits = limits
         self._jitter = jitter
         self._failures = 0
 
     def failed(self, now: float) -> None:
         """Try again later, and later each time."""
+        self.failing_since = now if self.failing_since is None else self.failing_since
         longest = min(self._limits.backoff_first_ms * 2 ** min(self._failures, 20), self._limits.backoff_most_ms)
         self.not_before = now + longest * (0.5 + self._jitter() / 2) / 1000
         self._failures += 1
@@ -134,6 +140,7 @@ class _Place:
     def succeeded(self) -> None:
         """It serves."""
         self.not_before = 0.0
+        self.failing_since = None
         self._failures = 0
 
 
@@ -177,6 +184,8 @@ class _Route:
         self._closed = False
         self._varying: asyncio.TimerHandle | None = None
         self._vary_after_s = FIRST_PAUSE_S
+        self._again: asyncio.TimerHandle | None = None
+        """Until callers may try to connect once more."""
 
     def key_of(self, envelope: Envelope) -> bytes:
         """What chooses the message's connection; nothing when any will do."""
@@ -272,12 +281,15 @@ class _Route:
             self._varying = asyncio.get_running_loop().call_later(pause_s, self._vary)
             self._vary_after_s = min(LONGEST_PAUSE_S, 2 * self._vary_after_s)
 
+    def _balanced(self) -> bool:
+        """Whether a balancer stands at the address, with several servers behind it."""
+        return bool(self._destination.accepted_kind) and len(self._destination.addresses) == 1
+
     def _crowded(self) -> _Slot | None:
         """One of those whose server has too many of ours."""
-        destination = self._destination
-        if not destination.accepted_kind or len(destination.addresses) > 1:
+        if not self._balanced():
             return None
-        crowd = crowded(self._peers(), destination.accepted)
+        crowd = crowded(self._peers(), self._destination.accepted)
         return next((slot for slot in self._slots if slot.leads_to == crowd), None) if crowd else None
 
     def _peers(self) -> list[str]:
@@ -294,8 +306,9 @@ class _Route:
     async def aclose(self) -> None:
         """End connections and attempts."""
         self._closed, self._refusal = True, "this transport is closed"
-        if self._varying is not None:
-            self._varying.cancel()
+        for timer in (self._varying, self._again):
+            if timer is not None:
+                timer.cancel()
         attempts = [slot.connecting for slot in self._slots if slot.connecting is not None]
         connections = [slot.connection for slot in self._slots if slot.connection is not None] + list(self._leaving)
         for attempt in attempts:
@@ -325,11 +338,14 @@ class _Route:
             raise
 
     def _promising(self, key: bytes = b"") -> bool:
-        """Whether waiting can help: a connection lives, or one is being made."""
+        """Whether waiting can help: a connection lives, one is being made, or one may be made in a moment."""
         mine = self._of_address(key) if key and self._destination.affinity == "order" else self._slots
-        return not self._closed and any(
-            slot.connecting is not None or (slot.connection is not None and slot.connection.will_have_room)
-            for slot in mine
+        return not self._closed and (
+            self._again is not None
+            or any(
+                slot.connecting is not None or (slot.connection is not None and slot.connection.will_have_room)
+                for slot in mine
+            )
         )
 
     def _open_one_more(self, slots: "Sequence[_Slot]") -> None:
@@ -359,10 +375,23 @@ class _Route:
         finally:
             if not made:
                 slot.place.failed(asyncio.get_running_loop().time())
+                self._again_soon(slot.place)
                 connection.abort("could not be opened")
             slot.connecting = None
             self._vary_later()
             self.wake_all()
+
+    def _again_soon(self, place: _Place) -> None:
+        """Have whoever waits try once more when the place may be tried, unless it has failed for too long."""
+        since = place.failing_since
+        if self._closed or not self._balanced() or since is None or self._again is not None:
+            return
+        if place.not_before <= since + PATIENCE_S:
+            self._again = asyncio.get_running_loop().call_at(place.not_before, self._now_again, place)
+
+    def _now_again(self, place: _Place) -> None:
+        self._again, place.not_before = None, 0.0
+        self.wake_all()
 
     def _take(self, slot: _Slot, connection: "_Kept") -> None:
         old, slot.connection = slot.connection, connection
