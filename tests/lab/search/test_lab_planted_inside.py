@@ -12,28 +12,44 @@ from typing import Any
 import pytest
 
 from warifu.chip import pins, staging
+from warifu.chip.card import _PLAIN
 from warifu.domain.certificates import ceremony
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
 from warifu.nodes.authority.bulk import BulkIssuer
 from warifu.nodes.authority.ceremony import Ceremonies
+from warifu.nodes.authority.issuing import Issuer
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.signing import Signer
+from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.terminal import Run
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
+def replaced(owner: Any, name: str, old: str, new: str) -> Any:
+    """A function of a module or a class, with one piece of its text replaced."""
+    source, made = textwrap.dedent(inspect.getsource(getattr(owner, name))), dict[str, Any]()
+    assert source.count(old) == 1, "the code has changed: plant this fault anew"
+    module = owner if inspect.ismodule(owner) else sys.modules[owner.__module__]
+    exec(compile(source.replace(old, new), "planted", "exec"), vars(module), made)  # noqa: S102 - what the test is about
+    return made[name]
+
+
 def edited(owner: type, name: str, old: str, new: str) -> Plant:
     """The method with one piece of its text replaced."""
+    return lambda patch: patch.setattr(owner, name, replaced(owner, name, old, new))
 
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        source, made = textwrap.dedent(inspect.getsource(getattr(owner, name))), dict[str, Any]()
-        assert source.count(old) == 1, "the code has changed: plant this fault anew"
-        exec(compile(source.replace(old, new), "planted", "exec"), vars(sys.modules[owner.__module__]), made)  # noqa: S102 - what the test is about
-        patch.setattr(owner, name, made[name])
 
-    return plant
+def compared_first(patch: pytest.MonkeyPatch) -> None:
+    """A right PIN is seen to be right before its try is counted."""
+    verify = replaced(
+        pins,
+        "verify",
+        "    _keep(state, lowered)\n    if not hmac.compare_digest(pin.value, command.data):\n",
+        "    if not hmac.compare_digest(pin.value, command.data):\n        _keep(state, lowered)\n",
+    )
+    patch.setattr("warifu.chip.card._PLAIN", {**_PLAIN, (0x00, 0x20): verify})
 
 
 def limit(module: object, name: str, value: int) -> Plant:
@@ -79,6 +95,15 @@ TOLD_APART = edited(
 BY_THE_OLD_KEY = edited(Ceremonies, "make", "Sign(fresh.key_label, text)", "Sign(f'jpki-ca-{request.ca}-1', text)")
 SAME_SERIAL = edited(Signer, "make", "serial=await self.next_serial(kind)", "serial=FIRST_SERIAL")
 
+STARVED = edited(HsmPool, "_next_job", "if _now() >= due:", "if _now() >= due and not self._queue:")
+SIGNED_FIRST = edited(
+    Issuer,
+    "issue",
+    "await self._commit(call, standing.touched, *intended)",
+    """await self.signer.sign(await self._generation(intended[0]), intended[0].tbs, self.node.remaining_ms(call))
+            await self._commit(call, standing.touched, *intended)""",
+)
+
 
 @pytest.mark.parametrize(
     ("plant", "scenario", "broken"),
@@ -87,7 +112,10 @@ SAME_SERIAL = edited(Signer, "make", "serial=await self.next_serial(kind)", "ser
         (limit(staging, "PARTICULARS_MAX", 9), "chip", FULL),
         (limit(pins, "PIN_MAX", 15), "chip", FULL),
         (limit(staging, "EF_MAX", 0x7FFF), "chip", FULL),
+        (compared_first, "chip", "a chip keeps its promises"),
         (SWALLOWED, "counter", CANCELLED),
+        (STARVED, "steady", "a worker proves itself in time"),
+        (SIGNED_FIRST, "jpki", "what is signed was recorded before"),
         (LEFT_EARLY, "jpki", LOCKED),
         (BLOCK_STAYS, "stock", ONCE),
         (REST_IS_DROPPED, "stock", LOST),

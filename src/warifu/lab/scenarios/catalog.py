@@ -16,6 +16,7 @@ from warifu.lab.scenarios.looks import LOOKS
 from warifu.lab.scenarios.pool import Pool
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.signing import SIGNING
+from warifu.lab.scenarios.steady import STEADY
 from warifu.lab.scenarios.stock import StockScenario
 from warifu.lab.scenarios.tally import Tally
 from warifu.lab.scenarios.turnstile import Turnstile
@@ -26,7 +27,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile()),
         *(StockScenario(), Ceremony()),
-        *(LOOKS, LEFTOVERS, CHIP, SIGNING, COMPLETER),
+        *(LOOKS, LEFTOVERS, CHIP, SIGNING, COMPLETER, STEADY),
     )
 }
 
@@ -34,7 +35,7 @@ TURNS = (
     *("counter", "relay", "hsm", "card", "factory", "tally", "lanes", "counter", "relay", "timers"),
     *("counter", "hsm", "outbox", "relay", "jpki", "counter", "factory", "fencing", "days", "card"),
     *("jpki", "tally", "calendar", "hsm", "relay", "timers", "calendar", "jpki", "lanes", "door", "idle"),
-    *("left", "looks", "meanwhile", "chip", "signing", "left", "looks", "meanwhile", "chip", "signing"),
+    *("left", "looks", "meanwhile", "chip", "signing", "left", "looks", "meanwhile", "chip", "steady"),
     *("completer", "door", "stock", "meanwhile", "ceremony", "meanwhile"),
 )
 """Whose turn it is: the larger a scenario, the more there is to find in it; the longest comes least often. Cores too,

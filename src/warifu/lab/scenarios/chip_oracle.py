@@ -58,6 +58,8 @@ class Watched:
             self.wrong.append("a wrong PIN was taken")
         if command[:2] == _PLAIN_VERIFY and not _counted(before, self.chip.image, command, response):
             self.wrong.append("a wrong PIN cost no try, or more than one")
+        if not _lowered_first(before, self._saved[saves:], command, response):
+            self.wrong.append("a PIN was compared before its try was counted")
         if not _channel_counted(before, self.chip.image, command, response):
             self.wrong.append("a channel was opened and not counted")
         if len(self._saved) > saves + 1 and _committed(_parsed(command), response):
@@ -150,6 +152,16 @@ def _counted(before: Image, after: Image, command: bytes, response: bytes) -> bo
     left = response[-1] & 0x0F
     pins = zip(_pins(before), _pins(after), strict=True)
     return any((old.tries_left, new.tries_left) == (left + 1, left) for old, new in pins)
+
+
+def _lowered_first(before: Image, saved: list[bytes], command: bytes, response: bytes) -> bool:
+    """Whether the try was gone for good before the value was looked at: who pulls the card then gets none back."""
+    parsed = _parsed(command) if command[:2] == _PLAIN_VERIFY else None
+    compared = parsed is not None and bool(parsed.data) and (response == _OK or response[-2] == _TRIES_LEFT)
+    if not compared:
+        return True
+    pins = zip(_pins(before), _pins(decode(saved[0])), strict=True) if saved else ()
+    return any(new.tries_left == old.tries_left - 1 for old, new in pins)
 
 
 def _pins(image: Image) -> list[Pin]:

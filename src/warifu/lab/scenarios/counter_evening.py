@@ -126,6 +126,7 @@ class Evening:
                 self._bad("no operation is left open", f"{operation.kind} of {operation.card_id}")
         self._writes()
         self._register()
+        self._nation.signed.check()
         self._audit()
 
     def _tell(self) -> None:

@@ -42,6 +42,7 @@ from warifu.lab.scenarios.jpki_evening import KINDS, JpkiEvening
 from warifu.lab.scenarios.jpki_watched import Moments, WatchedFront, WatchedShelf
 from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
 from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.signed_book import SignedBook
 from warifu.lab.scenarios.status_book import StatusBook
 from warifu.lab.scenarios.stock_book import is_full
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
@@ -124,6 +125,7 @@ class JpkiTrial:
             "authority": self._factory(SimulatedDevice(world.deal, begin.keys["authority"]), "authority"),
             "responder": self._factory(device(world.deal, ()), "responder"),
         }
+        self._signed = SignedBook(world, self._factories["authority"], self.register)
         self._shelf = WatchedShelf(world)
         self._moments = Moments()
         world.add("authority-1", "authority", self._authority)
@@ -519,6 +521,7 @@ class JpkiTrial:
         await self._fresh()
         await asyncio.sleep(SEALED_MS / 1000)
         await self._evening.check(self._shelf)
+        self._signed.check()
 
     async def _filled(self) -> None:
         """What was taken from the stock is there again."""

@@ -32,6 +32,7 @@ from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.lab.scenarios.chain import PLACES, RELAYS, CsPart, RelayPart
 from warifu.lab.scenarios.factory_watched import WatchedIssuance
 from warifu.lab.scenarios.intents import Intents
+from warifu.lab.scenarios.signed_book import SignedBook
 from warifu.lab.simulation.asked_once import asked_once
 from warifu.lab.simulation.balancer import HealthBalancer
 from warifu.lab.simulation.cards import CardBox, Drawings
@@ -136,6 +137,7 @@ class Nation:
             for kind, state in morning.stores.items():
                 self.stores[kind]._state = pickle.loads(state)  # noqa: S301, SLF001 - our own, of this process
         self._factories = {kind: SimulatedFactory(world, made) for kind, made in self.devices.items()}
+        self.signed = SignedBook(world, self._factories["authority"], self.stores["authority"])
         self.cs = CsPart(world)
         self.relays = RelayPart(world, self.devices["relay"], LIMITS)
         self._build(with_factory=with_factory or morning is None)

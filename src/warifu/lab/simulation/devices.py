@@ -7,7 +7,7 @@ and asks again without a new worker reads the answer to the old question.
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -178,6 +178,9 @@ class SimulatedWorker:
         return not self._world.dice.calm or self.number in self._factory.slow_from_birth
 
     def _right(self, command: hsm.HsmCommand) -> hsm.HsmReply:
+        if self._factory.signing is not None and isinstance(command, hsm.Sign | hsm.SignMany):
+            for text in command.data if isinstance(command, hsm.SignMany) else (command.data,):
+                self._factory.signing(text)
         # A device's own known answers would cost 50 ms of real time for each new worker; its health is simulated.
         return hsm.Done() if isinstance(command, hsm.SelfTest) else self._engine.perform(command)
 
@@ -222,6 +225,8 @@ class SimulatedFactory:
         self.told = told
         self.sick = False
         """Whether the device answers no worker at all."""
+        self.signing: Callable[[bytes], None] | None = None
+        """Told of each text that is signed, as that is done."""
         self.stalls = 0
         """How many of the next commands silence their worker."""
         self.slow_from_birth = range(0)
