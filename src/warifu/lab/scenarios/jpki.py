@@ -94,6 +94,13 @@ CALM_MS: Final = 60_000
 STORMS_MS: Final = (400, 2_000, 5_000)
 SEALED_MS: Final = 2_500
 _TODAY: Final = datetime.date(2026, 4, 1)
+BORN: Final = (
+    datetime.date(1985, 5, 5),
+    datetime.date(2011, 4, 1),
+    datetime.date(2011, 4, 2),
+    datetime.date(1985, 5, 5),
+)
+"""Grown up; fifteen years old today; tomorrow."""
 _EXPIRES: Final = datetime.date(2035, 3, 1)
 
 
@@ -222,7 +229,8 @@ class JpkiTrial:
     def _order(self, number: int) -> BatchOrder:
         resident = new_ulid(EPOCH_MS, self._entropy.random_bytes(ULID_RANDOM_BYTES))
         person = Person(
-            name=f"割符　{'甲乙丙丁'[number % 4]}子", kana="ワリフ　コウコ", birth_date=datetime.date(1985, 5, 5),
+            name=f"割符　{'甲乙丙丁'[number % 4]}子", kana="ワリフ　コウコ",
+            birth_date=BORN[(number + self._world.plan.seed) % len(BORN)],
             sex="female", address=f"東京都千代田区大手町{number + 1}－１", municipality=HERE,
         )  # fmt: skip
         return BatchOrder(

@@ -1,5 +1,6 @@
 """What is known of certificates in the ``jpki`` scenario, and what must be true of the register in the evening."""
 
+import datetime
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 Key = tuple[str, int]
 KINDS: tuple[CertificateKind, ...] = ("authentication", "signature")
+FIFTEEN = datetime.date(2011, 4, 1)
+"""Who was born on this day is fifteen today."""
 ANSWERED_REVOKED = "what was revoked is answered revoked"
+
+
+def due(order: BatchOrder) -> set[str]:
+    """What somebody of this age gets: a signature certificate from the day on which he is fifteen years old."""
+    return set(KINDS) if order.person.birth_date <= FIFTEEN else {"authentication"}
 
 
 class JpkiEvening:
@@ -141,7 +149,7 @@ class JpkiEvening:
                     self._bad("nothing ended is valid", f"{row.ca} {row.serial} is of before a change")
             if order.card_id in answer.finished and any(row.state in UNSIGNED for row in mine):
                 self._bad("every card of a batch has its certificates", f"{order.card_id} is said to be finished")
-            if order.resident_id not in self.changed and (set(kinds) != set(KINDS) or refused & {order.card_id}):
+            if order.resident_id not in self.changed and (set(kinds) != due(order) or refused & {order.card_id}):
                 self._bad("every card of a batch has its certificates", f"{order.card_id}: {sorted(kinds)}")
         if count != answer.issued:
             self._bad("exactly one effect per request", f"{answer.issued} were said to be issued, {count} are")
@@ -151,6 +159,8 @@ class JpkiEvening:
         mine = [row for row in rows if row.card_id == order.card_id]
         if any(row.state == "intent" for row in mine):
             self._bad("no certificate is left unsigned", f"{order.card_id}: {[row.state for row in mine]}")
+        if {row.ca for row in mine} != due(order):
+            self._bad("who is fifteen gets both certificates", f"{order.card_id}: {[row.ca for row in mine]}")
         live = [row for row in mine if row.state in {"issued", "valid"}]
         if max(Counter(row.ca for row in live).values(), default=0) > 1:
             self._bad("exactly one effect per request", f"{order.card_id}: {[row.ca for row in live]}")
