@@ -269,7 +269,7 @@ def a_responder_keeps_its_certificate(patch: pytest.MonkeyPatch) -> None:
         (what_ended_is_set_up, "meanwhile", "what has ended stays ended"),
         (a_guess_is_not_guarded, "meanwhile", "nothing is begun on a card that has ended"),
         (a_chip_shows_first, "counter", "a chip shows what it has saved"),
-        (a_wrong_pin_costs_nothing, "chip", "a chip keeps its promises"),
+        (a_wrong_pin_costs_nothing, "chip", "a chip is filled to its limit and no further"),
         (who_is_known_is_not_guarded, "jpki", "nothing ended is valid"),
         (what_is_not_signed_yet_stays, "jpki", "nothing ended is valid"),
         (a_list_is_kept, "jpki", "lists are built anew in time"),
