@@ -161,6 +161,18 @@ async def test_what_is_beyond_the_limits_is_refused_and_closed(data: bytes, stat
     assert await status_of(data, SMALL) == status
 
 
+async def test_what_is_refused_before_a_handler_sees_it_is_counted_by_its_status() -> None:
+    log = RecordingLog()
+    async with edge(limits=SMALL, log=log) as server:
+        for _ in range(2):
+            async with browsing(server) as browser:
+                browser.send(b"nonsense\r\n\r\n")
+                assert await browser.receive()
+                assert await browser.ended()
+        server.telling._tell()
+    assert log.of("http.refused") == [{"status": "400", "count": 1}] * 2
+
+
 @pytest.mark.parametrize("begun", [b"G", b"GET / HTTP/1.1\r\nHo", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"])
 async def test_a_request_that_is_begun_and_not_finished_is_refused(begun: bytes) -> None:
     assert await status_of(begun, HttpLimits(request_ms=40)) == 408

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 import struct
 
+import msgspec
 import pytest
 from net_kit import HOST, Certificates, Gate, RawPeer, RecordingLog, echo, raw_client, request, serving
 
@@ -13,6 +14,7 @@ from warifu.adapters.net.frames import GOAWAY, HEADER, PING, PONG, REPLY, REQUES
 from warifu.adapters.net.handling import Peer
 from warifu.adapters.net.limits import Limits
 from warifu.adapters.net.strangers import Strangers
+from warifu.adapters.net.telling import MOST, Telling
 from warifu.contract.envelope import Envelope, ErrorBody, Reply
 from warifu.kernel.errors import Fault, NotFound
 
@@ -370,7 +372,7 @@ async def test_who_only_looks_at_the_port_leaves_none(certificates: Certificates
 
 async def test_strangers_that_come_meanwhile_are_told_together() -> None:
     log = RecordingLog()
-    strangers = Strangers(log, within_s=5, every_s=0.01)
+    strangers = Strangers(Telling(log, every_s=0.01), within_s=5)
     for number in range(1000):
         strangers.failed(greeted=number % 2 > 0)
     while len(log.of("net.not_admitted")) < 1 or len(log.of("net.not_tls")) < 2:
@@ -378,3 +380,31 @@ async def test_strangers_that_come_meanwhile_are_told_together() -> None:
         await log.changed.wait()
     assert log.of("net.not_tls") == [{"count": 1}, {"count": 499}]
     assert log.of("net.not_admitted") == [{"count": 500}]
+
+
+async def test_what_a_node_may_not_ask_or_cannot_say_is_counted_by_peer_and_code(
+    certificates: Certificates, log: RecordingLog
+) -> None:
+    """Two hundred envelopes of a version of tomorrow: each is refused by its code, and two records tell of them."""
+    async with serving(echo, certificates.relay, log) as server, raw_client(server.port, certificates.cs) as client:
+        forged = msgspec.msgpack.encode(msgspec.to_builtins(request(), builtin_types=(bytes,)) | {"version": 9})
+        for number in range(1, 201):
+            client.send(Frame(number, REQUEST, forged))
+            assert (await error_of(client)).code == "request.unknown_version"
+        server._telling._tell()
+    told = log.of("net.refused")
+    assert [{**record, "count": 0} for record in told] == [
+        {"peer": "cs-1", "code": "request.unknown_version", "count": 0}
+    ] * 2
+    assert [record["count"] for record in told] == [1, 199]
+
+
+async def test_records_of_a_while_are_few_however_many_are_named() -> None:
+    log = RecordingLog()
+    telling = Telling(log, every_s=60)
+    for number in range(1000):
+        telling.count("net.refused", peer=f"cs-{number}", code="request.malformed")
+    telling._tell()
+    told = log.of("net.refused")
+    assert len(told) == 1 + MOST + 1
+    assert sum(int(record["count"]) for record in told) == 1000

@@ -80,9 +80,11 @@ async def test_a_page_is_answered() -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"\r\n\r\n", b"GET / HTT", b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: "])
-async def test_who_does_not_finish_asking_is_sent_away(begun: bytes) -> None:
-    async with serving() as server:
+async def test_who_does_not_finish_asking_is_sent_away_and_counted(begun: bytes) -> None:
+    log = RecordingLog()
+    async with serving(log=log) as server:
         assert (await said(server, begun)).startswith(b"HTTP/1.1 408 ")
+    assert log.of("web.refused") == [{"status": "408", "count": 1}]
 
 
 async def test_empty_lines_after_an_answer_hold_no_connection() -> None:
@@ -99,7 +101,8 @@ async def test_a_body_that_does_not_come_ends_the_connection_and_is_no_fault() -
     log = RecordingLog()
     async with serving(log=log) as server:
         assert await said(server, b"POST /measured HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nbegun") == b""
-    assert log.records == []
+    assert log.of("web.refused") == [{"status": "408", "count": 1}]
+    assert log.of("web.handler_fault") == []
 
 
 async def test_a_body_that_comes_after_its_refusal_leaves_no_connection_open() -> None:

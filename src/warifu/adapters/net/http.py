@@ -19,6 +19,7 @@ import httptools
 from msgspec import Struct, field
 
 from warifu.adapters.net.strangers import Strangers
+from warifu.adapters.net.telling import Telling
 from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, Fault, NotFound, Refused, TryAgain, WarifuError
 from warifu.ports.log import Log
 
@@ -119,12 +120,13 @@ class HttpServer:
         self.connections: set[_HttpConnection] = set()
         self._handler = handler
         self._log = log
+        self.telling = Telling(log)
         self._listener: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int, tls: SSLContext | None) -> None:
         """Open the port."""
         if tls is not None:
-            Strangers(self._log, self.limits.request_ms / 1000).watch(tls)
+            Strangers(self.telling, self.limits.request_ms / 1000).watch(tls)
         self._listener = await asyncio.get_running_loop().create_server(
             lambda: _HttpConnection(self),
             host,
@@ -392,6 +394,7 @@ class _HttpConnection(asyncio.Protocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         self._last = True
+        self._server.telling.count("http.refused", status=str(status.value))
         self._put(encode_head(HttpResponse(status=status), keep=False))
         self._transport.close()
 

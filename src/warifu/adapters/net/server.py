@@ -19,7 +19,9 @@ from warifu.adapters.net.frames import (
 from warifu.adapters.net.handling import Handler, Peer, answer, check_sender, refusal
 from warifu.adapters.net.limits import Limits
 from warifu.adapters.net.strangers import Strangers
+from warifu.adapters.net.telling import Telling
 from warifu.adapters.net.tls import NodeTls, node_name, server_context
+from warifu.contract.codec import UnknownMessage
 from warifu.contract.envelope import Envelope, Reply
 from warifu.kernel.errors import Fault, Malformed, NotAllowed, Unavailable, WarifuError
 from warifu.ports.log import Log
@@ -28,6 +30,9 @@ _LAST_S = 1.0
 """What cancelled handlers and aborted connections get to end, after the grace."""
 _LET_GO_EVERY_S = 0.01
 """Between two connections that are let go: whoever takes them has time for each handshake."""
+
+_OUT_OF_PLACE = frozenset(error.code for error in (Malformed, NotAllowed, UnknownMessage))
+"""What no program of ours is told, as long as both are of the same version and nobody pretends to be another."""
 
 
 async def serve(
@@ -50,7 +55,8 @@ class NetServer:
         self.limits = limits
         self._handler = handler
         self._log = log
-        self._strangers = Strangers(log, limits.connect_ms / 1000)
+        self._telling = Telling(log)
+        self._strangers = Strangers(self._telling, limits.connect_ms / 1000)
         self._listener: asyncio.Server | None = None
         self._connections: set[_Served] = set()
         self._handling: set[asyncio.Task[None]] = set()
@@ -146,6 +152,7 @@ class NetServer:
         try:
             envelope = self._open(connection.peer, frame.payload)
         except WarifuError as error:
+            self._telling.count("net.refused", peer=connection.peer.name, code=error.code)
             connection.finish(frame.request_id, refusal(error))
             return
         task = asyncio.get_running_loop().create_task(self._handle(connection, frame.request_id, envelope))
@@ -160,7 +167,10 @@ class NetServer:
         return envelope
 
     async def _handle(self, connection: "_Served", request_id: int, envelope: Envelope) -> None:
-        connection.finish(request_id, await answer(self._handler, envelope, connection.peer, self._log))
+        reply = await answer(self._handler, envelope, connection.peer, self._log)
+        if reply.error is not None and reply.error.code in _OUT_OF_PLACE:
+            self._telling.count("net.refused", peer=connection.peer.name, code=reply.error.code)
+        connection.finish(request_id, reply)
 
 
 def _first_to_go(connections: "Sequence[_Served]") -> "list[_Served]":

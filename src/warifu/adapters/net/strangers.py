@@ -10,14 +10,12 @@ however many try; no addresses, nothing of what they sent. A balancer's look at 
 """
 
 import asyncio
-from collections import Counter
 from contextlib import suppress
 from ssl import SSLContext, SSLError, SSLObject, SSLSocket, SSLWantReadError, SSLWantWriteError
 from typing import ClassVar, Final
 
-from warifu.ports.log import Log
+from warifu.adapters.net.telling import Telling
 
-TOLD_EVERY_S: Final = 10.0
 NOT_ADMITTED: Final = "net.not_admitted"
 NOT_TLS: Final = "net.not_tls"
 UNFINISHED: Final = "net.unfinished"
@@ -29,17 +27,14 @@ class Strangers:
     """Of one server. Made while its loop runs.
 
     Args:
-        log: told how many, by event.
+        telling: told of each.
         within_s: a handshake's time.
-        every_s: between two records of the same event.
     """
 
-    def __init__(self, log: Log, within_s: float, every_s: float = TOLD_EVERY_S) -> None:
-        self._log = log
-        self._looked_s, self._every_s = within_s * _MOST, every_s
+    def __init__(self, telling: Telling, within_s: float) -> None:
+        self._telling = telling
+        self._looked_s = within_s * _MOST
         self._loop = asyncio.get_running_loop()
-        self._counts: Counter[str] = Counter()
-        self._quiet: asyncio.TimerHandle | None = None
 
     def watch(self, context: SSLContext) -> SSLContext:
         """Hear of each handshake with servers that have this context."""
@@ -62,18 +57,7 @@ class Strangers:
                 self._loop.call_soon_threadsafe(self._count, NOT_ADMITTED if greeted else UNFINISHED)
 
     def _count(self, event: str) -> None:
-        self._counts[event] += 1
-        if self._quiet is None:
-            self._tell()
-
-    def _tell(self) -> None:
-        self._quiet = None
-        for event, count in sorted(self._counts.items()):
-            tell = self._log.trouble if event == NOT_ADMITTED else self._log.info
-            tell(event, count=count)
-        if self._counts:
-            self._counts.clear()
-            self._quiet = self._loop.call_later(self._every_s, self._tell)
+        self._telling.count(event, trouble=event == NOT_ADMITTED)
 
 
 class _Comer(SSLObject):

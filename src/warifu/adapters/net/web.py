@@ -17,6 +17,7 @@ from msgspec import Struct
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from warifu.adapters.net.telling import Telling
 from warifu.ports.log import Log
 
 BEGIN_WITHIN_S: Final = 10
@@ -91,7 +92,7 @@ async def serve_web(app: App, host: str, port: int, *, log: Log, limits: WebLimi
         _watched(app, log),
         host=host,
         port=port,
-        http=_bounded(limits),
+        http=_bounded(limits, Telling(log)),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -150,6 +151,7 @@ class _Bounded(HttpToolsProtocol):
     """One connection: at any moment either a deadline runs, or the application is at work."""
 
     limits = WebLimits()
+    telling: Telling
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -170,7 +172,7 @@ class _Bounded(HttpToolsProtocol):
         self._head_bytes += len(data)
         super().data_received(data)
         if not self._in_body and self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
-            self._refuse(_TOO_LONG)
+            self._refuse(_TOO_LONG, "431")
 
     def on_headers_complete(self) -> None:
         self._in_body = True
@@ -202,11 +204,17 @@ class _Bounded(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         if self._in_body:
+            self.telling.count("web.refused", status="408")
             self.transport.abort()  # whoever waits for the rest of it is told that it does not come
         else:
-            self._refuse(_TOO_SLOW)
+            self._refuse(_TOO_SLOW, "408")
 
-    def _refuse(self, answer: bytes) -> None:
+    def send_400_response(self, msg: str) -> None:
+        self.telling.count("web.refused", status="400")
+        super().send_400_response(msg)
+
+    def _refuse(self, answer: bytes, status: str) -> None:
+        self.telling.count("web.refused", status=status)
         if not self._at_work():
             self.transport.write(answer)
         self.transport.close()
@@ -217,6 +225,6 @@ class _Bounded(HttpToolsProtocol):
             timer.cancel()
 
 
-def _bounded(limits: WebLimits) -> type[_Bounded]:
+def _bounded(limits: WebLimits, telling: Telling) -> type[_Bounded]:
     """Uvicorn makes its protocols itself, from a class."""
-    return type("_BoundedSo", (_Bounded,), {"limits": limits})
+    return type("_BoundedSo", (_Bounded,), {"limits": limits, "telling": telling})
