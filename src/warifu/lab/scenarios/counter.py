@@ -65,7 +65,7 @@ DEFAULT_SIZE: Final = 2
 HARSH: Final = (1.0, 0.3, 0.1)
 """How hard the storm is: an operation takes a hundred messages, and in the hardest none comes to the card."""
 AT_THE_CARD: Final = frozenset({"pull", "chip_error"})
-ENDED_SHARE: Final = 3
+ENDED_SHARE: Final = 5
 """In one run of so many a terminal is told to end as its chip works."""
 SCRIPTS: Final = 60
 """Commands of a day's scripts, about."""
