@@ -375,6 +375,21 @@ def test_a_card_on_which_hundreds_of_writes_failed_is_still_served() -> None:
     run(served())
 
 
+def test_no_card_write_goes_on_without_a_certificate_that_was_revoked_meanwhile() -> None:
+    """Nor under another key (the answer was lost, and the record asked about is another): the holder would get none."""
+
+    async def revoked() -> None:
+        async with House().running() as house:
+            at = await desk(house)
+            await at.opened()
+            await house.change(house.card(at.card_id).resident_id, "name", RENAMED)
+            await house.settled()
+            with pytest.raises(WriteEnded):
+                await at.opened(msgspec.structs.replace(at.request(), person=RENAMED, resident_version=2), step="again")
+
+    run(revoked())
+
+
 def test_the_same_key_with_another_channel_is_refused() -> None:
     async def reused() -> None:
         async with House().running() as house:

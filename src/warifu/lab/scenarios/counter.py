@@ -8,7 +8,7 @@ commits are lost, nodes die. Afterwards chip, record and register must be the sa
 import asyncio
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from warifu.contract.center import (
     AbandonOperation,
@@ -25,8 +25,11 @@ from warifu.contract.center import (
 )
 from warifu.contract.center import Holder as HolderView
 from warifu.contract.message import Answer, Request
+from warifu.contract.registry import Changed, ChangeResident
 from warifu.contract.terminal import GiveUpOperation, Performed, Pin
 from warifu.contract.values import OperationKind, PinName
+from warifu.domain.residents.records import Resident
+from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import NotFound, Refused
 from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.chain import PLACES, watch
@@ -36,7 +39,7 @@ from warifu.lab.scenarios.counter_evening import Evening
 from warifu.lab.scenarios.nation import HERE, LIMITS, PINS, THERE, Holder, Nation, morning, perform
 from warifu.lab.scenarios.scenario import Safeguard
 from warifu.lab.simulation.driver import Driver
-from warifu.lab.simulation.keys import Deal
+from warifu.lab.simulation.keys import EPOCH_MS, Deal
 from warifu.lab.simulation.world import WELL_MS, World
 from warifu.nodes.center import completing
 
@@ -107,6 +110,14 @@ OVER: Final = frozenset({"card.wrong_state", "card.wrong_municipality"})
 """What was given up after it was done is not done again."""
 MAY_BE_TOLD: Final = frozenset({"operation.write_not_settled", ENDED, "record.not_found"})
 """Whoever gives an operation up without its card."""
+CHANGING_SHARE: Final = 3
+"""In one run of so many the first holder's address changes meanwhile."""
+CHANGED_MS: Final = 12_000
+CERTIFIED: Final = frozenset({"in_use", "moved"})
+"""Whose next card write may replace certificates."""
+STUCK_MS: Final = 20
+CHANGED_LOOK_MS: Final = 5
+CHANGED_AFTER_MS: Final = 60
 FEWER_PINS: Final = 3
 """One first try in so many lacks a PIN the resident has yet to think of."""
 
@@ -162,7 +173,35 @@ class CounterTrial:
                 group.create_task(self._look_at(number), name=f"look {number + 1}")
             if not self._world.plan.tight and not self._leaving and not self._world.pick(MEDDLING_SHARE):
                 group.create_task(self._meddled(), name="meddler")
+            if not self._world.plan.tight and self._world.plan.seed % CHANGING_SHARE == 0:
+                group.create_task(self._changed(), name="change")
         await self._found_again()
+
+    async def _changed(self) -> None:
+        """A holder's address changes as a script is being made, and takes longer than it should; or else some time."""
+        holder = next((each for each in self.holders if each.state in CERTIFIED), self.holders[0])
+        registry = Driver(self._world, "driver-70", CALM_MS)
+        until_ms = self._world.loop.now_ms + self._world.delay_ms(0, CHANGED_MS)
+        while self._world.loop.now_ms < until_ms:
+            if self._evening.is_stuck(holder.card_id, STUCK_MS):
+                break
+            await asyncio.sleep(CHANGED_LOOK_MS / 1000)
+        await asyncio.sleep(self._world.delay_ms(0, CHANGED_AFTER_MS) / 1000)
+        rows = self.nation.stores["registry"].records(Resident)
+        person = next(
+            row for row in rows if isinstance(row, Resident) and row.resident_id == holder.resident_id
+        ).person()
+        request = ChangeResident(
+            resident_id=holder.resident_id,
+            event="address",
+            person=structs.replace(person, address=f"{person.address}０"),
+            occurred_on=jst_date(EPOCH_MS),
+        )
+        found = await registry.ask("registry", request, Changed, operation_id=registry.operation_id(), step="changed")
+        if isinstance(found, Refused):
+            self._world.violated("no request is refused", f"a change: {found.code} {found}")
+            return
+        self._evening.changed(holder.resident_id, found.resident_version)
 
     async def _visit(self, number: int, holder: Holder) -> None:
         world = self._world

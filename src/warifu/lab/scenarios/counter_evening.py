@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 FILES = {"signature": layout.SIGNATURE_CERTIFICATE, "authentication": layout.AUTHENTICATION_CERTIFICATE}
+REPLACES = {"replace_signature": ("signature",), "replace_both": ("signature", "authentication")}
 LOOKED_MS = 6_000
 """For the last looks of slow stores."""
 LIVE = frozenset({"issued", "valid"})
@@ -47,6 +48,8 @@ class Evening:
         self.holders = morning().holders
         self.revoked: set[tuple[str, str]] = set()
         """Residents, and of which kind their certificate ended by a change of their record."""
+        self._versions: dict[str, int] = {}
+        """Of the records of residents whose address changed."""
         self._done: list[tuple[Holder, OperationKind, str, str]] = []
         self._given_up: set[str] = set()
         self._looked = Counter(row.entry.action for store in nation.stores.values() for row in store.audit())
@@ -61,6 +64,11 @@ class Evening:
                 "done means done", f"{kind} was reported done and is {operation.state if operation else 'unknown'}"
             )
 
+    def changed(self, resident_id: str, version: int) -> None:
+        """The registry has taken a change of a holder's address: no signature certificate of before stays."""
+        self.revoked.add((resident_id, "signature"))
+        self._versions[resident_id] = version
+
     def given_up(self, operation_id: str) -> None:
         """Somebody was told that an operation is given up: then nothing of it is pending, and it stays so."""
         self._given_up.add(operation_id)
@@ -74,6 +82,12 @@ class Evening:
     def writes_of(self, operation_id: str) -> list[str]:
         """The card writes that an operation has begun."""
         return [row.write_id for row in self._rows("center", CardWrite) if row.operation_id == operation_id]
+
+    def is_stuck(self, card_id: str, since_ms: int) -> bool:
+        """Whether a script for the card is being made for so long: something broke, and it will be asked for again."""
+        until_ms = EPOCH_MS + self._world.loop.now_ms - since_ms
+        writes = [row for row in self._rows("center", CardWrite) if row.card_id == card_id]
+        return any(row.state == "intent" and not row.digest and row.changed_ms <= until_ms for row in writes)
 
     def was_written(self, card_id: str) -> bool:
         """Whether an operation on the card was given up after a card write of it was done."""
@@ -205,8 +219,13 @@ class Evening:
     def _on_chip(self, card: Card, certificates: list[Certificate]) -> None:
         applet = next(found for found in self._nation.cards.image(card.card_id).applets if found.aid == layout.JPKI)
         files = {ef.fid: ef.content for ef in applet.efs}
+        self._replaced(card, files, certificates)
         for kind, fid in FILES.items():
             mine = [row for row in certificates if row.ca == kind and row.state in LIVE]
+            if kind == "signature" and any(
+                row.resident_version < self._versions.get(row.resident_id, 0) for row in mine
+            ):
+                self._bad("nothing ended is valid", f"{card.card_id} has a certificate of before a change")
             if card.state in {"abolished", "suspended"} and mine:
                 self._bad("nothing ended is valid", f"{card.state} {card.card_id} has a {mine[0].state} certificate")
             ended = (card.resident_id, kind) in self.revoked or self._moved(card, kind)
@@ -215,6 +234,14 @@ class Evening:
                     self._bad("delivered certificates are valid", f"{card.card_id} {kind}: {[r.state for r in mine]}")
                 elif files[fid] != mine[0].der:
                     self._bad("chip equals record", f"{card.card_id}: another {kind} certificate on the chip")
+
+    def _replaced(self, card: Card, files: dict[int, bytes], certificates: list[Certificate]) -> None:
+        """A card write that replaces certificates, once it is done, has put each new one onto the chip."""
+        write = next((row for row in self._rows("center", CardWrite) if row.write_id == card.write_id), None)
+        for kind in REPLACES.get(plans.JPKI_PURPOSES.get(write.step_name, "") if write else "", ()):
+            ders = [row.der for row in certificates if (row.ca, row.write_id) == (kind, card.write_id)]
+            if files[FILES[kind]] not in ders:
+                self._bad("a replaced certificate is on the chip", f"{card.card_id}: no new {kind} certificate")
 
     @staticmethod
     def _moved(card: Card, kind: str) -> bool:

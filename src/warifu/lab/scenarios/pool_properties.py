@@ -8,6 +8,8 @@ from warifu.nodes.hsm_pool import PoolLimits
 HURRY_MS = 1
 """An instant may pass between a deadline and what follows from it."""
 
+SESSION: Final = "OpenMessageSession"
+"""Asked on the way to another command."""
 GIVEN: Final = frozenset({"command", "beside"})
 """A worker got the command: to do it now, or after those that it got together with it."""
 
@@ -70,14 +72,19 @@ class Fenced:
 
 
 class Proved:
-    """A living worker proves itself at least as often as the limits say."""
+    """A living worker proves itself at least as often as the limits say, however much work there is for it."""
 
     name = "a worker proves itself"
 
     def __init__(self, limits: PoolLimits) -> None:
+        self._every_ms = limits.self_test_every_ms
         # A self-test waits for the command under way, which may have to open a message session first.
         self._most_ms = limits.self_test_every_ms + 3 * limits.command_deadline_ms + limits.self_test_deadline_ms
         self._proved: dict[str, tuple[str, int]] = {}
+        self._begun: dict[str, str] = {}
+        """By worker: what it was asked last."""
+        self._beside: dict[str, set[str]] = {}
+        """By worker: what it got together with another, by digest."""
 
     def see(self, event: Event) -> str | None:
         """Every event is an occasion."""
@@ -89,7 +96,24 @@ class Proved:
                 self._proved.pop(event.step, None)
             elif event.outcome == "answer" and event.name == "SelfTest":
                 self._proved[event.step] = event.node, event.at_ms
+            elif event.outcome == "beside":
+                self._beside.setdefault(event.step, set()).add(event.digest)
+            elif event.outcome == "command":
+                return self._begins(event, event.step)
         return None
+
+    def _begins(self, event: Event, worker: str) -> str | None:
+        """Whose self-test is due begins no other work."""
+        before, self._begun[worker] = self._begun.get(worker, ""), event.name
+        beside = self._beside.get(worker, set())
+        if event.digest in beside:
+            beside.discard(event.digest)
+            return None
+        _, proved_ms = self._proved.get(worker, ("", event.at_ms))
+        late_ms = event.at_ms - proved_ms - self._every_ms
+        if late_ms <= HURRY_MS or SESSION in {before, event.name} or event.name == "SelfTest":
+            return None
+        return f"{event.node} #{worker} begins {event.name}, {late_ms} ms after it was to prove itself"
 
     def end(self) -> str | None:
         """Nothing more."""

@@ -94,7 +94,8 @@ class Issuer:
         """Issue what the order asks and the holder's age allows; what was issued for it already is found again.
 
         Raises:
-            WriteEnded: the card write that it is for has ended.
+            WriteEnded: the card write that it is for has ended, or what was issued for it is not what the holder may
+                have any more. Another write gets others; this one would leave the holder without.
             LeftRegister: so has the resident's record.
             StaleIdentity: the registry has told of a change since.
         """
@@ -102,6 +103,8 @@ class Issuer:
         for _ in range(MAX_DECISIONS):
             standing = await self._standing(call, order)
             mine = [each for each in standing.of_card if each.write_id == order.write_id]
+            if order.write_id and any(_is_spent(each, order) for each in mine):
+                raise WriteEnded(order.write_id)
             missing = [kind for kind in self._allowed(call, order) if kind not in {each.ca for each in mine}]
             try:
                 if not missing:
@@ -242,6 +245,12 @@ class Issuer:
     def _entry(call: Call, certificate: Certificate, event: str) -> JournalEntry:
         detail = {"card": certificate.card_id, "key_pair": certificate.key_pair_id}
         return JournalEntry(f"certificate:{certificate.ca}:{certificate.serial}", event, call.operation_id, detail)
+
+
+def _is_spent(certificate: Certificate, order: Order) -> bool:
+    """Whether it was ended; or will be, as one for signatures of an older record than the order speaks of."""
+    is_older = certificate.ca == "signature" and certificate.resident_version < order.resident_version
+    return is_older or certificate.state in {"revoked", "abandoned"}
 
 
 def _renewed_until(kind: CertificateKind, of_card: Sequence[Certificate]) -> datetime.date | None:

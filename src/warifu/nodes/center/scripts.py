@@ -121,7 +121,9 @@ class ScriptMaker:
             resident_version=identity.resident_version if identity else 0,
             opened_ms=job.opened_ms,
         )
-        return await self.node.ask(job.call, "authority", ask, JpkiScript, "jpki")
+        # Asked again after the holder's record changed it is another question.
+        part = f"jpki.{identity.resident_version}" if identity else "jpki"
+        return await self.node.ask(job.call, "authority", ask, JpkiScript, part)
 
     async def _commands(self, job: Job, identity: Identity | None) -> tuple[IssuerCommand, ...]:
         life = plans.CHIP_STATE_AFTER.get(job.step_name)
