@@ -12,17 +12,25 @@ is_proven() { # is_proven VERSION
     case " $proven " in *" ${1:-none} "*) return 0 ;; *) return 1 ;; esac
 }
 
+is_later() { # is_later VERSION: than what is proven, or one of it
+    [ "${1%%.*}" = 3 ] && [ "${1#3.}" -ge 11 ]
+}
+
+tell_unproven() { # tell_unproven VERSION
+    echo "warifu: proven on Python $proven, not yet on $1: ./check tells" >&2
+}
+
 named_python() { # the one in WARIFU_PYTHON, or none
     version=$(version_of "$WARIFU_PYTHON")
-    if [ "${version%%.*}" != 3 ] || [ "${version#3.}" -lt 11 ]; then
+    if ! is_later "$version"; then
         echo "warifu: setup.failed: WARIFU_PYTHON=$WARIFU_PYTHON is not a CPython 3.11 or later: name one that is, or leave it out" >&2
         return 1
     fi
-    is_proven "$version" || echo "warifu: proven on Python $proven, not yet on $version: ./check tells" >&2
+    is_proven "$version" || tell_unproven "$version"
     printf '%s\n' "$WARIFU_PYTHON"
 }
 
-find_python() {
+find_python() { # a proven one rather than a later one
     if [ -n "${WARIFU_PYTHON:-}" ]; then
         named_python
         return
@@ -33,9 +41,17 @@ find_python() {
             return 0
         fi
     done
-    there=$(version_of python3)
-    echo "warifu: setup.failed: none of Python $proven on PATH${there:+ (python3 is $there)}: install one" \
-        "(Debian: apt-get install python3), or name one in WARIFU_PYTHON (a later one unproven)" >&2
+    for candidate in python3 python; do
+        version=$(version_of "$candidate")
+        if is_later "$version"; then
+            tell_unproven "$version"
+            printf '%s\n' "$candidate"
+            return 0
+        fi
+    done
+    version=$(version_of python3)
+    echo "warifu: setup.failed: no CPython 3.11 or later on PATH${version:+ (python3 is $version)}: install one" \
+        "(Debian: apt-get install python3), or name one in WARIFU_PYTHON" >&2
     return 1
 }
 

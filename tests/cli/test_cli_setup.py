@@ -139,16 +139,30 @@ def test_a_python_that_is_too_old_or_none_is_refused_by_its_name(clone: Path, tm
     assert err == told
 
 
-@pytest.mark.parametrize(("version", "told"), [("''", ":"), ("3.99", " (python3 is 3.99):")])
+def alone(clone: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run it where no other Python is on PATH than those played in ``folder``."""
+    tools = folder.parent / "tools"
+    tools.mkdir()
+    for name in ("sh", "dirname", "readlink", "mkdir", "chmod"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    command, environment = [str(clone / "warifu"), "status"], {"PATH": f"{folder}:{tools}"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_later_python_is_taken_unasked_when_there_is_no_other(clone: Path, tmp_path: Path) -> None:
+    program(tmp_path / "bin", "uv", UV.format(calls=tmp_path / "calls"))
+    pythons(tmp_path / "bin", python3="3.99")
+    done = alone(clone, tmp_path / "bin")
+    assert done.stdout == "ran -P -m warifu.cli status\n"
+    assert done.stderr.startswith("warifu: proven on Python 3.11 3.12 3.13, not yet on 3.99: ./check tells\n")
+
+
+@pytest.mark.parametrize(("version", "told"), [("''", ":"), ("3.10", " (python3 is 3.10):")])
 def test_without_a_python_the_need_is_told(clone: Path, tmp_path: Path, version: str, told: str) -> None:
     pythons(tmp_path / "bin", python3=version)
-    environment = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'tools'}"}
-    for name in ("sh", "dirname", "readlink"):
-        (tmp_path / "tools").mkdir(exist_ok=True)
-        (tmp_path / "tools" / name).symlink_to(shutil.which(name) or name)
-    done = subprocess.run([str(clone / "warifu")], env=environment, capture_output=True, text=True, check=False)
+    done = alone(clone, tmp_path / "bin")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"warifu: setup.failed: none of Python 3.11 3.12 3.13 on PATH{told} install one")
+    assert done.stderr.startswith(f"warifu: setup.failed: no CPython 3.11 or later on PATH{told} install one")
 
 
 def test_the_versions_that_are_proven_are_said_everywhere_alike() -> None:
