@@ -243,7 +243,7 @@ def what_was_sent_stays_under_way(patch: pytest.MonkeyPatch) -> None:
             "what is told of a certificate is the register's as it stood or later",
         ),
         (a_look_joins_the_one_under_way, "jpki", 0, "a look begins after its question"),
-        (who_reads_beside_writes_is_not_seen, "jpki", 80, "nothing ended is valid"),
+        (who_reads_beside_writes_is_not_seen, "jpki", 60, "nothing ended is valid"),
         (what_was_sent_stays_under_way, "tally", 0, "what is held is given back"),
         (bulk_takes_the_place_of_set_ups, "door", 0, "who has no room is refused"),
     ],
@@ -253,4 +253,4 @@ def test_a_planted_fault_is_found(
 ) -> None:
     morning()  # made once a process, by nodes that are well
     plant(monkeypatch)
-    assert [found.property for found in run_batch(range(first, first + 60), (), scenario).found] == [broken]
+    assert [found.property for found in run_batch(range(first, first + 240), (), scenario).found] == [broken]
