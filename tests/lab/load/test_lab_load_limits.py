@@ -13,6 +13,7 @@ from warifu.lab import checking
 from warifu.lab.load import endurance, legacy, limit, load
 from warifu.lab.load import result as load_result
 from warifu.lab.load.counters import Counters, Shelf
+from warifu.lab.load.drive import Phase, Span
 from warifu.lab.load.meter import EXCESS, Meter, Sample
 from warifu.lab.load.result import MESSAGES_EACH, OPERATIONS_A_DAY, REFUSED_A_DAY, SETUPS_AN_HOUR, Verdict, excess_among
 from warifu.lab.load.stack import Limited, WrongTopology, _all_of_it, source_of, times_logged
@@ -71,6 +72,16 @@ def test_what_a_run_is_held_against_is_what_the_documents_print() -> None:
     assert list(REFUSED_A_DAY.values()) == [12_650, 79]
     most_connections = OPERATIONS_A_DAY["with 94 connections (estimate)"]
     assert most_connections == pytest.approx(149_000 * 16_000 / 12_000, rel=0.01)
+
+
+def test_a_run_that_lacked_cards_has_not_passed() -> None:
+    phase = Phase("2 C", 1.0, {"setup": 9.0})
+    enough, lacking = Span(phase, 0.0, 1.0, 9), Span(phase, 1.0, 2.0, 7, 2)
+    whole, cut = Verdict(), Verdict()
+    whole.require_offered([enough, enough])
+    cut.require_offered([enough, lacking])
+    assert (whole.word, cut.word) == ("passed", "failed")
+    assert cut.reasons == ["NO: all that was planned was offered (2 operations lacked a card)"]
 
 
 def test_excess_is_told_as_of_that_days_messages() -> None:

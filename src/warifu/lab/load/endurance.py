@@ -92,6 +92,7 @@ async def run(topology: str, minutes: float, say: Callable[[str], None]) -> Outc
         restarts = _restarts(stack)
     for leg in legs:
         _judge_leg(verdict, leg)
+    verdict.require_offered(drive.spans)
     verdict.require(f"no process was started anew ({', '.join(restarts) or 'none'})", holds=not restarts)
     verdict.require(f"no operation failed ({failed(operations) or 'none'})", holds=not failed(operations))
     verdict.require(f"no effect lost ({judged.lost}), none twice ({judged.duplicated})", holds=not judged.texts)

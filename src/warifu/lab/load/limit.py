@@ -101,6 +101,8 @@ class Ramp(Struct, frozen=True):
     """In the relays, at that rate."""
     largest: float
     """Set-ups an hour at the largest town, alone."""
+    short: bool = False
+    """Whether it ended because no card was left, not because work was late."""
 
 
 class Overload(Struct, frozen=True):
@@ -126,6 +128,7 @@ async def run(topology: str, minutes: float, say: Callable[[str], None]) -> Outc
     modern = await _overload(topology, minutes, ramp, "modern", say)
     legacy = await _overload(topology, minutes, ramp, "legacy", say)
     verdict = Verdict()
+    verdict.require_offered((*kills.spans, *modern.drive.spans))
     _judge_kills(verdict, kills)
     _judge_overload(verdict, modern, ramp.half)
     drive = modern.drive
@@ -159,6 +162,8 @@ class Kills(Struct, frozen=True):
 
     drive: Drive
     marks: tuple[Mark, ...]
+    spans: tuple[Span, ...]
+    """Since the ramp."""
     judged: Judged
 
 
@@ -167,7 +172,7 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
     step_s = max(4.0, minutes * 60 * RAMP_SHARE / 10)
     kill_s = max(8.0, minutes * 60 * KILL_SHARE / 2)
     limited = Limited(total=UNLIMITED)
-    cards = int(FIRST_RATE * sum(GROWTH**n for n in range(11)) * step_s * 0.6 + 60 * kill_s)
+    cards = int(FIRST_RATE * sum(GROWTH**n for n in range(STEPS_MAX)) * step_s * 0.6 + 60 * kill_s)
     async with own_stack(topology, say, limited) as stack, prepared(stack, cards, meter, say) as ready:
         ready.counters.clerk = Clerk(patience_s=60.0)
         drive = Drive(ready, meter, look_every_s=0.5)
@@ -176,7 +181,7 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
         say("the largest town alone")
         largest = await setups_an_hour(ready.counters, largest_of(ready.counters))
         ramp = await _ramp(drive, step_s, say, largest)
-        marks = []
+        marks, ramped = [], len(drive.spans)
         rate = ramp.half
         for kind in ("relay", "center"):
             name, pid = next((name, pid) for name, pid in stack.processes().items() if name.startswith(kind))
@@ -186,7 +191,7 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
             await drive.run([Phase(f"{name} is dead", kill_s * 2 / 3, mix(rate))], say)
         ready.counters.clerk = Clerk(patience_s=60.0)
         await ready.counters.finish_left()
-        return ramp, Kills(drive, tuple(marks), await judge(drive, say))
+        return ramp, Kills(drive, tuple(marks), tuple(drive.spans[ramped:]), await judge(drive, say))
 
 
 async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None], largest: float) -> Ramp:
@@ -197,13 +202,22 @@ async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None], largest
         for _ in range(STEPS_MAX):
             before = await busy()
             await drive.run([Phase(f"ramp {rate:.0f}/s", step_s, mix(rate))], say)
+            if drive.spans[-1].short:
+                break
             steps.append(_step(drive, drive.spans[-1], await busy() - before))
             if not any(map(in_time, steps[-SLOW_STEPS:])) and len(steps) >= SLOW_STEPS:
                 break
             rate *= GROWTH
     good = [step for step in steps if in_time(step)] or steps[:1]
     half = _half(steps, (os.cpu_count() or 1) * HALF)
-    return Ramp(tuple(steps), max(step.completed for step in good), half, at_once(good, half), largest)
+    return Ramp(
+        tuple(steps),
+        max(step.completed for step in good),
+        half,
+        at_once(good, half),
+        largest,
+        drive.spans[-1].short > 0,
+    )
 
 
 def at_once(steps: Sequence[Step], rate: float) -> float:
@@ -378,7 +392,8 @@ def _ramp_section(ramp: Ramp) -> Section:
     rate = "operations offered a second"
     return Section(
         "Where each node slows", "各ノードの限界",
-        f"At most {ramp.most:.1f} operations a second were done in time. At C = {ramp.half:.1f} half the CPU was used.",
+        f"At most {ramp.most:.1f} operations a second were done in time. At C = {ramp.half:.1f} half the CPU was used."
+        + (" The ramp ended for want of cards, before work was late." if ramp.short else ""),
         (
             ("offered/s", "completed/s", "p50 ms", "p99 ms", "processors", "first", "second"),
             *(_ramp_row(step) for step in ramp.steps),

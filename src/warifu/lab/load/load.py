@@ -103,6 +103,7 @@ async def run(topology: str, minutes: float, say: Callable[[str], None], *, time
     verdict = Verdict()
     took = latency(messages)
     no = refused(operations)
+    verdict.require_offered(drive.spans)
     verdict.require(f"no effect lost ({judged.lost}), none twice ({judged.duplicated})", holds=not judged.texts)
     verdict.require(f"no operation failed ({failed(operations) or 'none'})", holds=not failed(operations))
     verdict.require(f"no delivery refused ({no.get('delivery', 0)})", holds=not no.get("delivery"))

@@ -76,6 +76,11 @@ class Verdict:
         self.passed = self.passed and holds
         self.reasons.append(f"{'yes' if holds else 'NO'}: {text}")
 
+    def require_offered(self, spans: Sequence[Span]) -> None:
+        """A run that lacked cards asked for less than it says."""
+        short = sum(span.short for span in spans)
+        self.require(f"all that was planned was offered ({short or 'no'} operations lacked a card)", holds=not short)
+
     @property
     def word(self) -> Literal["passed", "failed"]:
         """For ``Outcome``."""
