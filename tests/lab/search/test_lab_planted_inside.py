@@ -52,11 +52,19 @@ def compared_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("warifu.chip.card._PLAIN", {**_PLAIN, (0x00, 0x20): verify})
 
 
+def closed_before_set(patch: pytest.MonkeyPatch) -> None:
+    """The window for a PIN is durably closed before the PIN is durable."""
+    closed = "    _keep(state, msgspec.structs.replace(pin, window=b'', window_unblocks=False))\n"
+    kept = "    _keep(\n        state,\n        msgspec.structs.replace(pin, value=value"
+    patch.setattr("warifu.chip.card._PLAIN", {**_PLAIN, SET_PIN: replaced(pins, "set_pin", kept, closed + kept)})
+
+
 def limit(module: object, name: str, value: int) -> Plant:
     """Another limit."""
     return lambda patch: patch.setattr(module, name, value)
 
 
+SET_PIN = (0x80, 0x2C)
 FULL = "a chip is filled to its limit and no further"
 CANCELLED = "who is cancelled ends"
 LOCKED = "what stands under a lock is done under it"
@@ -113,6 +121,7 @@ SIGNED_FIRST = edited(
         (limit(pins, "PIN_MAX", 15), "chip", FULL),
         (limit(staging, "EF_MAX", 0x7FFF), "chip", FULL),
         (compared_first, "chip", "a chip keeps its promises"),
+        (closed_before_set, "counter", "what a command changes is durable together"),
         (SWALLOWED, "counter", CANCELLED),
         (STARVED, "steady", "a worker proves itself in time"),
         (SIGNED_FIRST, "jpki", "what is signed was recorded before"),

@@ -26,6 +26,7 @@ MEMORY_FAILURE: Final = bytes.fromhex("6581")
 """ISO 7816-4."""
 INITIALIZE_UPDATE: Final = bytes.fromhex("8050")
 CHALLENGE_BYTES: Final = 8
+VERIFY: Final = 0x20
 DOMAINS: Final = 2
 """Owners of keys on a card: each has a channel of its own, begun with the same challenge."""
 Cut = Literal["", "before save", "after save"]
@@ -41,6 +42,7 @@ class SimulatedConnection:
         self._world = box.world
         self._gone = False
         self._cut: Cut = ""
+        self._saves_left = 0
         self._chip = Chip(box.images[card_id], self._save, box.entropy)
 
     async def transmit(self, command: bytes) -> bytes:
@@ -52,6 +54,7 @@ class SimulatedConnection:
         if self._gone:
             raise CardGone("the card was pulled")
         self._box.asked(self._card, command)
+        self._saves_left = 2 if command[1] == VERIFY else 1  # a try is counted before the PIN is compared
         if command[0] == SECURED and self._world.strikes("chip_error", self._card):
             return MEMORY_FAILURE
         if not self._world.strikes("pull", self._card):
@@ -67,6 +70,9 @@ class SimulatedConnection:
     def _save(self, image: bytes) -> None:
         if encode(self._chip._state.image) != self._box.images[self._card]:  # noqa: SLF001 - it says so nowhere else
             self._world.violated("a chip shows what it has saved", self._card)
+        self._saves_left -= 1
+        if self._saves_left < 0:
+            self._world.violated("what a command changes is durable together", self._card)
         if self._cut == "before save":
             raise CardGone("the card was pulled before it saved")
         self._box.images[self._card] = image
