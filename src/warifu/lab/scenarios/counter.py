@@ -312,6 +312,8 @@ class CounterTrial:
         )
         if isinstance(found, Performed):
             self._evening.given_up(operation_id)
+        elif found.code == ENDED:
+            self._evening.perhaps_given_up(operation_id)
         elif found.code not in OVERTAKEN | OVER:
             self._world.violated("no request is refused", f"giving up {kind}: {found.code} {found}")
 

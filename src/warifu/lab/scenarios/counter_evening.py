@@ -72,12 +72,21 @@ class Evening:
     def given_up(self, operation_id: str) -> None:
         """Somebody was told that an operation is given up: then nothing of it is pending, and it stays so."""
         self._given_up.add(operation_id)
-        operation = next((row for row in self._rows("center", Operation) if row.operation_id == operation_id), None)
-        if operation is None or operation.state != "abandoned":
-            self._bad("given up means given up", f"{operation_id} is {operation.state if operation else 'unknown'}")
+        state = self._state_of(operation_id)
+        if state != "abandoned":
+            self._bad("given up means given up", f"{operation_id} is {state}")
         pending = [row for row in self._rows("center", CardWrite) if row.operation_id == operation_id]
         if any(row.state == "intent" for row in pending):
             self._bad("nothing is given up whose card write is pending", operation_id)
+
+    def perhaps_given_up(self, operation_id: str) -> None:
+        """Somebody who asked for it is told that the operation is over: an earlier answer was lost, or it was done."""
+        if self._state_of(operation_id) == "abandoned":
+            self._given_up.add(operation_id)
+
+    def _state_of(self, operation_id: str) -> str:
+        rows = self._rows("center", Operation)
+        return next((row.state for row in rows if row.operation_id == operation_id), "unknown")
 
     def writes_of(self, operation_id: str) -> list[str]:
         """The card writes that an operation has begun."""
