@@ -173,16 +173,27 @@ class RetryBudget:
         """Sendings that are no retries: one for each time the message came."""
         self._awaited: Counter[tuple[str, str, str]] = Counter()
         self._left: set[tuple[str, str, str]] = set()
+        self._again: dict[tuple[str, str, str], None] = {}
+        """What was sent again in this instant."""
+        self._at_ms = 0
 
     def see(self, event: Event) -> str | None:
-        """Count what a CS sends again."""
+        """Count what a CS sends again; judged when the instant is over."""
+        if event.at_ms != self._at_ms:
+            self._at_ms = event.at_ms
+            if found := self.end():
+                return found
+        self._count(event)
+        return None
+
+    def _count(self, event: Event) -> None:
         if _died(event):
             self._tokens.pop(event.node, None)
             for message in [message for message in self._awaited if message[0] == event.node]:
                 self._left.add(message)
                 del self._awaited[message]
         if not _is_cs(event) or event.name == KEY or event.step == "health":
-            return None
+            return
         message = (event.node, *event.request)
         if event.kind == "begin":
             self._first[message] += 1
@@ -191,19 +202,22 @@ class RetryBudget:
             self._awaited[message] -= 1
             if event.outcome != "ok" and event.name == CONFIRM:
                 self._left.add(message)
+                if message in self._again:  # delivered as left over, in the instant in which its caller is answered
+                    self._tokens[event.node] += 1
             # Without the budget's cap: a retry is paid for before its wait and seen after it.
             self._tokens[event.node] += EARNED_BY_SUCCESS
         elif event.kind == "send" and self._first[message]:
             self._first[message] -= 1
         elif event.kind == "send" and self._awaited[message] > 0 and message not in self._left:
             self._tokens[event.node] -= 1
-            if self._tokens[event.node] < -ROUNDING:
-                return f"{event.node} retries without budget"
-        return None
+            self._again[message] = None
 
     def end(self) -> str | None:
-        """Nothing more."""
-        return None
+        """Judge an instant that is over, the last one too."""
+        nodes = (node for node, _, _ in self._again)
+        broke = next((node for node in nodes if self._tokens[node] < -ROUNDING), None)
+        self._again.clear()
+        return broke and f"{broke} retries without budget"
 
 
 class Admission:
