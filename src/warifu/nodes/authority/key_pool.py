@@ -6,7 +6,7 @@ reserved in the commit that records what it is reserved for, together with its l
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -141,7 +141,7 @@ class KeyPool:
                 writes.append(Delete(block))
         if len(pairs) > count:
             writes += await self._given_back(pairs[count:])
-        singles = await self._singles(count - len(pairs))
+        singles = await self._singles(count - len(pairs), {each.key_pair_id for each in pairs})
         now_ms = self.world.clock.now_ms()
         writes += [Update(msgspec.structs.replace(each, state="reserved", changed_ms=now_ms)) for each in singles]
         pairs += [Pair(each.key_pair_id, each.public_key) for each in singles]
@@ -173,10 +173,11 @@ class KeyPool:
     def _new_id(self) -> str:
         return new_ulid(self.world.clock.now_ms(), self.world.entropy.random_bytes(10))
 
-    async def _singles(self, count: int) -> tuple[StoredKeyPair, ...]:
+    async def _singles(self, count: int, held: Collection[str]) -> tuple[StoredKeyPair, ...]:
+        """Free pairs but those in hand: whoever took the same block meanwhile has given its rest back as free ones."""
         if count <= 0:
             return ()
-        free = await self._free(count)
+        free = tuple(each for each in await self._free(count) if each.key_pair_id not in held)
         missing = count - len(free)
         return (*free, *(await self.make_many(missing))) if missing else free
 
