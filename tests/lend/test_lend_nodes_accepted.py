@@ -70,7 +70,7 @@ from warifu.domain.pki.profile import Profile
 from warifu.kernel.ids import card_id, new_ulid
 from warifu.lab.rigs import pki_load
 from warifu.lab.rigs.database import scratch_database
-from warifu.lab.rigs.pki_rig import DeviceKind, Quiet, authority_rig, device
+from warifu.lab.rigs.pki_rig import DeviceKind, Quiet, authority_rig, device, ended
 from warifu.nodes.authority.node import RECORDS, Authority
 from warifu.nodes.authority.signing import KINDS
 from warifu.nodes.base import World
@@ -161,7 +161,7 @@ async def house(folder: Path, url: str, kind: DeviceKind, naming: Naming) -> Asy
         pool = HsmPool(ProcessHsmFactory(config), "responder-1/hsm", 1)
         responder = Responder(world, register, pool, profile, shelf)
         running = asyncio.create_task(responder.run())
-        stack.callback(running.cancel)
+        stack.push_async_callback(ended, running)
         server = await serve_http(relying_edge(responder), "127.0.0.1", 0, log=Quiet())
         stack.push_async_callback(server.stop)
         yield House(node, f"http://127.0.0.1:{server.port}/ocsp")

@@ -158,6 +158,21 @@ def test_a_frame_of_the_greatest_length_passes(config: SoftwareConfig) -> None:
     with_worker(config, test)
 
 
+def test_a_kill_cancelled_at_any_point_leaves_no_process(config: SoftwareConfig) -> None:
+    async def main(steps: int) -> None:
+        worker = await ProcessHsmFactory(config).spawn("test/hsm-0")
+        os.kill(worker.pid, signal.SIGSTOP)  # so that its end takes as long as it can
+        kill = asyncio.create_task(worker.kill())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        kill.cancel()
+        await asyncio.wait([kill])
+        assert not is_running(worker.pid)
+
+    for steps in (1, 2, 3):
+        asyncio.run(main(steps))
+
+
 def test_it_works_on_uvloop_too(config: SoftwareConfig) -> None:
     async def main() -> None:
         async with asyncio.timeout(30):

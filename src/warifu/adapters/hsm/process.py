@@ -147,9 +147,15 @@ class ProcessHsmWorker:
 
     async def _reap(self) -> None:
         pause = 0.0005
-        while self._process.poll() is None:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+        try:
+            while self._process.poll() is None:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+        except asyncio.CancelledError:
+            # Nobody comes here again: a moment without the loop rather than a process nobody has reaped.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LONGEST_PAUSE_S)
+            raise
 
 
 class _Link(asyncio.Protocol):

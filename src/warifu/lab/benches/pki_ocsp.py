@@ -38,7 +38,7 @@ from warifu.lab.benches.pki import Rate, interleaved
 from warifu.lab.benches.pki_ocsp_http import asker, beside
 from warifu.lab.rigs.bare_http import Question
 from warifu.lab.rigs.database import scratch_database
-from warifu.lab.rigs.pki_rig import CORES, DeviceKind, Quiet, authority_rig, device
+from warifu.lab.rigs.pki_rig import CORES, DeviceKind, Quiet, authority_rig, device, ended
 from warifu.lab.rigs.processor import Costs, ratio, spent
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import World
@@ -81,7 +81,7 @@ async def serve(url: str, folder: Path, kind: DeviceKind, name: str) -> None:
         pool = HsmPool(ProcessHsmFactory(config), f"{name}/hsm", CORES)
         node = Responder(world, register, pool, Profile(), MemoryShelf())
         running = asyncio.create_task(node.run())
-        stack.callback(running.cancel)
+        stack.push_async_callback(ended, running)
         identity = (await node.identities("signature"))[-1]
         server = await serve_http(relying_edge(node), "127.0.0.1", 0, log=Quiet())
         stack.push_async_callback(server.stop)

@@ -105,6 +105,7 @@ def _start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
     while b"ready to accept connections" not in log.read_bytes():
         if server.poll() is not None or time.monotonic() > until:
             server.kill()
+            server.wait()
             raise Unavailable("PostgreSQL did not start")
         time.sleep(0.02)
     return server

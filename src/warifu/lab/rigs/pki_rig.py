@@ -95,13 +95,14 @@ async def authority_rig(
             world, store, pool, crypto, profile=profile or Profile(), key_pairs=key_pairs, shelf=shelf or MemoryShelf()
         )
         running = asyncio.create_task(node.run() if timers else pool.run())
-        resources.push_async_callback(_ended, running)
+        resources.push_async_callback(ended, running)
         for label, purpose in _KEYS:
             await pool.call(CreateKey(label, purpose), _CREATE_MS)
         yield node
 
 
-async def _ended(task: "asyncio.Task[None] | asyncio.Task[NoReturn]") -> None:
+async def ended(task: "asyncio.Task[None] | asyncio.Task[NoReturn]") -> None:
+    """Cancel it and wait for its end: until then its workers are not gone."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
