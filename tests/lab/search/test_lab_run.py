@@ -9,7 +9,7 @@ import pytest
 
 from warifu.lab.history import from_lines, to_line
 from warifu.lab.scenarios.catalog import UnknownName, plan_for, removed, scenario_named
-from warifu.lab.scenarios.tally import Tally
+from warifu.lab.scenarios.tally import TALLY
 from warifu.lab.search.run import Outcome, run
 from warifu.lab.search.search import Covered, run_batch, search
 from warifu.lab.search.shrink import shrink
@@ -49,7 +49,7 @@ for seed in map(int, sys.argv[1:]):
 
 
 def tally(seed: int, *without: str) -> Outcome:
-    return run(Plan(scenario="tally", seed=seed, without=without), Tally())
+    return run(Plan(scenario="tally", seed=seed, without=without), TALLY)
 
 
 @cache
@@ -98,19 +98,19 @@ def test_each_removed_safeguard_is_found(safeguard: str, broken: str) -> None:
 @pytest.mark.parametrize("safeguard", SAFEGUARDS)
 def test_a_failing_run_is_shrunk_and_its_plan_replays(safeguard: str) -> None:
     failing = first_failing(safeguard)
-    smaller = shrink(failing, Tally())
+    smaller = shrink(failing, TALLY)
     assert failing.failure is not None
     assert smaller.failure is not None
     assert smaller.failure.property == failing.failure.property
     assert 1 <= smaller.plan.size <= 12
     assert sum(smaller.faults.values()) <= sum(failing.faults.values())
-    again = run(parse_plan(smaller.plan.text(), without=(safeguard,)), Tally())
+    again = run(parse_plan(smaller.plan.text(), without=(safeguard,)), TALLY)
     assert again.trace_hash == smaller.trace_hash
 
 
 def test_a_run_that_passes_cannot_be_shrunk() -> None:
     with pytest.raises(ValueError, match="did not fail"):
-        shrink(tally(0), Tally())
+        shrink(tally(0), TALLY)
 
 
 def test_a_failing_run_reads_as_a_story() -> None:
@@ -155,20 +155,20 @@ def small(*without: str, size: int = 2) -> Plan:
 
 
 def test_no_order_within_one_deviation_fails_and_all_are_different() -> None:
-    explored = explore(Tally(), small(), deviations=1)
+    explored = explore(TALLY, small(), deviations=1)
     assert explored.failure is None
     assert explored.complete
     assert explored.runs == explored.hashes > explored.decisions > 50
 
 
 def test_two_deviations_are_more_than_one() -> None:
-    explored = explore(Tally(), small(), deviations=2, max_runs=500)
+    explored = explore(TALLY, small(), deviations=2, max_runs=500)
     assert explored.runs == 500
     assert not explored.complete
 
 
 def test_the_systematic_search_finds_a_removed_guard() -> None:
-    explored = explore(Tally(), small("version-guard", size=3), deviations=2)
+    explored = explore(TALLY, small("version-guard", size=3), deviations=2)
     assert explored.failure is not None
     assert explored.failure.property == "a number is given once"
 

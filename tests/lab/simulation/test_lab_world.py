@@ -16,7 +16,7 @@ from warifu.kernel.errors import DeadlinePassed, Fault, Stale, Unavailable, Unre
 from warifu.kernel.ids import new_ulid
 from warifu.lab.history import Event
 from warifu.lab.properties import NothingLost, OneEffect, OutboxOrder, SameAnswer
-from warifu.lab.scenarios.tally import Given, Tally, TallyTrial
+from warifu.lab.scenarios.tally import Given, TallyTrial
 from warifu.lab.simulation import primes
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.keys import EPOCH_MS, Deal, FixtureCrypto, SeededEntropy, _primes, fixture_rsa
@@ -46,7 +46,7 @@ class Bench:
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         async def built() -> T:
-            self.trial = Tally().build(self.world)
+            self.trial = TallyTrial(self.world)
             self.driver = Driver(self.world, "registry-9")
             return await main
 

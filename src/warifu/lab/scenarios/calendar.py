@@ -14,9 +14,9 @@ from warifu.domain.cards.records import CalendarMark, Card
 from warifu.domain.decision import Decision
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.ids import card_id, new_ulid
-from warifu.lab.properties import Property, common
+from warifu.lab.properties import common
 from warifu.lab.scenarios.nation import CENTERS, HERE, KEYS, THERE
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Scenario
 from warifu.lab.simulation.cards import Drawings
 from warifu.lab.simulation.devices import SimulatedFactory, device
 from warifu.lab.simulation.keys import EPOCH_MS, Deal
@@ -165,19 +165,4 @@ def _day(days: int | None) -> datetime.date | None:
     return None if days is None else TODAY + datetime.timedelta(days=days)
 
 
-class Calendar:
-    """See the module."""
-
-    name = "calendar"
-    safeguards: tuple[Safeguard, ...] = ()
-
-    def properties(self) -> tuple[Property, ...]:
-        """The common ones."""
-        return common()
-
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def build(self, world: World) -> CalendarTrial:
-        """See ``Scenario``."""
-        return CalendarTrial(world)
+CALENDAR: Final = Scenario("calendar", CalendarTrial, common)

@@ -1,32 +1,31 @@
 """Every scenario, by name, and what can be removed from which."""
 
 from warifu.kernel.errors import NotFound
-from warifu.lab.scenarios.calendar import Calendar
-from warifu.lab.scenarios.ceremony import Ceremony
-from warifu.lab.scenarios.chain import Chain
+from warifu.lab.scenarios.calendar import CALENDAR
+from warifu.lab.scenarios.ceremony import CEREMONY
+from warifu.lab.scenarios.chain import RELAY
 from warifu.lab.scenarios.chip import CHIP
 from warifu.lab.scenarios.completer import COMPLETER
 from warifu.lab.scenarios.cores import CORES
-from warifu.lab.scenarios.counter import Counter
-from warifu.lab.scenarios.days import Days
-from warifu.lab.scenarios.factory import Factory
-from warifu.lab.scenarios.jpki import Jpki
+from warifu.lab.scenarios.counter import COUNTER
+from warifu.lab.scenarios.days import SOME_DAYS
+from warifu.lab.scenarios.factory import FACTORY
+from warifu.lab.scenarios.jpki import JPKI
 from warifu.lab.scenarios.left import LEFTOVERS
 from warifu.lab.scenarios.looks import LOOKS
-from warifu.lab.scenarios.pool import Pool
+from warifu.lab.scenarios.pool import POOL
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.signing import SIGNING
 from warifu.lab.scenarios.steady import STEADY
-from warifu.lab.scenarios.stock import StockScenario
-from warifu.lab.scenarios.tally import Tally
-from warifu.lab.scenarios.turnstile import Turnstile
+from warifu.lab.scenarios.stock import STOCK
+from warifu.lab.scenarios.tally import TALLY
+from warifu.lab.scenarios.turnstile import DOOR
 from warifu.lab.simulation.plan import Plan
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        *(Tally(), Pool(), Chain(), Counter(), Factory(), Jpki(), Calendar(), Days(), Turnstile()),
-        *(StockScenario(), Ceremony()),
+        *(TALLY, POOL, RELAY, COUNTER, FACTORY, JPKI, CALENDAR, SOME_DAYS, DOOR, STOCK, CEREMONY),
         *(LOOKS, LEFTOVERS, CHIP, SIGNING, COMPLETER, STEADY),
     )
 }

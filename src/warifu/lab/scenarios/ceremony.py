@@ -39,10 +39,10 @@ from warifu.domain.certificates.records import CaGeneration, Certificate, KeyCer
 from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
-from warifu.lab.properties import Property, common
+from warifu.lab.properties import common
 from warifu.lab.scenarios.jpki_evening import KINDS
 from warifu.lab.scenarios.nation import HERE, KEYS, morning
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Scenario
 from warifu.lab.simulation.asked_once import asked_once
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
@@ -332,20 +332,4 @@ class CeremonyTrial:
         return len(self._rows(KeyHolder)), rows, [row.state for row in self._rows(Certificate)], up
 
 
-class Ceremony:
-    """See the module."""
-
-    name = "ceremony"
-    safeguards: tuple[Safeguard, ...] = ()
-
-    def properties(self) -> tuple[Property, ...]:
-        """The common ones."""
-        return common()
-
-    def prepare(self) -> None:
-        """Certificates on cards."""
-        morning()
-
-    def build(self, world: World) -> CeremonyTrial:
-        """See ``Scenario``."""
-        return CeremonyTrial(world)
+CEREMONY: Final = Scenario("ceremony", CeremonyTrial, common, prepare=morning)

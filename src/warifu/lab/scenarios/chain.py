@@ -33,7 +33,7 @@ from warifu.kernel.ids import card_id, new_ulid
 from warifu.lab.properties import Property, common
 from warifu.lab.scenarios.chain_properties import FULL, ROUNDING, of_the_way
 from warifu.lab.scenarios.door import Door
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.taken import Taken
 from warifu.lab.simulation.asked_once import asked_once
 from warifu.lab.simulation.balancer import HealthBalancer
@@ -436,26 +436,21 @@ class ChainTrial:
         )
 
 
-class Chain:
-    """See the module."""
+def _properties() -> tuple[Property, ...]:
+    """The common ones, and those of CS and relay."""
+    return (*common(), *of_the_way(LIMITS))
 
-    name = "relay"
-    safeguards = (
+
+RELAY: Final = Scenario(
+    "relay",
+    ChainTrial,
+    _properties,
+    safeguards=(
         Safeguard("cancel-safe-expiry", "what is taken is given back by the block that took it", ("F2",)),
         Safeguard("lanes-not-block", "order is kept in lanes; nothing stops the others", ("F4",)),
         Safeguard("operation-admission", "classes of operations, each with its room", ("F5",)),
         Safeguard("health-by-work", "a node is well when its parts do their work", ("F14",)),
         Safeguard("idempotency", "the answer is remembered under the request's key, and given again"),
         Safeguard("version-guard", "a commit fails when the record moved since it was read"),
-    )
-
-    def properties(self) -> tuple[Property, ...]:
-        """The common ones, and those of CS and relay."""
-        return (*common(), *of_the_way(LIMITS))
-
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def build(self, world: World) -> ChainTrial:
-        """See ``Scenario``."""
-        return ChainTrial(world)
+    ),
+)

@@ -8,7 +8,7 @@ from typing import Final
 
 from warifu.lab.scenarios.chip_limits import wrong_at_a_limit
 from warifu.lab.scenarios.chip_sequences import play
-from warifu.lab.scenarios.small import Small
+from warifu.lab.scenarios.small import small
 from warifu.lab.simulation.world import World
 
 COMMANDS: Final = 100
@@ -25,4 +25,4 @@ async def drive(world: World, size: int) -> None:
         world.violated("a chip is filled to its limit and no further", wrong)
 
 
-CHIP: Final = Small("chip", drive, COMMANDS)
+CHIP: Final = small("chip", drive, COMMANDS)

@@ -19,7 +19,7 @@ from warifu.kernel.errors import Stale
 from warifu.kernel.ids import card_id, new_ulid
 from warifu.lab.scenarios.core import injected
 from warifu.lab.scenarios.core_card import NoWorkers, received
-from warifu.lab.scenarios.small import Small
+from warifu.lab.scenarios.small import small
 from warifu.lab.simulation.cards import Drawings
 from warifu.lab.simulation.keys import EPOCH_MS
 from warifu.lab.simulation.world import World
@@ -200,4 +200,4 @@ def _center(world: World, name: str, store: MemoryStore) -> Center:
     return Center(injected(world, name), store, HsmPool(NoWorkers(), f"{name}/hsm", 0), Drawings())
 
 
-COMPLETER: Final = Small("completer", drive, OPERATIONS)
+COMPLETER: Final = small("completer", drive, OPERATIONS)

@@ -11,8 +11,7 @@ from typing import Final
 from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.kernel.errors import Fault
 from warifu.kernel.ids import new_ulid
-from warifu.lab.properties import Property
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import DrivenTrial, Scenario
 from warifu.lab.simulation.keys import EPOCH_MS, SeededEntropy, SimulatedClock
 from warifu.lab.simulation.world import World
 from warifu.nodes import base
@@ -22,57 +21,25 @@ Drive = Callable[..., Awaitable[None]]
 LONG_MS: Final = 60_000
 
 
-class CoreTrial:
-    """A core in a world."""
-
-    def __init__(self, world: World, drive: Drive) -> None:
-        self._world = world
-        self._drive = drive
-
-    async def drive(self) -> None:
-        """All of it."""
-        await self._drive(self._world)
-
-    def settled(self) -> bool:
-        """When ``drive`` is over."""
-        return True
-
-    async def conclude(self) -> None:
-        """Nothing: ``drive`` looked at everything."""
-
-    def state(self) -> object:
-        """Nothing to tell apart: the trace does."""
-        return None
-
-
-class Core:
-    """A scenario of one core.
+class Core(Scenario, frozen=True, kw_only=True):
+    """A scenario of one core; it has no properties but its own.
 
     Args:
-        name: as in ``lab search --systematic NAME``.
         text: what is put into every order, for people.
-        drive: does it, and says what is wrong with ``World.violated``.
         variants: how many times are chosen in as many ways: the plan's seed says which.
     """
 
-    safeguards: tuple[Safeguard, ...] = ()
+    text: str
+    variants: int
 
-    def __init__(self, name: str, text: str, drive: Drive, variants: int) -> None:
-        self.variants = variants
-        self.name = name
-        self.text = text
-        self._drive = drive
 
-    def properties(self) -> tuple[Property, ...]:
-        """Those of its own only."""
-        return ()
+def core(name: str, text: str, drive: Drive, variants: int) -> Core:
+    """A core as in ``lab search --systematic NAME``; ``drive`` says what is wrong with ``World.violated``."""
 
-    def prepare(self) -> None:
-        """Nothing."""
+    def build(world: World) -> DrivenTrial:
+        return DrivenTrial(partial(drive, world, variant=world.plan.seed % variants))
 
-    def build(self, world: World) -> CoreTrial:
-        """See ``Scenario``."""
-        return CoreTrial(world, partial(self._drive, variant=world.plan.seed % self.variants))
+    return Core(name, build, text=text, variants=variants)
 
 
 class _Log:

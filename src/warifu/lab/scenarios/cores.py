@@ -17,7 +17,7 @@ from warifu.contract.message import Done
 from warifu.domain.admission.rules import Limits
 from warifu.kernel.errors import DeadlinePassed, Unavailable, WarifuError
 from warifu.kernel.ids import card_id, new_ulid
-from warifu.lab.scenarios.core import LONG_MS, Core, envelope, injected
+from warifu.lab.scenarios.core import LONG_MS, Core, core, envelope, injected
 from warifu.lab.scenarios.core_card import VARIANTS, card_write
 from warifu.lab.scenarios.core_idle import idle
 from warifu.lab.scenarios.core_meanwhile import MEANWHILE_VARIANTS, meanwhile
@@ -301,12 +301,12 @@ async def fencing(world: World, variant: int) -> None:
 CORES: Final[dict[str, Core]] = {
     core.name: core
     for core in (
-        Core("lanes", "messages of one card in a CS: turns, a deadline, a cancellation", lanes, 3),
-        Core("timers", "a relay's door as the time of those inside runs out", timers, 3),
-        Core("outbox", "messages left as the outbox's idle timer runs out", outbox, 3),
-        Core("fencing", "an HSM pool whose workers stall or answer as deadlines pass", fencing, 3),
-        Core("idle", "a job that comes as the worker it would wake goes to prove itself", idle, 3),
-        Core("card", "two runs over one card write: intent, script, commit, confirmation", card_write, VARIANTS),
-        Core("meanwhile", "a card write as its holder dies, or a late word comes", meanwhile, MEANWHILE_VARIANTS),
+        core("lanes", "messages of one card in a CS: turns, a deadline, a cancellation", lanes, 3),
+        core("timers", "a relay's door as the time of those inside runs out", timers, 3),
+        core("outbox", "messages left as the outbox's idle timer runs out", outbox, 3),
+        core("fencing", "an HSM pool whose workers stall or answer as deadlines pass", fencing, 3),
+        core("idle", "a job that comes as the worker it would wake goes to prove itself", idle, 3),
+        core("card", "two runs over one card write: intent, script, commit, confirmation", card_write, VARIANTS),
+        core("meanwhile", "a card write as its holder dies, or a late word comes", meanwhile, MEANWHILE_VARIANTS),
     )
 }

@@ -37,7 +37,7 @@ from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_edges import Edges
 from warifu.lab.scenarios.counter_evening import Evening
 from warifu.lab.scenarios.nation import HERE, LIMITS, PINS, THERE, Holder, Nation, morning, perform
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.keys import EPOCH_MS, Deal
 from warifu.lab.simulation.world import WELL_MS, World
@@ -395,24 +395,19 @@ def _without_one() -> dict[PinName, Pin]:
     return {pin: value for pin, value in PINS.items() if pin != "text"}
 
 
-class Counter:
-    """See the module."""
+def _properties() -> tuple[Property, ...]:
+    """The common ones, and those of CS and relay."""
+    return (*common(), *of_the_way(LIMITS))
 
-    name = "counter"
-    safeguards = (
+
+COUNTER: Final = Scenario(
+    "counter",
+    CounterTrial,
+    _properties,
+    prepare=morning,
+    safeguards=(
         Safeguard("tally-settling", "a write whose end is unknown is settled by asking the chip", ("F6",)),
         Safeguard("idempotency", "the answer is remembered under the request's key, and given again"),
         Safeguard("version-guard", "a commit fails when the record moved since it was read"),
-    )
-
-    def properties(self) -> tuple[Property, ...]:
-        """The common ones, and those of CS and relay."""
-        return (*common(), *of_the_way(LIMITS))
-
-    def prepare(self) -> None:
-        """Cards in every state."""
-        morning()
-
-    def build(self, world: World) -> CounterTrial:
-        """See ``Scenario``."""
-        return CounterTrial(world)
+    ),
+)

@@ -13,7 +13,7 @@ from warifu.lab.history import Event
 from warifu.lab.properties import Property
 from warifu.lab.scenarios.pool import MAC
 from warifu.lab.scenarios.pool_properties import CallsEnd, Fenced
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.simulation.devices import SimulatedFactory, device
 from warifu.lab.simulation.keys import Deal
 from warifu.lab.simulation.loop import Process
@@ -125,22 +125,17 @@ class DaysTrial:
         return health.ready, health.queued, health.reasons
 
 
-class Days:
-    """See the module."""
+def _properties() -> tuple[Property, ...]:
+    """Nothing grows; and the pool does its work meanwhile."""
+    return NoGrowth(), Fenced(LIMITS, SIZE), CallsEnd()
 
-    name = "days"
-    safeguards = (
+
+SOME_DAYS: Final = Scenario(
+    "days",
+    DaysTrial,
+    _properties,
+    safeguards=(
         Safeguard("constant-size-log", "names and log records have one size for ever", ("F3",)),
         Safeguard("hsm-fencing", "a worker that does not answer by its deadline is replaced", ("F1",)),
-    )
-
-    def properties(self) -> tuple[Property, ...]:
-        """Nothing grows; and the pool does its work meanwhile."""
-        return NoGrowth(), Fenced(LIMITS, SIZE), CallsEnd()
-
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def build(self, world: World) -> DaysTrial:
-        """See ``Scenario``."""
-        return DaysTrial(world)
+    ),
+)

@@ -39,7 +39,7 @@ from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_evening import Evening
 from warifu.lab.scenarios.factory_evening import FactoryEvening, Told
 from warifu.lab.scenarios.nation import HERE, LIMITS, THERE, Holder, Nation, morning
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.inside import inside
 from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy
@@ -400,23 +400,18 @@ class OneRun:
         return None
 
 
-class Factory:
-    """See the module."""
+def _properties() -> tuple[Property, ...]:
+    """The common ones, and those of CS and relay."""
+    return (*common(), *of_the_way(LIMITS), OneRun(), NotGuessed())
 
-    name = "factory"
-    safeguards = (
+
+FACTORY: Final = Scenario(
+    "factory",
+    FactoryTrial,
+    _properties,
+    prepare=morning,
+    safeguards=(
         Safeguard("idempotency", "the answer is remembered under the request's key, and given again"),
         Safeguard("version-guard", "a commit fails when the record moved since it was read"),
-    )
-
-    def properties(self) -> tuple[Property, ...]:
-        """The common ones, and those of CS and relay."""
-        return (*common(), *of_the_way(LIMITS), OneRun(), NotGuessed())
-
-    def prepare(self) -> None:
-        """Cards in every state."""
-        morning()
-
-    def build(self, world: World) -> FactoryTrial:
-        """See ``Scenario``."""
-        return FactoryTrial(world)
+    ),
+)

@@ -37,11 +37,11 @@ from warifu.domain.pki.profile import Profile
 from warifu.domain.verifiers.records import StoredVerifier
 from warifu.kernel.errors import KeyReused, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
-from warifu.lab.properties import Property, common
+from warifu.lab.properties import common
 from warifu.lab.scenarios.jpki_evening import KINDS, JpkiEvening
 from warifu.lab.scenarios.jpki_watched import Moments, WatchedFront, WatchedShelf
 from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.signed_book import SignedBook
 from warifu.lab.scenarios.status_book import StatusBook
 from warifu.lab.scenarios.stock_book import is_full
@@ -571,23 +571,13 @@ class JpkiTrial:
         return tuple((row.ca, row.serial, row.state) for row in rows), revisions, lists, revoked, machines
 
 
-class Jpki:
-    """See the module."""
-
-    name = "jpki"
-    safeguards = (
+JPKI: Final = Scenario(
+    "jpki",
+    JpkiTrial,
+    common,
+    prepare=morning,
+    safeguards=(
         Safeguard("idempotency", "the answer is remembered under the request's key, and given again"),
         Safeguard("version-guard", "a commit fails when the record moved since it was read"),
-    )
-
-    def properties(self) -> tuple[Property, ...]:
-        """The common ones."""
-        return common()
-
-    def prepare(self) -> None:
-        """Certificates on cards."""
-        morning()
-
-    def build(self, world: World) -> JpkiTrial:
-        """See ``Scenario``."""
-        return JpkiTrial(world)
+    ),
+)

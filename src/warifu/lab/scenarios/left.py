@@ -20,7 +20,7 @@ from warifu.domain.cards.errors import WriteNotSettled
 from warifu.kernel.errors import ConnectionExcess, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import card_id
 from warifu.lab.scenarios.core import envelope, injected
-from warifu.lab.scenarios.small import Small
+from warifu.lab.scenarios.small import small
 from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.lab.simulation.world import World
 from warifu.nodes.cs import CommunicationServer
@@ -211,4 +211,4 @@ def _message(world: World, number: int, name: str, remaining_ms: int) -> Envelop
     return msgspec.structs.replace(asked, municipality=PLACE)
 
 
-LEFTOVERS: Final = Small("left", drive, ASKERS)
+LEFTOVERS: Final = small("left", drive, ASKERS)

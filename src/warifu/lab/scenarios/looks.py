@@ -16,7 +16,7 @@ from warifu.adapters.store.memory import MemoryStore
 from warifu.domain.certificates.records import Certificate, ListRevision
 from warifu.kernel.errors import Stale, Unavailable
 from warifu.kernel.ids import card_id, new_ulid
-from warifu.lab.scenarios.small import Small
+from warifu.lab.scenarios.small import small
 from warifu.lab.scenarios.status_book import StatusBook
 from warifu.lab.simulation.keys import EPOCH_MS
 from warifu.lab.simulation.world import World
@@ -136,4 +136,4 @@ def _certificate(number: int) -> Certificate:
     )
 
 
-LOOKS: Final = Small("looks", drive, ASKERS)
+LOOKS: Final = small("looks", drive, ASKERS)

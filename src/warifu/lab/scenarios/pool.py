@@ -23,7 +23,7 @@ from warifu.lab.scenarios.pool_properties import (
     ReturnedFirst,
     SlowOut,
 )
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device, digest_of
 from warifu.lab.simulation.keys import Deal, FixtureCrypto, SeededEntropy
 from warifu.lab.simulation.loop import Process
@@ -285,30 +285,25 @@ def _outcome(error: WarifuError) -> str:
     }.get(str(error), error.code)
 
 
-class Pool:
-    """See the module."""
-
-    name = "hsm"
-    safeguards = (
-        Safeguard("hsm-fencing", "a worker that does not answer by its deadline is replaced", ("F1",)),
-        Safeguard("work-elsewhere", "the command of a fenced worker goes to another", ("F1",)),
+def _properties() -> tuple[Property, ...]:
+    """Of the pool alone: no messages pass here."""
+    return (
+        Fenced(LIMITS, SIZE),
+        Proved(LIMITS),
+        SlowOut(LIMITS),
+        CallsEnd(),
+        AttemptsUsed(LIMITS.attempts),
+        ReturnedFirst(),
+        Replaced(LIMITS),
     )
 
-    def properties(self) -> tuple[Property, ...]:
-        """Of the pool alone: no messages pass here."""
-        return (
-            Fenced(LIMITS, SIZE),
-            Proved(LIMITS),
-            SlowOut(LIMITS),
-            CallsEnd(),
-            AttemptsUsed(LIMITS.attempts),
-            ReturnedFirst(),
-            Replaced(LIMITS),
-        )
 
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def build(self, world: World) -> PoolTrial:
-        """See ``Scenario``."""
-        return PoolTrial(world)
+POOL: Final = Scenario(
+    "hsm",
+    PoolTrial,
+    _properties,
+    safeguards=(
+        Safeguard("hsm-fencing", "a worker that does not answer by its deadline is replaced", ("F1",)),
+        Safeguard("work-elsewhere", "the command of a fenced worker goes to another", ("F1",)),
+    ),
+)

@@ -1,5 +1,6 @@
 """What a scenario is: machines, drivers, and what must hold beside the common properties."""
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -33,22 +34,45 @@ class Trial(Protocol):
         """All nodes' states as a value with a telling ``repr``: the same state, the same text."""
 
 
-class Scenario(Protocol):
-    """A kind of world to search."""
+class DrivenTrial:
+    """A trial that ``drive`` is all of: it looks at everything itself."""
 
-    @property
-    def name(self) -> str:
-        """As in seeds: ``tally:17``."""
+    def __init__(self, drive: Callable[[], Awaitable[None]]) -> None:
+        self._drive = drive
 
-    @property
-    def safeguards(self) -> tuple[Safeguard, ...]:
-        """What can be removed here."""
+    async def drive(self) -> None:
+        """All of it."""
+        await self._drive()
 
-    def properties(self) -> tuple[Property, ...]:
-        """Fresh ones, with the common ones."""
+    def settled(self) -> bool:
+        """When ``drive`` is over."""
+        return True
 
-    def prepare(self) -> None:
-        """What every run begins with is made, once for a process: called outside of the simulation, before each run."""
+    async def conclude(self) -> None:
+        """Nothing is left to look at."""
 
-    def build(self, world: World) -> Trial:
-        """Put the machines into the world."""
+    def state(self) -> object:
+        """Nothing to tell apart: the trace does."""
+        return None
+
+
+def _nothing() -> None:
+    """Nothing is made ahead."""
+
+
+class Scenario(Struct, frozen=True):
+    """A kind of world to search.
+
+    Args:
+        name: as in seeds: ``tally:17``.
+        build: puts the machines into a world.
+        properties: makes fresh ones, with the common ones where messages pass.
+        prepare: makes what every run begins with, once for a process; called before each run, not in the simulation.
+        safeguards: what can be removed here.
+    """
+
+    name: str
+    build: Callable[[World], Trial]
+    properties: Callable[[], tuple[Property, ...]] = tuple
+    prepare: Callable[[], object] = _nothing
+    safeguards: tuple[Safeguard, ...] = ()

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from warifu.kernel.errors import Unavailable
-from warifu.lab.scenarios.small import Small
+from warifu.lab.scenarios.small import small
 from warifu.lab.simulation.world import World
 from warifu.nodes import signing_together
 from warifu.nodes.signing_together import SigningTogether
@@ -118,4 +118,4 @@ async def _asked(world: World, pool: _Pool, signing: SigningTogether, label: str
         world.violated("no answer reaches another caller", f"{signature!r} for {text!r}")
 
 
-SIGNING: Final = Small("signing", drive, ASKERS)
+SIGNING: Final = small("signing", drive, ASKERS)

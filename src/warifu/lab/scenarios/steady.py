@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from warifu.kernel.errors import Unavailable
-from warifu.lab.scenarios.small import Small
+from warifu.lab.scenarios.small import small
 from warifu.lab.simulation.world import World
 from warifu.nodes.hsm_pool import HsmPool, PoolLimits
 from warifu.ports import hsm
@@ -92,4 +92,4 @@ async def drive(world: World, size: int) -> None:
     await asyncio.wait({running})
 
 
-STEADY: Final = Small("steady", drive, ASKERS)
+STEADY: Final = small("steady", drive, ASKERS)

@@ -14,9 +14,9 @@ import msgspec
 from warifu.adapters.hsm.engine import Engine
 from warifu.domain.certificates.records import KeyBlock, KeyUse, StoredKeyPair
 from warifu.kernel.errors import Stale
-from warifu.lab.properties import Property, common
+from warifu.lab.properties import common
 from warifu.lab.scenarios.nation import KEYS
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Scenario
 from warifu.lab.scenarios.stock_book import LOST, TWICE, found_wrong, is_full
 from warifu.lab.simulation.asked_once import asked_once
 from warifu.lab.simulation.devices import SimulatedFactory, device
@@ -209,19 +209,4 @@ class StockTrial:
         return self._counted(), len(self._register.records(KeyUse)), up
 
 
-class StockScenario:
-    """See the module."""
-
-    name = "stock"
-    safeguards: tuple[Safeguard, ...] = ()
-
-    def properties(self) -> tuple[Property, ...]:
-        """The common ones."""
-        return common()
-
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def build(self, world: World) -> StockTrial:
-        """See ``Scenario``."""
-        return StockTrial(world)
+STOCK: Final = Scenario("stock", StockTrial, common)

@@ -8,7 +8,7 @@ the outbox with its order. What breaks here breaks everywhere.
 import asyncio
 from collections.abc import Collection
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -20,7 +20,7 @@ from warifu.kernel.errors import KeyReused, NotAllowed, Refused
 from warifu.kernel.ids import new_ulid
 from warifu.lab.history import Event
 from warifu.lab.properties import Property, common
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.keys import EPOCH_MS
 from warifu.lab.simulation.world import WELL_MS, Ports, World
@@ -238,23 +238,18 @@ def _tally_node(ports: Ports) -> base.Node:
     return TallyNode(ports.world, ports.store)
 
 
-class Tally:
-    """See the module."""
+def _properties() -> tuple[Property, ...]:
+    """The common ones, and that numbers differ."""
+    return (*common(), NumbersOnce())
 
-    name = "tally"
-    safeguards = (
+
+TALLY: Final = Scenario(
+    "tally",
+    TallyTrial,
+    _properties,
+    safeguards=(
         Safeguard("idempotency", "the answer is remembered under the request's key, and given again"),
         Safeguard("version-guard", "a commit fails when the record moved since it was read"),
         Safeguard("outbox-order", "of the messages with one ordering key only the oldest is sent", ("F8",)),
-    )
-
-    def properties(self) -> tuple[Property, ...]:
-        """The common ones, and that numbers differ."""
-        return (*common(), NumbersOnce())
-
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def build(self, world: World) -> TallyTrial:
-        """See ``Scenario``."""
-        return TallyTrial(world)
+    ),
+)

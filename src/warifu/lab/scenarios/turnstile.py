@@ -15,9 +15,8 @@ from warifu.domain.admission.line import PATIENCE_MS
 from warifu.domain.admission.rules import OPENING, Limits
 from warifu.kernel.errors import ConnectionExcess
 from warifu.kernel.ids import new_ulid
-from warifu.lab.properties import Property
 from warifu.lab.scenarios.door import Book, difference
-from warifu.lab.scenarios.scenario import Safeguard
+from warifu.lab.scenarios.scenario import Scenario
 from warifu.lab.simulation.keys import EPOCH_MS
 from warifu.lab.simulation.world import World
 
@@ -151,19 +150,4 @@ class DoorTrial:
         return self._book.counts(), {kind: len(waiting) for kind, waiting in self._book.line.items()}
 
 
-class Turnstile:
-    """See the module."""
-
-    name = "door"
-    safeguards: tuple[Safeguard, ...] = ()
-
-    def properties(self) -> tuple[Property, ...]:
-        """Of its own only: no message is sent here."""
-        return ()
-
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def build(self, world: World) -> DoorTrial:
-        """See ``Scenario``."""
-        return DoorTrial(world)
+DOOR: Final = Scenario("door", DoorTrial)
