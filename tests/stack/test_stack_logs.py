@@ -1,9 +1,12 @@
 """Logs: records and files of bounded size."""
 
 import asyncio
+import errno
 import json
+import os
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +68,55 @@ def test_a_full_disk_loses_lines_and_counts_them(tmp_path: Path) -> None:
     with closing(RotatingLog(tmp_path, "relay-1")) as log:
         log.event("tick")
         assert log.dropped == 1
+
+
+class Filling:
+    """A file on a disk with so much room: part of what is written, then an error."""
+
+    def __init__(self, log: RotatingLog, room: int) -> None:
+        self.room = room
+        self._file = log._file
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = self._file.write(data[: self.room])
+        self.room -= taken
+        return taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_record_keeps_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those before it are whole, the next one once there is room is too, and every other one is counted."""
+    with closing(RotatingLog(tmp_path, "relay-1")) as log:
+        filling = Filling(log, room=25)
+        monkeypatch.setattr(log, "_file", filling)
+        log.write_lines([b'{"number": 1}', b'{"number": 2}', b'{"number": 3}'])
+        assert log.dropped == 2
+        log.write_lines([b'{"number": 4}'])
+        assert log.dropped == 3
+        filling.room = 100
+        log.write_lines([b'{"number": 5}'])
+    assert [json.loads(line)["number"] for line in log.path.read_text("utf-8").splitlines()] == [1, 5]
+
+
+def test_where_no_new_file_can_be_made_the_old_ones_stay(tmp_path: Path) -> None:
+    with closing(RotatingLog(tmp_path, "cs", max_bytes=300, kept=3)) as log:
+        log.event("first")
+        (tmp_path / "cs.new").symlink_to("/dev/null/not-there")
+        for _ in range(9):
+            log.event("tick")
+        assert log.dropped > 0
+        (tmp_path / "cs.new").unlink()
+        log.event("last")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cs.1.jsonl", "cs.jsonl"]
+    (last,) = log.path.read_text("utf-8").splitlines()
+    assert json.loads(last)["event"] == "last"
+    assert json.loads((tmp_path / "cs.1.jsonl").read_text("utf-8").splitlines()[0])["event"] == "first"
 
 
 def test_a_node_gathers_records_for_a_moment_and_tells_trouble_at_once(

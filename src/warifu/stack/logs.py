@@ -36,7 +36,8 @@ _REMARKS = ("LOG:", "DETAIL:", "HINT:", "CONTEXT:")
 class RotatingLog:
     """One process's log file and its predecessors (``name.jsonl``, ``name.1.jsonl`` ...).
 
-    A full disk must not end the supervisor: lines that cannot be written are counted in ``dropped``.
+    A full disk must not end the supervisor: lines that cannot be written are counted in ``dropped``, and those that
+    are written are whole.
     """
 
     def __init__(self, folder: Path, process: str, *, max_bytes: int = MAX_FILE_BYTES, kept: int = KEPT_FILES) -> None:
@@ -50,7 +51,7 @@ class RotatingLog:
         self._max_bytes = max_bytes
         self._kept = kept
         with disk_errors(folder):
-            self._file: BinaryIO = self._open()
+            self._file: BinaryIO = self.path.open("ab", buffering=0)
 
     @property
     def path(self) -> Path:
@@ -95,27 +96,37 @@ class RotatingLog:
     def _path(self, age: int) -> Path:
         return self._folder / (f"{self._process}.{age}.jsonl" if age else f"{self._process}.jsonl")
 
-    def _open(self) -> BinaryIO:
-        return self.path.open("ab", buffering=0)
-
-    def _write(self, record: bytes) -> None:
-        if not record:
+    def _write(self, records: bytes) -> None:
+        if not records:
             return
+        taken = 0
         try:
-            if self._file.tell() + len(record) > self._max_bytes:
+            if self._file.tell() + len(records) > self._max_bytes:
                 self._rotate()
-            self._file.write(record)
+            while taken < len(records):
+                taken += self._file.write(records[taken:])
         except OSError as error:
-            self.dropped += 1
+            self._cut(records, taken)
             if is_full(error):
                 self.full_s = time.monotonic()
 
+    def _cut(self, records: bytes, taken: int) -> None:
+        """Leave whole records: half of one, which is what a disk takes that fills, would spoil the next as well."""
+        whole = records.rfind(b"\n", 0, taken) + 1
+        self.dropped += records.count(b"\n", whole)
+        if whole < taken:
+            self._file.seek(self._file.truncate(self._file.tell() - (taken - whole)))
+
     def _rotate(self) -> None:
-        self._file.close()
+        """The new file first: where a disk has no room for one, the old ones stay as they are."""
+        draft = self._folder / f"{self._process}.new"
+        fresh = draft.open("ab", buffering=0)
         for age in range(self._kept - 1, 0, -1):
             if self._path(age - 1).exists():
                 self._path(age - 1).replace(self._path(age))
-        self._file = self._open()
+        draft.replace(self.path)
+        self._file.close()
+        self._file = fresh
 
 
 def is_record(line: bytes) -> bool:

@@ -1,14 +1,23 @@
-"""What a running stack says of itself: a file in WARIFU_HOME, replaced atomically whenever something changed."""
+"""What a running stack says of itself: a file in WARIFU_HOME, replaced atomically whenever something changed.
 
-from typing import Literal
+Also on a full disk (``Board``), of which it is the place that people ask.
+"""
+
+import errno
+import os
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
+from warifu.adapters.disk import is_full
 from warifu.contract.health import ChildProcess, Part
 from warifu.kernel.decoding import NOT_DECODED
-from warifu.stack.errors import NotRunning
-from warifu.stack.home import Home
+from warifu.stack.errors import NotRunning, disk_errors
+from warifu.stack.home import Home, write_file
+
+ROOM: Final = 1 << 17
+"""Bytes put by, twice, for a status on a full disk; that of topology ``demo`` takes 6,000 when all is well."""
 
 StackState = Literal["starting", "running", "stopping"]
 
@@ -77,6 +86,53 @@ class StackStatus(Struct, frozen=True, kw_only=True):
     def find(self, name: str) -> MemberStatus | None:
         """The member of this name."""
         return next((node for node in self.nodes if node.name == name), None)
+
+
+class Board:
+    """Where a supervisor puts its status up, also when the disk is full: just then people look at it.
+
+    Two files are written while there is room, and overwritten in turn when there is none: the one that readers find
+    is not touched. A file system that needs new room for that (copy on write) leaves the last status standing.
+
+    Raises:
+        DiskFull, HomeUnusable: they cannot be written.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.status
+        self._spares = [home.run / f"status.{number}" for number in range(2)]
+        with disk_errors(home.run):
+            for spare in self._spares:
+                write_file(spare, bytes(ROOM))
+
+    def put_up(self, content: bytes) -> None:
+        """Replace what is there. ``OSError`` when that cannot be done."""
+        try:
+            write_file(self._path, content)
+        except OSError as error:
+            if not is_full(error) or len(content) > ROOM:
+                raise
+            self._overwrite(content.ljust(ROOM))
+
+    def take_down(self) -> None:
+        """Leave nothing there."""
+        for path in (self._path, *self._spares):
+            path.unlink(missing_ok=True)
+
+    def _overwrite(self, content: bytes) -> None:
+        """JSON may end with blanks. A second name takes no room, and takes the place of the first at once."""
+        spare = self._spares[0]
+        name = spare.with_suffix(".next")
+        descriptor = os.open(spare, os.O_WRONLY)
+        try:
+            if os.pwrite(descriptor, content, 0) < ROOM:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+        name.unlink(missing_ok=True)
+        name.hardlink_to(spare)
+        name.replace(self._path)
+        self._spares.reverse()
 
 
 def read(home: Home) -> StackStatus:

@@ -18,7 +18,7 @@ from warifu.contract.health import Health, Work
 from warifu.kernel.errors import DiskFull, WarifuError
 from warifu.stack import addresses, balancer, config, keys, links, orders, postgres, room, rotation, staff, status
 from warifu.stack.errors import StartFailed, error_line, first_error
-from warifu.stack.home import Home, write_file
+from warifu.stack.home import Home
 from warifu.stack.keeper import Keeper, Probe, Report
 from warifu.stack.logs import NO_SPACE, RotatingLog
 from warifu.stack.processes import ProcessSpec
@@ -72,6 +72,7 @@ class Supervisor:
         self._screen = report
         self._parts = parts or Parts()
         self._log = RotatingLog(home.logs, "supervisor")
+        self._board = status.Board(home)
         self._stop = asyncio.Event()
         self._started_ms = time.time_ns() // 1_000_000
         self._state: status.StackState = "starting"
@@ -349,7 +350,7 @@ class Supervisor:
         await self._end_these({name for name in rest if self._kinds[name] != "database"})
         await self._end_these({name for name in rest if self._kinds[name] == "database"})
         await self._resources.aclose()
-        self._home.status.unlink(missing_ok=True)
+        self._board.take_down()
 
     async def _end_these(self, names: set[str]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -380,8 +381,8 @@ class Supervisor:
         if content == self._published:
             return
         try:
-            write_file(self._home.status, content)
-        except OSError as error:  # a full disk: the stack goes on, the next change tries again
+            self._board.put_up(content)
+        except OSError as error:  # the stack goes on, the next look tries again
             self._log.event("status.not_written", level="error", error=error.strerror)
         else:
             self._published = content
