@@ -140,6 +140,30 @@ def test_a_process_that_gives_no_health_answer_any_more_is_killed_and_started_an
     asyncio.run(story())
 
 
+def test_a_process_that_was_told_to_end_and_answers_no_more_is_left_to_end(tmp_path: Path) -> None:
+    async def story() -> None:
+        script = (
+            "import pathlib, signal, sys, time\n"
+            "def end(*_):\n"
+            f"    time.sleep({3 * WATCHFUL.hang_after_s}); pathlib.Path('whole').touch(); sys.exit(0)\n"
+            "signal.signal(signal.SIGTERM, end); print('ready', flush=True)\n"
+            "while True: time.sleep(60)"
+        )
+
+        async def ask() -> Health:
+            if keeper.log.last_text != "ready" or keeper._stopping.is_set():
+                raise Unreachable("nobody listens")
+            return Health(ok=True)
+
+        keeper = keeper_of(tmp_path, script, ask)
+        async with kept(keeper):
+            await keeper.until_healthy()
+        assert (tmp_path / "whole").exists()
+        assert "process.hung" not in [event for event, _ in keeper.told]  # type: ignore[attr-defined]
+
+    asyncio.run(story())
+
+
 def test_a_process_whose_part_fails_is_shown_as_ailing_and_left_alive(tmp_path: Path) -> None:
     async def story() -> None:
         hsm = [True]

@@ -193,15 +193,18 @@ class Keeper:
             return
 
     async def _watch(self, child: Child) -> None:
-        """Probe each second; kill the process when it gave no answer for too long."""
+        """Probe each second; kill the process when it gave no answer for too long.
+
+        One that was told to end is left alone: it answers nobody any more, and ``stop`` has a patience of its own.
+        """
         every_s = min(self.supervision.probe_every_s, 0.1)  # eager until the first answer
         deadline = time.monotonic() + max(self.supervision.start_within_s, self.supervision.hang_after_s)
-        while True:
+        while not self._stopping.is_set():
             await asyncio.sleep(every_s)
             if await self._probe_once():
                 every_s = self.supervision.probe_every_s
                 deadline = time.monotonic() + self.supervision.hang_after_s
-            elif time.monotonic() > deadline:
+            elif time.monotonic() > deadline and not self._stopping.is_set():
                 self.report("process.hung", f"{self.spec.name} gives no health answer; it is killed")
                 self.log.event("process.hung", level="error", seconds=self.supervision.hang_after_s)
                 child.kill()
