@@ -1,8 +1,12 @@
 """Load tests: what they put into a topology, which shape they offer, and how slopes and shares are found."""
 
+import asyncio
 import math
 import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -14,7 +18,7 @@ from warifu.lab.load import endurance, legacy, limit, load
 from warifu.lab.load import result as load_result
 from warifu.lab.load.counters import Counters, Shelf
 from warifu.lab.load.drive import Phase, Span
-from warifu.lab.load.meter import EXCESS, Meter, Sample
+from warifu.lab.load.meter import EXCESS, Meter, Moment, Sample
 from warifu.lab.load.result import MESSAGES_EACH, OPERATIONS_A_DAY, REFUSED_A_DAY, SETUPS_AN_HOUR, Verdict, excess_among
 from warifu.lab.load.stack import Limited, WrongTopology, _all_of_it, source_of, times_logged
 from warifu.lab.load.terms import in_documents_terms
@@ -92,6 +96,48 @@ def test_excess_is_told_as_of_that_days_messages() -> None:
 
 def test_c_lies_between_the_steps_where_the_stack_passes_half_of_the_processors() -> None:
     assert limit._half([step(10, 0.5), step(20, 0.9), step(30, 1.4)], 1.0) == pytest.approx(22.0)
+
+
+class Offering:
+    """A drive whose steps lack so many cards; the first of them is the warm-up."""
+
+    ready = SimpleNamespace(stack=None)
+    moments: tuple[Moment, ...] = ()
+
+    def __init__(self, *short: int) -> None:
+        self.meter = Meter()
+        self.spans: list[Span] = []
+        self._short = iter(short)
+
+    async def run(self, phases: list[Phase], _say: object) -> None:
+        (phase,) = phases
+        self.spans.append(Span(phase, 0.0, phase.seconds, 30, next(self._short)))
+
+
+@pytest.fixture
+def ramp(monkeypatch: pytest.MonkeyPatch) -> Callable[[Offering], limit.Ramp]:
+    """The ramp over such a drive."""
+
+    @asynccontextmanager
+    async def at_rest(_stack: object) -> AsyncIterator[Callable[[], Awaitable[float]]]:
+        async def busy() -> float:
+            return 0.0
+
+        yield busy
+
+    monkeypatch.setattr(limit, "relays_busy", at_rest)
+    return lambda drive: asyncio.run(limit._ramp(drive, 4.0, lambda _text: None, 100.0))  # type: ignore[arg-type]
+
+
+def test_a_ramp_whose_first_step_lacks_cards_says_so(ramp: Callable[[Offering], limit.Ramp]) -> None:
+    with pytest.raises(limit.NoCards, match=r"^2 of the 32 operations of the ramp's first step lacked a card") as found:
+        ramp(Offering(0, 2))
+    assert found.value.code == "lab.no_cards"
+
+
+def test_a_ramp_whose_later_step_lacks_cards_tells_what_it_knows(ramp: Callable[[Offering], limit.Ramp]) -> None:
+    told = ramp(Offering(0, 0, 1))
+    assert (len(told.steps), told.short) == (1, True)
 
 
 def test_the_generators_share_is_not_the_stacks() -> None:

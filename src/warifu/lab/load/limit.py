@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from warifu.contract.values import OperationKind
+from warifu.kernel.errors import Unavailable
 from warifu.lab.charts import Mark, line_chart
 from warifu.lab.load.counters import Clerk
 from warifu.lab.load.drive import Drive, Phase, Span
@@ -103,6 +104,18 @@ class Ramp(Struct, frozen=True):
     """Set-ups an hour at the largest town, alone."""
     short: bool = False
     """Whether it ended because no card was left, not because work was late."""
+
+
+class NoCards(Unavailable):
+    """Cards ended before the ramp's first step did: there is nothing that it could tell."""
+
+    code = "lab.no_cards"
+
+    def __init__(self, first: Span) -> None:
+        super().__init__(
+            f"{first.short} of the {first.offered + first.short} operations of the ramp's first step lacked a card, "
+            "so what the stack carries cannot be told: run it again, with nothing else on the machine"
+        )
 
 
 class Overload(Struct, frozen=True):
@@ -195,6 +208,7 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
 
 
 async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None], largest: float) -> Ramp:
+    """More and more a second, until two steps are late or one lacks cards. ``NoCards`` when that is the first one."""
     steps: list[Step] = []
     rate = FIRST_RATE
     await drive.run([Phase("warming up", WARM_UP_S, mix(rate))], say)
@@ -202,6 +216,8 @@ async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None], largest
         for _ in range(STEPS_MAX):
             before = await busy()
             await drive.run([Phase(f"ramp {rate:.0f}/s", step_s, mix(rate))], say)
+            if drive.spans[-1].short and not steps:
+                raise NoCards(drive.spans[-1])
             if drive.spans[-1].short:
                 break
             steps.append(_step(drive, drive.spans[-1], await busy() - before))
