@@ -25,16 +25,37 @@ SEARCH_WITHIN_S = 300
 def main() -> int:
     """A line for each version. Exit status 0 when each that is here gives what this one gives."""
     own = version_of(sys.executable)
-    wanted = searched(sys.executable)
+    try:
+        wanted = searched(sys.executable)
+    except subprocess.TimeoutExpired as error:
+        say(f"{own}  FAIL: {why(error)}")
+        return 1
     say(f"{own}  {wanted}  this one")
-    failed = False
-    for version in versions():
-        python = None if version == own else find(version)
+    held = [tried(version, wanted) for version in versions() if version != own]
+    return int(not all(held))
+
+
+def tried(version: str, wanted: str) -> bool:
+    """Whether a Python of this version holds, or is not here; what kept it from being tried is told in one line."""
+    try:
+        python = find(version)
         if python is not None:
-            failed |= not holds(version, python, wanted)
-        elif version != own:
-            say(f"{version}  not on this machine")
-    return int(failed)
+            return holds(version, python, wanted)
+    except (bootstrap.SetupError, subprocess.TimeoutExpired, OSError) as error:
+        say(f"{version}  FAIL: {why(error)}")
+        return False
+    say(f"{version}  not on this machine")
+    return True
+
+
+def why(error: Exception) -> str:
+    """What failed, and what to do."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        what = "the tests" if "pytest" in error.cmd else "the search"
+        return f"{what} did not end within {error.timeout:g} s: run this again with nothing else on the machine"
+    if isinstance(error, OSError):
+        return f"{error.filename or bootstrap.TOOLS}: {error.strerror}: make it usable, or remove {bootstrap.TOOLS}"
+    return str(error)
 
 
 def versions() -> list[str]:
