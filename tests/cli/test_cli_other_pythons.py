@@ -1,4 +1,4 @@
-"""``tools/other_pythons.py``: what it says, and how it ends, when another Python cannot be tried. Pythons are played."""
+"""``tools/other_pythons.py``: what it says, and how it ends, when another Python cannot be tried."""
 
 import importlib.util
 import subprocess
