@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
+from cryptography.x509.ocsp import OCSPResponseStatus, load_der_ocsp_response
 
 from warifu.adapters.shelf import MemoryShelf
 from warifu.contract.authority import (
@@ -36,6 +37,8 @@ from warifu.contract.values import CertificateKind, Person
 from warifu.domain.certificates.ceremony import enrolment_statement, generation_statement
 from warifu.domain.certificates.errors import DualControl, NotNextGeneration
 from warifu.domain.certificates.records import CaGeneration, Certificate, KeyCeremony, KeyHolder
+from warifu.domain.pki import ocsp
+from warifu.domain.pki.profile import Authority as PkiAuthority
 from warifu.domain.pki.profile import Profile
 from warifu.kernel.errors import Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
@@ -46,12 +49,16 @@ from warifu.lab.scenarios.scenario import Scenario
 from warifu.lab.simulation.asked_once import asked_once
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
-from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy
+from warifu.lab.simulation.inside import inside
+from warifu.lab.simulation.keys import EPOCH_MS, NOT_DEALT, Deal, SeededEntropy, fixture_rsa
+from warifu.lab.simulation.storage import StoreView
 from warifu.lab.simulation.world import WELL_MS, Ports, World
+from warifu.nodes import responder
 from warifu.nodes.authority import node as authority
 from warifu.nodes.authority import signing
 from warifu.nodes.base import Node
 from warifu.nodes.hsm_pool import HsmPool, PoolLimits
+from warifu.nodes.responder import Responder
 from warifu.ports.store import Record
 
 R = TypeVar("R", bound=Record)
@@ -69,6 +76,9 @@ ACTIVE_MS: Final = (0, 1_500, 86_400_000)
 STORMS_MS: Final = (400, 2_000, 5_000)
 CALM_MS: Final = 60_000
 SLACK_MS: Final = 2_000
+RESPONDER: Final = "responder-1"
+ANSWERED_MS: Final = 20_000
+"""When all is well, so long after it was made a generation is answered for at the latest."""
 TWO = "nothing happens to a key without two"
 MADE = "a generation is made once, and who asked is told"
 WHOLE = "a generation is whole"
@@ -99,8 +109,12 @@ class CeremonyTrial:
         self._by_themselves = 0
         self._made: list[tuple[CertificateKind, GenerationMade]] = []
         self._cards = 0
+        responders = device(world.deal, ())
+        responders.entropy = SeededEntropy(world.plan.seed, "responder device")
+        self._responders = SimulatedFactory(world, responders)
         for name in NODES:
             world.add(name, "authority", self._authority)
+        world.add(RESPONDER, "responder", self._responder)
 
     def _authority(self, ports: Ports) -> Node:
         pool = asked_once(
@@ -110,6 +124,11 @@ class CeremonyTrial:
             ports.world, ports.store, pool, ports.crypto, profile=Profile(), key_pairs=0, shelf=self._shelf
         )
 
+    def _responder(self, ports: Ports) -> Node:
+        register = StoreView(self._world, ports.machine, self._world.stores.of("authority"))
+        pool = HsmPool(self._responders, f"{ports.machine.name}/hsm", 2, limits=POOL)
+        return Responder(ports.world, register, pool, Profile(), self._shelf)
+
     # -- who comes
 
     async def drive(self) -> None:
@@ -118,6 +137,7 @@ class CeremonyTrial:
             for name in PEOPLE[: ALONE + 1]:
                 group.create_task(self._enrolled(name))
             group.create_task(self._issued())
+            group.create_task(self._answered("signature", fixture_rsa(NOT_DEALT).public_key))
         if self._by_themselves != ALONE:
             self._bad(TWO, f"{self._by_themselves} became holders by themselves, not {ALONE}")
             return
@@ -175,6 +195,7 @@ class CeremonyTrial:
             if len(made) != 1:
                 self._bad(MADE, f"{len(made)} of {CLERKS} clerks were told that {ca} {generation} is made")
             self._made += [(ca, each) for each in made]
+            await self._answered(ca, _key_of(made[0].der))
 
     async def _asked(
         self, ca: CertificateKind, generation: int, active_ms: int, two: Sequence[str], number: int
@@ -226,6 +247,14 @@ class CeremonyTrial:
             self._bad("no request is refused", f"issue: {found.code} {found}")
         return request.card_id
 
+    async def _answered(self, ca: CertificateKind, public_key: bytes) -> bool:
+        """Whether the responder answers for the authority with this key. It may be one that nobody here knows."""
+        asked = PkiAuthority(kind=ca, public_key=public_key, profile=Profile())
+        request, machine = ocsp.request([ocsp.cert_id(asked, 1)]), self._world.machines[RESPONDER]
+        der = await inside(self._world, machine, Responder, lambda node: node.answer(request), CALM_MS)
+        status = load_der_ocsp_response(der).response_status if isinstance(der, bytes) else None
+        return status is OCSPResponseStatus.SUCCESSFUL
+
     def _approved(self, statement: bytes, people: Sequence[str]) -> tuple[HolderApproval, ...]:
         return tuple(HolderApproval(holder=name, signature=self._keys[name].sign(statement)) for name in people)
 
@@ -245,6 +274,8 @@ class CeremonyTrial:
         card = await self._issued()
         for name in NODES:
             await self._anchors(name)
+        for row in self._rows(CaGeneration):
+            await self._answered_for(row)
         if sorted(row.holder for row in self._rows(KeyHolder)) != sorted(self._holders):
             self._bad(TWO, f"{len(self._rows(KeyHolder))} holders, {len(self._holders)} were told that they are")
         enrolled = [row.entry.stream for row in self._register.journal() if row.entry.event == "enrolled"]
@@ -268,6 +299,14 @@ class CeremonyTrial:
             told = list(asked.generations) if isinstance(asked, Authorities) else []
             if not [each.generation for each in known] == told == stand:
                 self._bad(WHOLE, f"{name} knows {len(known)} of the {len(stand)} generations of {ca}")
+
+    async def _answered_for(self, row: CaGeneration) -> None:
+        """Whoever holds a certificate of it is answered, however often others were looked for before it was made."""
+        until_ms = self._world.loop.now_ms + ANSWERED_MS
+        while not await self._answered(row.ca, row.public_key):
+            if self._world.loop.now_ms > until_ms:
+                self._bad("the responder answers for every generation", f"not for {row.ca} {row.generation}")
+            await asyncio.sleep(responder.REFRESH_MS / 1000)
 
     def _of(self, ca: CertificateKind, last: str) -> None:
         rows = {row.generation: row for row in self._rows(CaGeneration) if row.ca == ca}
@@ -297,7 +336,7 @@ class CeremonyTrial:
     def _whole(self, row: CaGeneration, minutes: KeyCeremony | None) -> None:
         """Its certificate is of its key, by its key; the minutes name it, and are signed with it."""
         key = load_der_x509_certificate(row.der).public_key()
-        if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != row.public_key:
+        if _key_of(row.der) != row.public_key:
             self._bad(WHOLE, f"{row.ca} {row.generation}: its certificate is of another key")
         if self._factory.device.public_key(row.key_label) != row.public_key:
             self._bad(WHOLE, f"{row.ca} {row.generation}: the HSM has another key")
@@ -330,6 +369,11 @@ class CeremonyTrial:
         up = tuple(machine.up for machine in self._world.machines.values())
         rows = [(row.ca, row.generation) for row in self._rows(CaGeneration)]
         return len(self._rows(KeyHolder)), rows, [row.state for row in self._rows(Certificate)], up
+
+
+def _key_of(der: bytes) -> bytes:
+    key = load_der_x509_certificate(der).public_key()
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 CEREMONY: Final = Scenario("ceremony", CeremonyTrial, common, prepare=morning)

@@ -48,7 +48,7 @@ from warifu.lab.scenarios.stock_book import is_full
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
 from warifu.lab.simulation.inside import inside
-from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy, fixture_rsa
+from warifu.lab.simulation.keys import EPOCH_MS, NOT_DEALT, Deal, SeededEntropy, fixture_rsa
 from warifu.lab.simulation.storage import StoreView
 from warifu.lab.simulation.world import WELL_MS, Machine, Ports, World
 from warifu.nodes import front, responder
@@ -81,8 +81,6 @@ SMALL_BLOCK: Final = 8
 BLOCKS: Final = 2
 FULL_MS: Final = 30_000
 """Within this time after all is well the stock is full again."""
-NOT_DEALT: Final = 1_127
-"""The last of the fixture keys: no run deals so many."""
 STRANGERS: Final = 2
 """Who ask about certificates of an authority that nobody here knows."""
 LIST_TIME_MS: Final = 1_000

@@ -10,6 +10,7 @@ from warifu.adapters.shelf import MemoryShelf
 from warifu.contract.authority import BatchOrder, SerialStatus
 from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import Certificate
+from warifu.lab.simulation.keys import SimulatedClock
 from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.lab.simulation.world import Ports
 from warifu.nodes import front
@@ -29,6 +30,9 @@ class WatchedFront(front.Front):
         super().__init__(ports.world, ports.store)
         self._lab = lab
         self._asking: Counter[str] = Counter()
+        self._clock: SimulatedClock = lab.machines[ports.machine.name].clock
+        self._seen: dict[asyncio.Task[object] | None, tuple[int, int]] = {}
+        """When each request asked JPKI first, and how wrong the clock was."""
 
     @contextmanager
     def _one_more(self, ca: CertificateKind) -> Iterator[None]:
@@ -40,7 +44,21 @@ class WatchedFront(front.Front):
         finally:
             self._asking[ca] -= 1
 
+    async def check(self, credential: front.Credential, ca: CertificateKind, serials: Sequence[int]) -> front.Checked:
+        """As the front's own; what it says of the instant is so."""
+        task = asyncio.current_task()
+        try:
+            checked = await super().check(credential, ca, serials)
+            asked_ms, skew_ms = self._seen.get(task, (0, 0))
+            late_ms = checked.as_of_ms - asked_ms
+            if skew_ms == self._clock.skew_ms and late_ms > 0:
+                self._lab.violated("a check is of no later instant than it says", f"{late_ms} ms after JPKI was asked")
+            return checked
+        finally:
+            self._seen.pop(task, None)
+
     async def _asked_jpki(self, ca: CertificateKind, serials: Sequence[int]) -> dict[int, SerialStatus]:
+        self._seen.setdefault(asyncio.current_task(), (self._clock.now_ms(), self._clock.skew_ms))
         with self._one_more(ca):
             return await super()._asked_jpki(ca, serials)
 
