@@ -16,12 +16,15 @@ from warifu.chip.card import _PLAIN
 from warifu.domain.certificates import ceremony
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
+from warifu.nodes import terminal
 from warifu.nodes.authority.bulk import BulkIssuer
 from warifu.nodes.authority.ceremony import Ceremonies
 from warifu.nodes.authority.issuing import Issuer
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.signing import Signer
+from warifu.nodes.front import Front
 from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.responder import Responder
 from warifu.nodes.terminal import Run
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -57,6 +60,12 @@ def closed_before_set(patch: pytest.MonkeyPatch) -> None:
     closed = "    _keep(state, msgspec.structs.replace(pin, window=b'', window_unblocks=False))\n"
     kept = "    _keep(\n        state,\n        msgspec.structs.replace(pin, value=value"
     patch.setattr("warifu.chip.card._PLAIN", {**_PLAIN, SET_PIN: replaced(pins, "set_pin", kept, closed + kept)})
+
+
+def last_place_first(patch: pytest.MonkeyPatch) -> None:
+    """The place that keeps the old PIN until a change is whole is changed first."""
+    loop, last = "for place in first:\n", "await client.change_pin(connection.transmit, *last, old, new)\n"
+    patch.setattr(terminal, "_change", replaced(terminal, "_change", f"    {loop}", f"    {last}    {loop}"))
 
 
 def limit(module: object, name: str, value: int) -> Plant:
@@ -103,6 +112,11 @@ TOLD_APART = edited(
 BY_THE_OLD_KEY = edited(Ceremonies, "make", "Sign(fresh.key_label, text)", "Sign(f'jpki-ca-{request.ca}-1', text)")
 SAME_SERIAL = edited(Signer, "make", "serial=await self.next_serial(kind)", "serial=FIRST_SERIAL")
 
+LOOKED_FOR_ONCE = edited(
+    Responder, "_refresh", "if 0 <= now_ms - self._refreshed_ms < REFRESH_MS:", "if self._refreshed_ms:"
+)
+AS_OF_THE_END = edited(Front, "check", "Checked(as_of_ms=now_ms,", "Checked(as_of_ms=self.world.clock.now_ms(),")
+
 STARVED = edited(HsmPool, "_next_job", "if _now() >= due:", "if _now() >= due and not self._queue:")
 SIGNED_FIRST = edited(
     Issuer,
@@ -137,6 +151,9 @@ SIGNED_FIRST = edited(
         (TOLD_APART, "ceremony", MADE),
         (BY_THE_OLD_KEY, "ceremony", WHOLE),
         (SAME_SERIAL, "ceremony", ONCE),
+        (LOOKED_FOR_ONCE, "ceremony", "the responder answers for every generation"),
+        (AS_OF_THE_END, "jpki", "a check is of no later instant than it says"),
+        (last_place_first, "counter", "a PIN is changed in all its places or in none"),
     ],
 )
 def test_a_fault_inside_is_found(plant: Plant, scenario: str, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:

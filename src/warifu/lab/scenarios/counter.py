@@ -36,6 +36,7 @@ from warifu.lab.scenarios.chain import PLACES, watch
 from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_edges import Edges
 from warifu.lab.scenarios.counter_evening import Evening
+from warifu.lab.scenarios.counter_pins import PinChanges
 from warifu.lab.scenarios.nation import HERE, LIMITS, PINS, THERE, Holder, Nation, morning, perform
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.simulation.driver import Driver
@@ -112,6 +113,8 @@ MAY_BE_TOLD: Final = frozenset({"operation.write_not_settled", ENDED, "record.no
 """Whoever gives an operation up without its card."""
 CHANGING_SHARE: Final = 3
 """In one run of so many the first holder's address changes meanwhile."""
+PINS_SHARE: Final = 3
+"""In one run of so many somebody else comes for another PIN."""
 CHANGED_MS: Final = 12_000
 CERTIFIED: Final = frozenset({"in_use", "moved"})
 """Whose next card write may replace certificates."""
@@ -154,6 +157,7 @@ class CounterTrial:
             world.lasts_ms = LEFT_LASTS_MS
         self._evening = Evening(world, self.nation)
         self._edges = Edges(world, self.nation, self.holders)
+        self._pins = PinChanges(world, self.nation, [each for each in begin.holders if each not in self.holders])
         world.look = watch(world, self.nation.relays, self.nation.cs)
 
     def _coming(self, holders: tuple[Holder, ...]) -> tuple[Holder, ...]:
@@ -175,6 +179,8 @@ class CounterTrial:
                 group.create_task(self._meddled(), name="meddler")
             if not self._world.plan.tight and self._world.plan.seed % CHANGING_SHARE == 0:
                 group.create_task(self._changed(), name="change")
+            if not self._world.plan.tight and self._world.plan.seed % PINS_SHARE == PINS_SHARE - 1:
+                group.create_task(self._pins.come(), name="another PIN")
         await self._found_again()
 
     async def _changed(self) -> None:

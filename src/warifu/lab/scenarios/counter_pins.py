@@ -1,0 +1,74 @@
+"""Somebody at the counter for another PIN: between holder and chip alone, and the card may be pulled at any command.
+
+The juki PIN stands in two applets of the chip; a change that broke off between them is carried to its end by doing it
+again. So whenever the holder is answered, one and the same PIN stands in every place of it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from warifu.contract.terminal import ChangePin, Pin, PinChanged
+from warifu.contract.values import PinName
+from warifu.domain.cards.chip_names import PIN_PLACES
+from warifu.kernel.errors import Refused
+from warifu.lab.scenarios.nation import HERE, PINS, Holder, Nation
+from warifu.lab.simulation.driver import Driver
+
+if TYPE_CHECKING:
+    from warifu.lab.simulation.world import World
+
+HAVE_PINS: Final = frozenset({"in_use", "moved"})
+OTHERS: Final[dict[PinName, Pin]] = {"signature": "XYZ789", "authentication": "4321", "text": "8765", "juki": "2109"}
+WISHES: Final[tuple[PinName, ...]] = ("juki", "juki", "juki", "signature", "authentication", "text")
+"""Most come for the one that stands in two places."""
+TIMES: Final = 4
+PATIENCE_MS: Final = (300, 2_500)
+CALM_MS: Final = 60_000
+WHOLE: Final = "a PIN is changed in all its places or in none"
+
+
+class PinChanges:
+    """One holder who comes for another PIN, and then for the old one again."""
+
+    def __init__(self, world: "World", nation: Nation, holders: Sequence[Holder]) -> None:
+        self._world = world
+        self._cards = nation.cards
+        self._holders = [holder for holder in holders if holder.state in HAVE_PINS]
+
+    async def come(self) -> None:
+        """To and fro, some times."""
+        world = self._world
+        holder = self._holders[world.pick(len(self._holders))] if self._holders else None
+        if holder is None:
+            return
+        pin = WISHES[world.pick(len(WISHES))]
+        clerk = Driver(world, "driver-60", PATIENCE_MS[world.pick(len(PATIENCE_MS))], CALM_MS)
+        old, new = PINS[pin], OTHERS[pin]
+        for turn in range(TIMES):
+            if not await self._changed(
+                clerk, holder.card_id, ChangePin(card_id=holder.card_id, pin=pin, old=old, new=new), turn
+            ):
+                return
+            old, new = new, old
+
+    async def _changed(self, clerk: Driver, card: str, request: ChangePin, turn: int) -> bool:
+        """False when the PIN is blocked: each break as it is tried costs a try."""
+        found = await clerk.ask(
+            f"terminal-{HERE}", request, PinChanged, operation_id=clerk.operation_id(), step=f"pin.{turn}"
+        )
+        if isinstance(found, Refused):
+            self._world.violated("no request is refused", f"another {request.pin} PIN: {found.code} {found}")
+            return False
+        values, tries = self._places(card, request.pin)
+        if min(tries) == 0:
+            return False
+        # Who is told that nothing was changed lost the answer of an earlier try, which was whole.
+        if values != {request.new.encode()}:
+            told = "changed" if found.changed else "not changed"
+            self._world.violated(WHOLE, f"{request.pin} was {told}, and stands in {len(values)} ways")
+        return True
+
+    def _places(self, card: str, pin: PinName) -> tuple[set[bytes], list[int]]:
+        chip, places = self._cards.image(card), set(PIN_PLACES[pin])
+        found = [one for applet in chip.applets for one in applet.pins if (applet.aid, one.fid) in places]
+        return {one.value for one in found}, [one.tries_left for one in found]
