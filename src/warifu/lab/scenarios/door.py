@@ -62,6 +62,17 @@ class Book:
         self.line: dict[ServiceClass, OrderedDict[str, Turn]] = {kind: OrderedDict() for kind in BEFORE}
         self._numbers = 0
         self.kept_free_until_ms = -1
+        self._moving_until_ms = -1
+
+    def moving(self, now_ms: int) -> None:
+        """Callers move away: for a while a place rests no longer than whoever moved would leave it."""
+        self._moving_until_ms = now_ms + leases_module.MOVING_MS
+        for held in self.held.values():
+            held.until_ms = min(held.until_ms, now_ms + leases_module.MOVED_REST_MS)
+
+    def _rests_until_ms(self, now_ms: int) -> int:
+        most_ms = leases_module.MOVED_REST_MS if now_ms < self._moving_until_ms else self.limits.lease_ms
+        return now_ms + min(most_ms, self.limits.lease_ms)
 
     def sweep(self, now_ms: int) -> None:
         """Places that rest too long end; whoever did not come back leaves the line."""
@@ -102,7 +113,7 @@ class Book:
         held = self.held[operation_id]
         held.busy -= 1
         held.over = held.over or over
-        held.until_ms = now_ms + self.limits.lease_ms
+        held.until_ms = self._rests_until_ms(now_ms)
         self.held.move_to_end(operation_id)
         if held.over and not held.busy:
             del self.held[operation_id]

@@ -6,7 +6,7 @@ In some runs an answer of the centre's that a card is known as made is lost: the
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from warifu.contract.center import CardMade
+from warifu.contract.center import CardData, CardMade
 from warifu.contract.message import Answer, Request
 from warifu.kernel.errors import Unavailable
 from warifu.lab.simulation.world import Ports
@@ -19,16 +19,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
+FIXED: Final = ("issued_on", "expires_on", "security_code", "municipality")
 LOSING_SHARE: Final = 3
 """In one run of so many."""
 
 
 class WatchedIssuance(Issuance):
-    """See the module; ``parts`` are the factory's own."""
+    """See the module.
 
-    def __init__(self, lab: "World", ports: Ports, **parts: Any) -> None:  # noqa: ANN401 - passed on as they are
+    Args:
+        lab: the simulated world.
+        ports: of the node.
+        fixed: what the centre said of each card first; kept over restarts.
+        parts: the factory's own.
+    """
+
+    def __init__(self, lab: "World", ports: Ports, fixed: dict[str, CardData], **parts: Any) -> None:  # noqa: ANN401 - passed on as they are
         super().__init__(ports.world, ports.store, **parts)
         self._lab = lab
+        self._fixed = fixed
         self._at_work = 0
         self._loses = not lab.plan.tight and lab.plan.seed % LOSING_SHARE == 0
 
@@ -39,7 +48,15 @@ class WatchedIssuance(Issuance):
             self._loses = False
             self._lab.fault("lost_answer", self.world.name, destination)
             raise Unavailable("the connection broke")
+        if isinstance(found, CardData):
+            self._is_fixed(found)
         return found
+
+    def _is_fixed(self, found: CardData) -> None:
+        """Dates and place were printed, perhaps: whoever asks again is told the same."""
+        first = self._fixed.setdefault(found.card_id, found)
+        if [getattr(found, name) for name in FIXED] != [getattr(first, name) for name in FIXED]:
+            self._lab.violated("a card's data is fixed once", f"{found.card_id} was told in two ways")
 
     async def _in_lines(  # type: ignore[override]  # the factory's own needs no self
         self, cards: Sequence[Production], work: Callable[[Production], Awaitable[T]]

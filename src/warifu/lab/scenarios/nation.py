@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from warifu.adapters.hsm.software import StoredKey
 from warifu.adapters.shelf import MemoryShelf
-from warifu.contract.center import Confirmed, ConfirmWrite
+from warifu.contract.center import CardData, Confirmed, ConfirmWrite
 from warifu.contract.intake import AcceptApplication, Apply, AskNotification, CheckApplication, Followed, Notification
 from warifu.contract.issuance import Produced, RunProduction
 from warifu.contract.message import Answer, Request
@@ -130,6 +130,7 @@ class Nation:
         self.shelf = MemoryShelf()
         self._intents = Intents(world)
         self._undone: dict[str, int] = {}
+        self._fixed: dict[str, CardData] = {}
         self._confirmed_steps: dict[str, None] = {}
         self.devices = {kind: self._device(kind, morning) for kind in KEYS}
         self.stores = {kind: world.stores.add(kind, records) for kind, records in RECORDS.items()}
@@ -232,7 +233,7 @@ class Nation:
     def _issuance(self, ports: Ports) -> Node:
         hsm = self.pool("issuance", ports)
         parts = {"hsm": hsm, "artwork": Drawings(), "chips": self.cards, "reader": self.cards}
-        return WatchedIssuance(self.world, ports, **parts)
+        return WatchedIssuance(self.world, ports, self._fixed, **parts)
 
     def evening(self, holders: tuple[Holder, ...]) -> Morning:
         """Everything durable, for another world to begin with."""

@@ -24,7 +24,10 @@ DEFAULT_SIZE: Final = 300
 """Comings and goings."""
 OPERATIONS: Final = (4, 12, 30)
 TOTALS: Final = (1, 2, 4, 5, 8, 9)
-LEASES_MS: Final = (1, 100, 2_000)
+LEASES_MS: Final = (1, 100, 2_000, 8_000)
+"""Shorter than the rest of who may have moved, and longer."""
+MOVING: Final = 40
+"""Before one coming or going of so many, callers are told to move."""
 STILL: Final = 3
 """Two events of so many happen in the instant of the one before."""
 INSIDE: Final = 12
@@ -72,6 +75,9 @@ class DoorTrial:
         for _ in range(self._world.plan.size or DEFAULT_SIZE):
             if not self._world.pick(STILL):
                 self._now_ms = self._later()
+            if not self._world.pick(MOVING):
+                self._leases.moving(self._now_ms)
+                self._book.moving(self._now_ms)
             if self._inside and (self._world.pick(2) or len(self._inside) >= INSIDE):
                 self._goes()
             else:
