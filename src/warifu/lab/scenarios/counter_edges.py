@@ -1,5 +1,6 @@
-"""Cards at the edges of the rules: on their last day, and with room for one more entry or none; the chips likewise."""
+"""Cards at the edges of the rules: on their last day, full or nearly so, with certificates that end early."""
 
+import datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
@@ -11,6 +12,7 @@ from warifu.contract.terminal import Performed
 from warifu.contract.values import OperationKind
 from warifu.domain.cards.errors import NoRoomLeft
 from warifu.domain.cards.records import Card
+from warifu.domain.certificates.records import Certificate
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import Refused
 from warifu.lab.scenarios.nation import Holder, Nation
@@ -20,8 +22,9 @@ from warifu.ports.store import Change, Update
 if TYPE_CHECKING:
     from warifu.lab.simulation.world import World
 
-EDGES: Final = ("", "last day", "full", "", "one line left", "")
-"""By the seed: half of the runs have none."""
+EDGES: Final = ("", "last day", "full", "", "one line left", "ends early")
+"""By the seed: a third of the runs have none."""
+EARLY: Final = datetime.date(2027, 1, 1)
 ENTRY: Final = b"entry"
 ADDING: Final = frozenset({"update", "continuation"})
 
@@ -31,19 +34,30 @@ class Edges:
 
     def __init__(self, world: "World", nation: Nation, holders: tuple[Holder, ...]) -> None:
         self._world = world
-        self._store = nation.stores["center"]
+        self._store, self._register = nation.stores["center"], nation.stores["authority"]
         self._images = nation.cards.images
         self._cards = frozenset(holder.card_id for holder in holders)
         self._edge = EDGES[world.plan.seed % len(EDGES)]
 
     async def begin(self) -> None:
         """Before anything breaks."""
+        if self._edge == "ends early":
+            await self._ended_early()
+            return
         rows = [row for row in self._store.records(Card) if isinstance(row, Card) and row.card_id in self._cards]
         brought = [self._brought(row) for row in rows] if self._edge else []
         if brought:
             await self._store.commit(Change(now_ms=EPOCH_MS, writes=tuple(map(Update, brought))))
         for card in brought:
             self._images[card.card_id] = filled(self._images[card.card_id], card.entries)
+
+    async def _ended_early(self) -> None:
+        """A signature certificate that is issued beside such a one ends with it, though by itself it would last."""
+        found = [row for row in self._register.records(Certificate) if isinstance(row, Certificate)]
+        mine = [row for row in found if row.card_id in self._cards]
+        if mine:
+            writes = tuple(Update(structs.replace(row, not_after=EARLY)) for row in mine)
+            await self._register.commit(Change(now_ms=EPOCH_MS, writes=writes))
 
     def _brought(self, card: Card) -> Card:
         today = jst_date(EPOCH_MS)

@@ -222,8 +222,16 @@ class Evening:
                 self._bad("the lists hold what is revoked", f"{row.ca} {row.serial} {row.state}")
             if known[row.key_pair_id].wrapped is not None and row.write_id:
                 self._bad("a key pair that is done with is destroyed", f"{row.ca} {row.serial}")
+        for one in certificates:
+            self._outlives(one, certificates)
         for card in self._rows("center", Card):
             self._on_chip(card, [row for row in certificates if row.card_id == card.card_id])
+
+    def _outlives(self, one: Certificate, certificates: list[Certificate]) -> None:
+        beside = [row.not_after for row in certificates if row.ca == "authentication" and row.card_id == one.card_id]
+        if one.ca == "signature" and beside and one.not_after > max(beside):
+            text = f"{one.card_id}: {one.not_after}, and authentication until {max(beside)}"
+            self._bad("a signature certificate does not outlive authentication", text)
 
     def _on_chip(self, card: Card, certificates: list[Certificate]) -> None:
         applet = next(found for found in self._nation.cards.image(card.card_id).applets if found.aid == layout.JPKI)
