@@ -20,6 +20,7 @@ from warifu.contract.center import (
     ConfirmWrite,
     Face,
     Holders,
+    RevokeOnRequest,
     SearchHolders,
     SuspendCard,
 )
@@ -27,7 +28,7 @@ from warifu.contract.center import Holder as HolderView
 from warifu.contract.message import Answer, Request
 from warifu.contract.registry import Changed, ChangeResident
 from warifu.contract.terminal import GiveUpOperation, Performed, Pin
-from warifu.contract.values import OperationKind, PinName
+from warifu.contract.values import CertificateKind, OperationKind, PinName
 from warifu.domain.residents.records import Resident
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import NotFound, Refused
@@ -113,6 +114,12 @@ MAY_BE_TOLD: Final = frozenset({"operation.write_not_settled", ENDED, "record.no
 """Whoever gives an operation up without its card."""
 CHANGING_SHARE: Final = 3
 """In one run of so many the first holder's address changes meanwhile."""
+ENDING_SHARE: Final = 3
+"""In one run of so many a holder wants no certificates any more."""
+ENDING_TRIES: Final = 5
+ENDINGS: Final[tuple[tuple[CertificateKind, ...], ...]] = (("signature",), ("signature", "authentication"))
+MAY_BE_OPEN: Final = frozenset({"operation.other_open", "card.wrong_state"})
+"""To whom wants no certificates while the card is at a counter, or was reported lost."""
 PINS_SHARE: Final = 3
 """In one run of so many somebody else comes for another PIN."""
 CHANGED_MS: Final = 12_000
@@ -181,6 +188,8 @@ class CounterTrial:
                 group.create_task(self._changed(), name="change")
             if not self._world.plan.tight and self._world.plan.seed % PINS_SHARE == PINS_SHARE - 1:
                 group.create_task(self._pins.come(), name="another PIN")
+            if not self._world.plan.tight and self._world.plan.seed % ENDING_SHARE == 1:
+                group.create_task(self._ended_on_request(), name="no certificates")
         await self._found_again()
 
     async def _changed(self) -> None:
@@ -208,6 +217,27 @@ class CounterTrial:
             self._world.violated("no request is refused", f"a change: {found.code} {found}")
             return
         self._evening.changed(holder.resident_id, found.resident_version)
+
+    async def _ended_on_request(self) -> None:
+        """A holder wants no certificates any more, again and again until nothing else is done to the card."""
+        holder = next((each for each in self.holders if each.state == "in_use"), None)
+        if holder is None:
+            return
+        clerk, kinds = Driver(self._world, "driver-50", CALM_MS), ENDINGS[self._world.pick(len(ENDINGS))]
+        for turn in range(ENDING_TRIES):
+            await asyncio.sleep(self._world.delay_ms(0, 2_000) / 1000)
+            before = self._evening.open_on(holder.card_id)
+            request = RevokeOnRequest(card_id=holder.card_id, kinds=kinds)
+            found = await clerk.ask(
+                "center", request, CardView, operation_id=clerk.operation_id(), step=f"no_certificates.{turn}"
+            )
+            if not isinstance(found, Refused):
+                self._evening.revoked |= {(holder.resident_id, kind) for kind in kinds}
+                if meanwhile := before & self._evening.open_on(holder.card_id):
+                    self._world.violated("an open operation has the card", f"ended beside {meanwhile.pop()}")
+                return
+            if found.code not in MAY_BE_OPEN:
+                self._world.violated("no request is refused", f"no certificates: {found.code} {found}")
 
     async def _visit(self, number: int, holder: Holder) -> None:
         world = self._world

@@ -92,6 +92,11 @@ class Evening:
         """The card writes that an operation has begun."""
         return [row.write_id for row in self._rows("center", CardWrite) if row.operation_id == operation_id]
 
+    def open_on(self, card_id: str) -> set[str]:
+        """The operations that have the card now."""
+        rows = self._rows("center", Operation)
+        return {row.operation_id for row in rows if (row.card_id, row.state) == (card_id, "open")}
+
     def is_stuck(self, card_id: str, since_ms: int) -> bool:
         """Whether a script for the card is being made for so long: something broke, and it will be asked for again."""
         until_ms = EPOCH_MS + self._world.loop.now_ms - since_ms
