@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from itertools import pairwise, repeat
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nodes_parts import run
 
 from warifu.kernel.errors import DeadlinePassed, Malformed, Unavailable, WarifuError
+from warifu.nodes.behalf import OPERATION
 from warifu.nodes.hsm_answers import HsmRejected, NoSuchKey, UnknownSession
 from warifu.nodes.hsm_pool import MESSAGES_AT_ONCE, Dump, HsmPool, PoolLimits
 from warifu.ports import hsm
@@ -354,6 +355,33 @@ def test_a_dump_tells_names_and_labels_and_never_data() -> None:
     ]
     assert [record.took_ms >= 0 for record in dump.commands] == [True, True, False]
     assert "secret" not in repr(dump)
+
+
+def test_a_dump_tells_for_which_operations_each_command_was() -> None:
+    """Several when messages went together, none for the node's own: it is found by the id that all records carry."""
+
+    async def for_operation(pool: HsmPool, operation_id: str, command: hsm.HsmCommand) -> None:
+        OPERATION.set(operation_id)
+        with suppress(Unavailable):
+            await pool.call(command, 60_000)
+
+    async def test(pool: HsmPool) -> None:
+        session = b"s" * 16
+        pool.message_session("relay/message", session, b"e", b"i")
+        messages = [hsm.DecryptMessage(session, bytes(12), b"", bytes([number])) for number in range(3)]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(for_operation(pool, "sign", mac(1)))
+            for number, message in enumerate(messages):
+                group.create_task(for_operation(pool, f"message-{number}", message))
+        dump = pool.dumps()[0]
+        assert [(each.kind, each.operations) for each in dump.commands] == [
+            ("SelfTest", ()),
+            ("Mac", ("sign",)),
+            ("DecryptMessage", ("message-0", "message-1", "message-2")),
+        ]
+        assert dump.operations() == ("message-2", "message-1", "message-0", "sign")
+
+    on_pool(test, ScriptedFactory("answer", "die"), size=1)
 
 
 def test_a_dump_begins_with_its_own_worker() -> None:

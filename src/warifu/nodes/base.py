@@ -27,6 +27,7 @@ from warifu.domain.decision import Asked, Decision
 from warifu.kernel.errors import DeadlinePassed, Fault, NotAllowed, Refused, Stale, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.nodes.answered import Answered
+from warifu.nodes.behalf import OPERATION
 from warifu.nodes.under_way import UnderWay
 from warifu.ports.clock import Clock
 from warifu.ports.entropy import Entropy
@@ -157,6 +158,7 @@ class Node:
         deadline = asyncio.get_running_loop().time() + envelope.remaining_ms / 1000
         request = decode_request(envelope.name, envelope.body)
         call = Call(envelope, request, self.world.clock.now_ms(), deadline)
+        OPERATION.set(call.operation_id)
         return Reply(body=encode(await handler(call)))
 
     @staticmethod

@@ -22,6 +22,7 @@ from msgspec import Struct, structs
 
 from warifu.kernel.errors import DeadlinePassed, Fault, Refused, TryAgain, Unavailable
 from warifu.kernel.together import together
+from warifu.nodes.behalf import OPERATION
 from warifu.nodes.hsm_answers import HsmRejected, error_of, fits
 from warifu.nodes.hsm_queue import Job, Queue
 from warifu.ports import hsm
@@ -82,12 +83,17 @@ class PoolLimits(Struct, frozen=True, kw_only=True):
 
 
 class CommandRecord(Struct, frozen=True):
-    """One command in a dump: its name and its key's label, never its data. ``took_ms`` is -1 without an answer."""
+    """One command in a dump: its name and its key's label, never its data. ``took_ms`` is -1 without an answer.
+
+    ``operations`` are those on whose behalf it was done: several when messages went together, none for the node's own
+    work and for signatures of several at once.
+    """
 
     kind: str
     label: str
     began_ms: int
     took_ms: float = _UNANSWERED_MS
+    operations: tuple[str, ...] = ()
 
 
 class Dump(Struct, frozen=True):
@@ -98,6 +104,12 @@ class Dump(Struct, frozen=True):
     reason: FenceReason
     at_ms: int
     commands: tuple[CommandRecord, ...]
+
+    def operations(self) -> tuple[str, ...]:
+        """Ids of the operations it worked for, the latest first."""
+        return tuple(
+            dict.fromkeys(each for command in reversed(self.commands) for each in reversed(command.operations))
+        )
 
 
 class PoolHealth(Struct, frozen=True, kw_only=True):
@@ -148,8 +160,10 @@ class _Place:
             raise _Fenced("died")
         return self.worker
 
-    def begin(self, command: HsmCommand, now: float) -> None:
-        self._history.append(CommandRecord(type(command).__name__, _label(command), round(now * 1000)))
+    def begin(self, command: HsmCommand, now: float, jobs: Sequence[Job]) -> None:
+        operations = tuple([job.operation_id for job in jobs if job.operation_id])
+        began_ms = round(now * 1000)
+        self._history.append(CommandRecord(type(command).__name__, _label(command), began_ms, operations=operations))
 
     def end(self, now: float, took_ms: float, *, counts: bool) -> None:
         self._history.append(structs.replace(self._history.pop(), took_ms=took_ms))
@@ -238,7 +252,7 @@ class HsmPool:
             raise Unavailable("the HSM pool is closed")
         if len(self._queue) >= self._limits.queue:
             raise Unavailable("too many HSM commands wait")
-        job = Job(command, self._limits.attempts)
+        job = Job(command, self._limits.attempts, OPERATION.get())
         self._queue.put(job)
         try:
             async with asyncio.timeout(deadline_ms / 1000):
@@ -399,9 +413,9 @@ class HsmPool:
             jobs += self._queue.more_messages(MESSAGES_AT_ONCE - 1)
         try:
             if len(jobs) == 1:
-                job.give(await self._attempt(place, job.command))
+                job.give(await self._attempt(place, job))
             else:
-                self._give(jobs, await self._ask_all(place, [each.command for each in jobs]))
+                self._give(jobs, await self._ask_all(place, jobs))
         except _Fenced:
             for each in reversed(jobs):
                 self._repeat(each)
@@ -433,16 +447,16 @@ class HsmPool:
             else:
                 job.give(reply)
 
-    async def _attempt(self, place: _Place, command: HsmCommand) -> HsmReply:
+    async def _attempt(self, place: _Place, job: Job) -> HsmReply:
         """Ask; open the message session first when this worker does not have it yet."""
-        reply = await self._ask(place, command)
+        reply = await self._ask(place, job.command, job)
         if reply != _UNKNOWN:
             return reply
-        opening = self._opening_for(command)
+        opening = self._opening_for(job.command)
         if opening is None:
             return reply
-        opened = await self._ask(place, opening)
-        return opened if isinstance(opened, hsm.Rejected) else await self._ask(place, command)
+        opened = await self._ask(place, opening, job)
+        return opened if isinstance(opened, hsm.Rejected) else await self._ask(place, job.command, job)
 
     def _opening_for(self, command: HsmCommand) -> hsm.OpenMessageSession | None:
         if not isinstance(command, hsm.DecryptMessage | hsm.EncryptMessage) or command.session not in self._sessions:
@@ -450,10 +464,10 @@ class HsmPool:
         self._sessions.move_to_end(command.session)
         return self._sessions[command.session]
 
-    async def _ask(self, place: _Place, command: HsmCommand) -> HsmReply:
+    async def _ask(self, place: _Place, command: HsmCommand, *jobs: Job) -> HsmReply:
         """One command to one worker, timed and recorded."""
         began = _now()
-        place.begin(command, began)
+        place.begin(command, began, jobs)
         with _fencing():
             async with asyncio.timeout(self._deadline_of(command) / 1000):
                 reply = await place.living().call(command)
@@ -464,10 +478,10 @@ class HsmPool:
             raise _Fenced("self_test" if isinstance(command, hsm.SelfTest) else "wrong_answer")
         return reply
 
-    async def _ask_all(self, place: _Place, commands: Sequence[HsmCommand]) -> Sequence[HsmReply]:
+    async def _ask_all(self, place: _Place, jobs: Sequence[Job]) -> Sequence[HsmReply]:
         """Several message commands with one wake-up, within the time of one; timed and recorded as the last of them."""
-        began = _now()
-        place.begin(commands[-1], began)
+        began, commands = _now(), [job.command for job in jobs]
+        place.begin(commands[-1], began, jobs)
         with _fencing():
             async with asyncio.timeout(self._deadline_of(commands[-1]) / 1000):
                 replies = await place.living().call_all(commands)

@@ -13,10 +13,11 @@ MESSAGES: Final = (hsm.DecryptMessage, hsm.EncryptMessage)
 
 
 class Job:
-    """A command that waits for its answer."""
+    """A command that waits for its answer, and the operation on whose behalf it is done."""
 
-    def __init__(self, command: HsmCommand, attempts: int) -> None:
+    def __init__(self, command: HsmCommand, attempts: int, operation_id: str = "") -> None:
         self.command = command
+        self.operation_id = operation_id
         self.attempts_left = attempts
         self.repeated = False
         self.answer: asyncio.Future[HsmReply] = asyncio.get_running_loop().create_future()

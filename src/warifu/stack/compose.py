@@ -46,6 +46,8 @@ from warifu.stack.links import destinations, tls_of
 from warifu.stack.topology import Topology
 
 CENTER = "center"
+OPERATIONS_TOLD = 32
+"""Of those that a fenced worker worked for: a log's value has room for so many."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,12 @@ def profile_of(topology: Topology) -> Profile:
 
 
 def _tell(log: Log, dump: Dump) -> None:
-    """What a fenced worker did last (F1, F10); bounded by the pool."""
+    """What a fenced worker did last, and for which operations (F1, F10); bounded by the pool and here."""
     commands = " ".join(f"{one.kind}:{one.label}:{one.took_ms:.0f}" for one in dump.commands[-16:])
-    log.trouble("hsm.fenced", worker=dump.worker, pid=dump.pid, reason=dump.reason, commands=commands)
+    operations = " ".join(dump.operations()[:OPERATIONS_TOLD])
+    log.trouble(
+        "hsm.fenced", worker=dump.worker, pid=dump.pid, reason=dump.reason, commands=commands, operations=operations
+    )
 
 
 Builder = Callable[[Context], Awaitable[Node]]

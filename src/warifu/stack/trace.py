@@ -20,7 +20,7 @@ MOST: Final = 1_000
 """Rows of one table: an operation leaves some dozens."""
 SCAN_MS: Final = 120_000
 """For each node kind: no index serves this question, which is asked seldom."""
-_TOLD: Final = frozenset({"time", "process", "event", "operation_id"})
+_TOLD: Final = frozenset({"time", "process", "event", "operation_id", "operations"})
 
 
 class NothingTraced(Refused):
@@ -62,7 +62,7 @@ def _of_line(line: bytes, operation_id: OperationId) -> Entry | None:
         at = datetime.datetime.fromisoformat(str(record["time"]))
     except (ValueError, KeyError, TypeError):
         return None
-    if record.get("operation_id") != operation_id:
+    if operation_id not in (record.get("operation_id"), *str(record.get("operations", "")).split()):
         return None
     detail = " ".join(f"{name}={value}" for name, value in record.items() if name not in _TOLD)
     return Entry(round(at.timestamp() * 1000), str(record.get("process")), "log", str(record.get("event")), detail)

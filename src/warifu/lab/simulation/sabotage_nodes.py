@@ -53,9 +53,9 @@ class GrowingName(HsmPool):
         place.name += f"-{place.failures}"
         return await super()._start(place)
 
-    async def _ask(self, place: _Place, command: HsmCommand) -> HsmReply:
+    async def _ask(self, place: _Place, command: HsmCommand, *jobs: Job) -> HsmReply:
         """Kept for the reader: the name is all that changes."""
-        return await super()._ask(place, command)
+        return await super()._ask(place, command, *jobs)
 
 
 class _Everybody(Leases):
