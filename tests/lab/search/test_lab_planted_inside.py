@@ -25,6 +25,8 @@ from warifu.nodes.authority.signing import Signer
 from warifu.nodes.front import Front
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.responder import Responder
+from warifu.nodes.cs import CommunicationServer
+from warifu.nodes.issuance import Issuance
 from warifu.nodes.terminal import Run
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -126,6 +128,26 @@ SIGNED_FIRST = edited(
             await self._commit(call, standing.touched, *intended)""",
 )
 
+RETRIES = "only the CS retries"
+ALL_ONE_BY_ONE = edited(Issuance, "_certify", "except TryAgain as error:", "except ZeroDivisionError as error:")
+ASKED_ANEW = edited(
+    Front,
+    "_asked_jpki",
+    """answer = await self._ask("authority", AskStatuses(ca=ca, serials=tuple(page)), Statuses)""",
+    """
+        try:
+            answer = await self._ask("authority", AskStatuses(ca=ca, serials=tuple(page)), Statuses)
+        except WarifuError:
+            parts = [await self._ask("authority", AskStatuses(ca=ca, serials=(one,)), Statuses) for one in page]
+            answer = Statuses(statuses=tuple(status for part in parts for status in part.statuses))""".strip(),
+)
+KEEPS_WAITING = edited(
+    CommunicationServer, "_before_retry", "if not may_queue(waiting.kind, waited_ms, wait_ms):", "if waited_ms < 0:"
+)
+GIVES_UP = edited(
+    CommunicationServer, "_before_retry", "if not may_queue(waiting.kind, waited_ms, wait_ms):", "if wait_ms:"
+)
+
 
 @pytest.mark.parametrize(
     ("plant", "scenario", "broken"),
@@ -154,6 +176,10 @@ SIGNED_FIRST = edited(
         (LOOKED_FOR_ONCE, "ceremony", "the responder answers for every generation"),
         (AS_OF_THE_END, "jpki", "a check is of no later instant than it says"),
         (last_place_first, "counter", "a PIN is changed in all its places or in none"),
+        (ALL_ONE_BY_ONE, "factory", RETRIES),
+        (ASKED_ANEW, "jpki", RETRIES),
+        (KEEPS_WAITING, "left", "who finds no room is told in a moment"),
+        (GIVES_UP, "left", "what can still be tried is tried"),
     ],
 )
 def test_a_fault_inside_is_found(plant: Plant, scenario: str, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ after it and in its order, retries at the pace that was promised, and nothing fo
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -14,10 +15,10 @@ from msgspec import Struct
 
 from warifu.adapters.backlog import MemoryBacklog
 from warifu.contract.codec import encode
-from warifu.contract.envelope import Envelope, Reply
+from warifu.contract.envelope import Envelope, Reply, ServiceClass
 from warifu.contract.errors import error_body
 from warifu.domain.cards.errors import WriteNotSettled
-from warifu.kernel.errors import ConnectionExcess, TryAgain, Unavailable, WarifuError
+from warifu.kernel.errors import ConnectionExcess, DeadlinePassed, TryAgain, Unavailable, WarifuError
 from warifu.kernel.ids import card_id
 from warifu.lab.scenarios.core import envelope, injected
 from warifu.lab.scenarios.small import small
@@ -26,6 +27,8 @@ from warifu.lab.simulation.world import World
 from warifu.nodes.cs import CommunicationServer
 
 ASKERS: Final = 24
+FEW: Final = 4
+"""In every second run: so few have budget enough to come to the end of their time."""
 CARDS: Final = 3
 LEFT: Final = 4
 """Most that an earlier process left."""
@@ -34,13 +37,19 @@ FACT: Final = "center.confirm"
 NAMES: Final = (FACT, FACT, FACT, "center.card", "center.close")
 LASTS_MS: Final = 2_000
 PATIENCE_MS: Final = (80, 400, 3_000, 20_000)
+FEW_PATIENCE_MS: Final = (3_000, 20_000)
 WAY_MS: Final = (1, 30)
 BACK_MS: Final = (1, 300)
 GOING: Final = 4
 """One asker in so many goes away."""
-WELL: Final = (9, 5, 2)
+WELL: Final = (9, 5, 2, 0)
 """By the run: of ten messages, how many get through."""
 DELIVERED_MS: Final = 60_000
+CLASSES: Final[tuple[ServiceClass, ...]] = ("delivery", "setup", "change", "bulk")
+MOMENT_MS: Final[dict[ServiceClass, int]] = {"change": 3_000, "delivery": 3_000, "setup": 1_500, "bulk": 1_500}
+"""The promise: so long what finds no room may wait here, unseen; then the clerk is told when to come back."""
+TRAVELS_MS: Final = 50
+"""The promise: a try is not begun when less than this would be left of the time for its answer."""
 FIRST_PAUSE_MS: Final = 100
 LONGEST_PAUSE_MS: Final = 2_000
 """The promise: a retry waits for half of this to all of it, twice as much each time, or as the refuser asked."""
@@ -50,11 +59,19 @@ Request = tuple[str, str]
 class _Try(Struct):
     """How a message was tried last."""
 
+    first_ms: int
     count: int
     ended_ms: int
     asked_ms: int
     """How long the refuser asked to wait."""
     known: bool
+    is_full: bool = False
+    """Whether there was no room for it."""
+
+    @property
+    def pause_ms(self) -> int:
+        """The longest wait before the next."""
+        return max(self.asked_ms, min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS << (self.count - 1)))
 
 
 class _Server(CommunicationServer):
@@ -82,13 +99,14 @@ class _Judge:
     async def asked(self, server: _Server, message: Envelope) -> None:
         """Somebody asks, and may not hear how it ended."""
         request, is_known = (message.operation_id, message.step), False
+        due_ms = self._world.loop.now_ms + message.remaining_ms
         self._awaited.add(request)
         try:
             await server.handle(message)
-        except ConnectionExcess:
-            is_known = True  # it was not done, and whoever asked comes again
-        except WarifuError:
-            return
+        except WarifuError as error:
+            is_known = isinstance(error, ConnectionExcess)  # it was not done, and whoever asked comes again
+            if isinstance(error, TryAgain) and not isinstance(error, DeadlinePassed) and server.budget.tokens >= 1:
+                self._given_up(message, due_ms)
         finally:
             self._awaited.discard(request)
             tried = self._tries.pop(request, None)
@@ -100,16 +118,17 @@ class _Judge:
         request, key = (message.operation_id, message.step), message.ordering_key
         is_left = request not in self._awaited
         self._in_order(request, key, is_left=is_left)
-        tried = self._tries.get(request) or _Try(0, 0, 0, known=False)
+        tried = self._tries.get(request) or _Try(self._world.loop.now_ms, 0, 0, 0, known=False)
         if tried.count and not is_left:
             self._paced(request, tried)
+            self._in_a_moment(message, tried)
         self._busy.add(key)
-        self._tries[request] = trying = _Try(tried.count + 1, 0, 0, known=False)
+        self._tries[request] = trying = _Try(tried.first_ms, tried.count + 1, 0, 0, known=False)
         try:
             await asyncio.sleep(self._world.delay_ms(*WAY_MS) / 1000)
             return self._reply(trying)
         except ConnectionExcess:
-            trying.known = is_left
+            trying.known, trying.is_full = is_left, True
             raise
         finally:
             self._busy.discard(key)
@@ -144,10 +163,25 @@ class _Judge:
 
     def _paced(self, request: Request, tried: _Try) -> None:
         pause_ms = self._world.loop.now_ms - tried.ended_ms
-        whole = max(tried.asked_ms, min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS << (tried.count - 1)))
-        if not whole // 2 <= pause_ms <= whole:
-            text = f"{request[1]} is tried again after {pause_ms} ms, not {whole // 2} to {whole}"
+        if not tried.pause_ms // 2 <= pause_ms <= tried.pause_ms:
+            text = f"{request[1]} is tried again after {pause_ms} ms, not {tried.pause_ms // 2} to {tried.pause_ms}"
             self._bad("retries wait longer each time", text)
+
+    def _in_a_moment(self, message: Envelope, tried: _Try) -> None:
+        waited_ms = self._world.loop.now_ms - tried.first_ms
+        if tried.is_full and waited_ms > MOMENT_MS[message.service_class]:
+            self._bad("who finds no room is told in a moment", f"{message.step} is tried again after {waited_ms} ms")
+
+    def _given_up(self, message: Envelope, due_ms: int) -> None:
+        """Somebody is told to come back, and there was budget for another try."""
+        tried, now_ms = self._tries.get((message.operation_id, message.step)), self._world.loop.now_ms
+        if tried is None:
+            return
+        next_ms = now_ms + tried.pause_ms
+        in_time = next_ms + TRAVELS_MS < due_ms
+        if in_time and not (tried.is_full and next_ms - tried.first_ms > MOMENT_MS[message.service_class]):
+            text = f"{message.step} is given up with {due_ms - now_ms} ms left"
+            self._bad("what can still be tried is tried", text)
 
     def _bad(self, name: str, text: str) -> None:
         self._world.violated(name, text)
@@ -164,8 +198,9 @@ async def drive(world: World, size: int) -> None:
     server.judge = judge
     running = asyncio.create_task(server.run())
     async with asyncio.TaskGroup() as group:
-        for number in range(size):
-            group.create_task(_one(world, judge, server, number))
+        few = FEW_PATIENCE_MS if world.plan.seed % 2 else ()
+        for number in range(min(size, FEW) if few else size):
+            group.create_task(_one(world, judge, server, number, few or PATIENCE_MS))
     world.dice.calm = True
     end_ms = world.loop.now_ms + DELIVERED_MS
     while server.leftovers or backlog.unsettled():
@@ -179,10 +214,10 @@ async def drive(world: World, size: int) -> None:
         world.violated("what is held is given back", f"{server.waiting} waiting, {len(server._lanes)} lanes")  # noqa: SLF001
 
 
-async def _one(world: World, judge: _Judge, server: _Server, number: int) -> None:
+async def _one(world: World, judge: _Judge, server: _Server, number: int, patience: Sequence[int]) -> None:
     """One asker, who may go away."""
     await asyncio.sleep(world.delay_ms(0, LASTS_MS) / 1000)
-    patience_ms = PATIENCE_MS[world.pick(len(PATIENCE_MS))]
+    patience_ms = patience[world.pick(len(patience))]
     message = _message(world, number, NAMES[world.pick(len(NAMES))], patience_ms)
     asking = asyncio.create_task(judge.asked(server, message))
     goes = not world.pick(GOING)
@@ -208,7 +243,8 @@ def _message(world: World, number: int, name: str, remaining_ms: int) -> Envelop
         key=key,
         remaining_ms=remaining_ms,
     )
-    return msgspec.structs.replace(asked, municipality=PLACE)
+    kind = CLASSES[number % len(CLASSES)]
+    return msgspec.structs.replace(asked, municipality=PLACE, service_class=kind)
 
 
 LEFTOVERS: Final = small("left", drive, ASKERS)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from warifu.kernel.errors import Refused, TryAgain
+from warifu.lab.simulation.asked_once import FAILED
 from warifu.nodes import base
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ async def inside(
 
 
 async def _done(work: Callable[[N], Awaitable[T]], node: N) -> T | Refused | None:
+    FAILED.set([])
     try:
         return await work(node)
     except Refused as refusal:

@@ -13,7 +13,7 @@ from warifu.contract.errors import error_body
 from warifu.contract.relay import AskRelayKey
 from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
 from warifu.lab.history import DIGEST_SHOWN
-from warifu.lab.simulation import cancelled
+from warifu.lab.simulation import asked_again, cancelled
 from warifu.lab.simulation.asked_once import FAILED
 from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.nodes import under_way
@@ -141,6 +141,7 @@ class Network:
     async def _call(self, exchange: Exchange) -> Reply:
         sender, destination, envelope = exchange.sender, exchange.destination, exchange.envelope
         cancelled.asks(self._world, envelope.name)
+        asked_again.asks(self._world, sender, destination, envelope)
         due_ms = DUE_MS.get()
         if due_ms is not None and envelope.step not in OWN_TIME and exchange.sent_ms + envelope.remaining_ms > due_ms:
             late_ms = exchange.sent_ms + envelope.remaining_ms - due_ms
@@ -158,6 +159,8 @@ class Network:
             async with asyncio.timeout(envelope.remaining_ms / 1000):
                 self._send(exchange)
                 reply = await exchange.reply
+                if reply.error is not None and reply.error.kind == "try_again":
+                    asked_again.told_to_come_back(destination, envelope)
                 if reply.error is None and exchange.of_outbox in self._left:
                     self._taken[PROCESS.get(), exchange.of_outbox] = None
                 return reply
@@ -199,6 +202,7 @@ class Network:
             self._world.violated("bounded queues", text)
 
     def _failed(self, exchange: Exchange, code: str) -> None:
+        asked_again.told_to_come_back(exchange.destination, exchange.envelope)
         self._world.record("fail", exchange.sender, peer=exchange.destination, outcome=code, **exchange.fields())
 
     def _over(self, exchange: Exchange) -> None:
