@@ -22,11 +22,13 @@ from warifu.nodes.authority.ceremony import Ceremonies
 from warifu.nodes.authority.issuing import Issuer
 from warifu.nodes.authority.key_pool import KeyPool
 from warifu.nodes.authority.signing import Signer
+from warifu.nodes.base import KeepingNode
+from warifu.nodes.cs import CommunicationServer
 from warifu.nodes.front import Front
 from warifu.nodes.hsm_pool import HsmPool
-from warifu.nodes.responder import Responder
-from warifu.nodes.cs import CommunicationServer
+from warifu.nodes.intake import Intake
 from warifu.nodes.issuance import Issuance
+from warifu.nodes.responder import Responder
 from warifu.nodes.terminal import Run
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -137,7 +139,7 @@ ASKED_ANEW = edited(
     """
         try:
             answer = await self._ask("authority", AskStatuses(ca=ca, serials=tuple(page)), Statuses)
-        except WarifuError:
+        except Exception:
             parts = [await self._ask("authority", AskStatuses(ca=ca, serials=(one,)), Statuses) for one in page]
             answer = Statuses(statuses=tuple(status for part in parts for status in part.statuses))""".strip(),
 )
@@ -146,6 +148,19 @@ KEEPS_WAITING = edited(
 )
 GIVES_UP = edited(
     CommunicationServer, "_before_retry", "if not may_queue(waiting.kind, waited_ms, wait_ms):", "if wait_ms:"
+)
+
+SAME = "same answer for the same key"
+DONE_FIRST = edited(Intake, "report_loss", "if earlier is not None:", "if not request:")
+DECIDED_FIRST = edited(KeepingNode, "step", "if snapshot.answer is not None:", "if rule(snapshot) and snapshot.answer:")
+DONE_ALONGSIDE = edited(
+    KeepingNode,
+    "step",
+    "return decode(answer, snapshot.answer)",
+    """from warifu.ports.store import JournalEntry
+            again = JournalEntry("card:again", "again", call.operation_id, {})
+            await self.store.commit(Change(now_ms=call.now_ms, journal=(again,)))
+            return decode(answer, snapshot.answer)""",
 )
 
 
@@ -180,6 +195,9 @@ GIVES_UP = edited(
         (ASKED_ANEW, "jpki", RETRIES),
         (KEEPS_WAITING, "left", "who finds no room is told in a moment"),
         (GIVES_UP, "left", "what can still be tried is tried"),
+        (DONE_FIRST, "factory", SAME),
+        (DECIDED_FIRST, "factory", SAME),
+        (DONE_ALONGSIDE, "relay", "an answered request changes nothing when it comes again"),
     ],
 )
 def test_a_fault_inside_is_found(plant: Plant, scenario: str, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FAILED: Final[ContextVar[list[object] | None]] = ContextVar("failed", default=None)
 """Commands and reads that failed on behalf of the request that is being served."""
+ECHO: Final[ContextVar[bool]] = ContextVar("echo", default=False)
+"""Whether the request that is being served was answered before."""
 
 
 def asked_once(world: "World", pool: HsmPool, name: str) -> HsmPool:

@@ -13,8 +13,9 @@ from warifu.contract.errors import error_body
 from warifu.contract.relay import AskRelayKey
 from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
 from warifu.lab.history import DIGEST_SHOWN
+from warifu.lab.properties import OPEN_APPLET, changes
 from warifu.lab.simulation import asked_again, cancelled
-from warifu.lab.simulation.asked_once import FAILED
+from warifu.lab.simulation.asked_once import ECHO, FAILED
 from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.nodes import under_way
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from warifu.lab.simulation.world import Machine, World
 
 SLOW_MS = 5000
+ECHO_MS = (20, 8_000)
+ECHO_TIME_MS = 20_000
 DUE_MS: ContextVar[int | None] = ContextVar("due_ms", default=None)
 """When the request being answered is due, in the loop's milliseconds."""
 OWN_TIME = frozenset({"cs", "health", "authorities", "certificate"})
@@ -47,6 +50,8 @@ class Exchange:
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.only: Machine | None = None
         """The one machine that is meant, whatever the destination's others do."""
+        self.is_echo = False
+        """Whether it was answered before, and nobody waits for it."""
         self.left_behind = False
         """Whether it lies in some queue on the way while its sender has given it up."""
         self.peer: Machine | None = None
@@ -261,6 +266,7 @@ class Network:
         machine.handling[task] = None
         DUE_MS.set(begun_ms + envelope.remaining_ms)
         FAILED.set([])
+        ECHO.set(exchange.is_echo)
         self._served += 1
         number = f"#{self._served}"
         self._world.record("begin", machine.name, peer=exchange.sender, detail=number, **exchange.fields())
@@ -291,12 +297,36 @@ class Network:
         world.record("reply", machine.name, peer=exchange.sender, **fields)
         if unseen := world.looks.answered(machine.destination, exchange.envelope, reply):
             world.violated("every look is audited before it is answered", unseen)
+        self._may_come_again(exchange, machine, outcome)
         if world.strikes("lose_reply", machine.name, exchange.sender):
             return
         if world.strikes("cut_after", machine.name, exchange.sender):
             world.later(world.latency_ms(), self._fail, exchange, Unavailable("the connection broke"))
             return
         world.later(self._travel_ms(machine.name), self._resolve, exchange, machine.name, reply)
+
+    def _may_come_again(self, exchange: Exchange, machine: "Machine", outcome: str) -> None:
+        """A copy that lay on the way, or who asked was killed before it had noted the answer: asked once more, late."""
+        world, envelope = self._world, exchange.envelope
+        if exchange.is_echo or outcome != "ok" or not changes(envelope.name) or envelope.name == OPEN_APPLET:
+            return
+        is_kept = machine.name.partition("-")[0] == envelope.name.partition(".")[0]
+        if not (is_kept and world.strikes("echo", machine.name)):
+            return
+        delay_ms = world.delay_ms(*ECHO_MS)
+        copy = msgspec.structs.replace(envelope, remaining_ms=ECHO_TIME_MS)
+        echo = Exchange(exchange.sender, exchange.destination, copy, world.loop.now_ms + delay_ms)
+        echo.is_echo = True
+        world.busy(+1)
+        world.later(delay_ms, self._come_again, echo)
+
+    def _come_again(self, echo: Exchange) -> None:
+        instances = self._instances(echo)
+        if not instances:
+            self._world.busy(-1)
+            return
+        machine = instances[self._world.pick(len(instances))]
+        self._deliver(echo, machine, machine.process)
 
     def _resolve(self, exchange: Exchange, replier: str, reply: Reply) -> None:
         if self._together(exchange.sender, replier) and not exchange.reply.done():

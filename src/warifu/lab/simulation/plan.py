@@ -42,14 +42,26 @@ FAULTS: dict[str, str] = {
     "hsm_rekey": "a device has another key of the same name from now on",
     "stop": "a node is told to end, ends in order, and is started again",
     "reader_hang": "a card reader's driver does not come back",
+    "echo": "an answered request comes once more, seconds later, when others have followed it",
 }
 """Kinds of faults: what the world does."""
 
 ACTIVE_SHARE = 0.25
 """A kind of fault is active in this share of the runs, and then often: that finds more than a little of everything."""
 OFTEN = (0.03, 0.1, 0.3)
-RARELY = {"crash_before_commit": 0.2, "crash_after_commit": 0.2, "pull": 0.6, "reader_hang": 0.1, "chip_error": 1.0}
-"""Faults that end more than one message, or that have many occasions, come less often: else no step would ever end."""
+RARELY = {
+    "crash_before_commit": 0.2,
+    "crash_after_commit": 0.2,
+    "pull": 0.6,
+    "reader_hang": 0.1,
+    "chip_error": 1.0,
+    "echo": 3.0,
+}
+"""Faults that end more than one message, or that have many occasions, come less often: else no step would ever end;
+what does no harm comes often."""
+
+HARMLESS = frozenset({"echo"})
+"""Keep nothing from converging, so they strike after the storm too."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -154,7 +166,7 @@ class Dice:
     def strikes(self, kind: str) -> bool:
         """Whether this fault happens here and now."""
         chance = self.chances.get(kind)
-        if chance is None or self.calm or self._draws[kind]() >= chance:
+        if chance is None or (self.calm and kind not in HARMLESS) or self._draws[kind]() >= chance:
             return False
         self._struck += 1
         return self._struck - 1 not in self._quiet

@@ -7,12 +7,13 @@ to the database when the node dies still arrives there.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from warifu.adapters.store.memory import MemoryStore, StoreHooks
 from warifu.kernel.errors import Stale, Unavailable, WarifuError
 from warifu.lab.simulation import cancelled
-from warifu.lab.simulation.asked_once import FAILED
+from warifu.lab.simulation.asked_once import ECHO, FAILED
 from warifu.lab.simulation.sabotage import UNIQUE_MARK, sabotaged
 from warifu.ports.store import (
     AuditEntry,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SLOW_MS = 3000
+ECHOES = "an answered request changes nothing when it comes again"
 _NOTHING = MemoryStore(())
 
 
@@ -139,7 +141,13 @@ class StoreView:
 
     async def commit(self, change: Change) -> None:
         """See ``Store.commit``."""
-        await self._ask(lambda: self._inner.commit(change), change)
+        await self._ask(partial(self._committed, change, is_echo=ECHO.get()), change)
+
+    async def _committed(self, change: Change, *, is_echo: bool) -> None:
+        await self._inner.commit(change)
+        if is_echo and (change.writes or change.journal or change.outbox):
+            written = ", ".join(type(write.record).__name__ for write in change.writes)
+            self._world.violated(ECHOES, f"{self._machine.name} writes {written or 'its journal'}")
 
     async def pending(self, limit: int, skip: Collection[str] = ()) -> tuple[Pending, ...]:
         """See ``Store.pending``."""
