@@ -114,6 +114,11 @@ MAY_BE_TOLD: Final = frozenset({"operation.write_not_settled", ENDED, "record.no
 """Whoever gives an operation up without its card."""
 CHANGING_SHARE: Final = 3
 """In one run of so many the first holder's address changes meanwhile."""
+PROVING: Final[dict[str, tuple[OperationKind, str]]] = {
+    "in_use": ("certificate_renewal", HERE),
+    "moved": ("continuation", THERE),
+}
+"""What the holder of a card in this state must prove a PIN for."""
 ENDING_SHARE: Final = 3
 """In one run of so many a holder wants no certificates any more."""
 ENDING_TRIES: Final = 5
@@ -187,7 +192,7 @@ class CounterTrial:
             if not self._world.plan.tight and self._world.plan.seed % CHANGING_SHARE == 0:
                 group.create_task(self._changed(), name="change")
             if not self._world.plan.tight and self._world.plan.seed % PINS_SHARE == PINS_SHARE - 1:
-                group.create_task(self._pins.come(), name="another PIN")
+                group.create_task(self._another_pin(), name="another PIN")
             if not self._world.plan.tight and self._world.plan.seed % ENDING_SHARE == 1:
                 group.create_task(self._ended_on_request(), name="no certificates")
         await self._found_again()
@@ -217,6 +222,18 @@ class CounterTrial:
             self._world.violated("no request is refused", f"a change: {found.code} {found}")
             return
         self._evening.changed(holder.resident_id, found.resident_version)
+
+    async def _another_pin(self) -> None:
+        """Changed to and fro; then, when all is well, another is proved than the one that stands."""
+        holder = await self._pins.come()
+        if holder is None or self._leaving:
+            return
+        await self._world.healed.wait()
+        kind, place = PROVING[holder.state]
+        clerk = Driver(self._world, "driver-61", CALM_MS)
+        operation_id = clerk.operation_id()
+        await self._pins.mistaken(clerk, place, perform(kind, holder.card_id, dict(PINS)), operation_id)
+        await self._perform(clerk, holder, kind, place, operation_id=operation_id)
 
     async def _ended_on_request(self) -> None:
         """A holder wants no certificates any more, again and again until nothing else is done to the card."""
@@ -306,7 +323,7 @@ class CounterTrial:
                 operation_id=operation_id,
                 step=f"perform.{turn}{back}",
             )
-            if self._edges.over(kind, found):
+            if self._edges.over(holder.card_id, kind, found):
                 return False
             if leaves and not (isinstance(found, Performed) and found.outcome == "done"):
                 self._left.append(_Left(clerk, holder, kind, place, operation_id))

@@ -68,9 +68,9 @@ class Edges:
                 return structs.replace(card, entries=PARTICULARS_MAX)
         return structs.replace(card, entries=PARTICULARS_MAX - 1)
 
-    def over(self, kind: OperationKind, found: Performed | Refused) -> bool:
+    def over(self, card_id: str, kind: OperationKind, found: Performed | Refused) -> bool:
         """Whether this ends a clerk's work: no entry is added where there is no room for it, and it is said so."""
-        if self._edge != "full" or kind not in ADDING:
+        if self._edge != "full" or kind not in ADDING or card_id not in self._cards:
             return False
         if not isinstance(found, NoRoomLeft):
             said = found.code if isinstance(found, Refused) else found.outcome

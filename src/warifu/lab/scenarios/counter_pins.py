@@ -7,7 +7,10 @@ again. So whenever the holder is answered, one and the same PIN stands in every 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from warifu.contract.terminal import ChangePin, Pin, PinChanged
+from msgspec import structs
+
+from warifu.chip.errors import WrongPin
+from warifu.contract.terminal import ChangePin, Performed, PerformOperation, Pin, PinChanged
 from warifu.contract.values import PinName
 from warifu.domain.cards.chip_names import PIN_PLACES
 from warifu.kernel.errors import Refused
@@ -22,6 +25,7 @@ OTHERS: Final[dict[PinName, Pin]] = {"signature": "XYZ789", "authentication": "4
 WISHES: Final[tuple[PinName, ...]] = ("juki", "juki", "juki", "signature", "authentication", "text")
 """Most come for the one that stands in two places."""
 TIMES: Final = 4
+"""In the end it is the old one again."""
 PATIENCE_MS: Final = (300, 2_500)
 CALM_MS: Final = 60_000
 WHOLE: Final = "a PIN is changed in all its places or in none"
@@ -35,12 +39,12 @@ class PinChanges:
         self._cards = nation.cards
         self._holders = [holder for holder in holders if holder.state in HAVE_PINS]
 
-    async def come(self) -> None:
-        """To and fro, some times."""
+    async def come(self) -> Holder | None:
+        """To and fro, some times. Who came, if in the end the PINs are as before and may be mistaken."""
         world = self._world
         holder = self._holders[world.pick(len(self._holders))] if self._holders else None
         if holder is None:
-            return
+            return None
         pin = WISHES[world.pick(len(WISHES))]
         clerk = Driver(world, "driver-60", PATIENCE_MS[world.pick(len(PATIENCE_MS))], CALM_MS)
         old, new = PINS[pin], OTHERS[pin]
@@ -48,8 +52,21 @@ class PinChanges:
             if not await self._changed(
                 clerk, holder.card_id, ChangePin(card_id=holder.card_id, pin=pin, old=old, new=new), turn
             ):
-                return
+                return None
             old, new = new, old
+        _, tries = self._places(holder.card_id, "juki")
+        return holder if min(tries) > 1 else None
+
+    async def mistaken(self, clerk: Driver, place: str, request: PerformOperation, operation_id: str) -> None:
+        """The holder proves a PIN that is not his: that is said, and costs one try, however it is asked on the way."""
+        wrong = structs.replace(request, proof_pins={"juki": OTHERS["juki"]})
+        _, before = self._places(request.card_id, "juki")
+        found = await clerk.ask(f"terminal-{place}", wrong, Performed, operation_id=operation_id, step="mistaken")
+        if not isinstance(found, Refused) or found.code != WrongPin.code:
+            self._world.violated("a wrong PIN is refused", f"{request.kind}: {found}")
+        _, after = self._places(request.card_id, "juki")
+        if sum(after) != sum(before) - 1:
+            self._world.violated("a wrong PIN costs one try", f"{after} are left, of {before}")
 
     async def _changed(self, clerk: Driver, card: str, request: ChangePin, turn: int) -> bool:
         """False when the PIN is blocked: each break as it is tried costs a try."""

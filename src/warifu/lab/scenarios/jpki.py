@@ -13,7 +13,7 @@ import pickle
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from cryptography.x509 import load_der_x509_crl
+from cryptography.x509 import CRLNumber, load_der_x509_crl
 from cryptography.x509 import ocsp as library
 from msgspec import Struct, structs
 
@@ -140,6 +140,7 @@ class JpkiTrial:
         self._holders = begin.holders
         self._evening = JpkiEvening(world, self.register, self.front)
         self._inside = dict.fromkeys(VERIFIERS, 0)
+        self._numbered: dict[tuple[str, str, int], bytes] = {}
         world.look, world.last = self._look, self._last
 
     def _factory(self, made: SimulatedDevice, name: str) -> SimulatedFactory:
@@ -421,7 +422,11 @@ class JpkiTrial:
         der = await self._list(name, kind, place, self._patience_ms())
         if der is None:
             return False
-        listed = {entry.serial_number for entry in load_der_x509_crl(der)}
+        crl = load_der_x509_crl(der)
+        number = crl.extensions.get_extension_for_class(CRLNumber).value.crl_number
+        if self._numbered.setdefault((kind, place, number), der) != der:
+            self._world.violated("a list's number is of one list", f"{kind} of {place!r}: {number} is of two")
+        listed = {entry.serial_number for entry in crl}
         for ca, serial in before.revoked:
             if ca == kind and place in {"", self._evening.place_of(ca, serial)} and serial not in listed:
                 self._world.violated(

@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from warifu.adapters.shelf import MemoryShelf
 from warifu.contract.authority import BatchOrder, SerialStatus
 from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import Certificate
-from warifu.lab.simulation.keys import SimulatedClock
 from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.lab.simulation.world import Ports
 from warifu.nodes import front
 from warifu.nodes.authority.bulk import BulkIssuer, Standing
 from warifu.nodes.base import Call
+from warifu.ports.clock import Clock
 
 if TYPE_CHECKING:
     from warifu.lab.simulation.world import World
@@ -23,16 +25,32 @@ if TYPE_CHECKING:
 AWAITED_MS: Final = 4_000
 
 
+class _Remembering:
+    """A node's clock, which jumps; and when it was read."""
+
+    def __init__(self, clock: Clock, lab: "World") -> None:
+        self._clock = clock
+        self._lab = lab
+        self.read_ms: dict[int, int] = {}
+        """By what it said: the simulation's own time when it said so first."""
+
+    def now_ms(self) -> int:
+        """See ``ports.clock.Clock``."""
+        said = self._clock.now_ms()
+        self.read_ms.setdefault(said, self._lab.loop.now_ms)
+        return said
+
+
 class WatchedFront(front.Front):
     """Asks on behalf of no more requests of one verifier at a time than it may have at work (one verifier a kind)."""
 
     def __init__(self, ports: Ports, lab: "World") -> None:
-        super().__init__(ports.world, ports.store)
+        self._clock = _Remembering(ports.world.clock, lab)
+        super().__init__(replace(ports.world, clock=self._clock), ports.store)
         self._lab = lab
         self._asking: Counter[str] = Counter()
-        self._clock: SimulatedClock = lab.machines[ports.machine.name].clock
-        self._seen: dict[asyncio.Task[object] | None, tuple[int, int]] = {}
-        """When each request asked JPKI first, and how wrong the clock was."""
+        self._asked_ms: dict[asyncio.Task[object] | None, int] = {}
+        """When each request asked JPKI first."""
 
     @contextmanager
     def _one_more(self, ca: CertificateKind) -> Iterator[None]:
@@ -49,16 +67,16 @@ class WatchedFront(front.Front):
         task = asyncio.current_task()
         try:
             checked = await super().check(credential, ca, serials)
-            asked_ms, skew_ms = self._seen.get(task, (0, 0))
-            late_ms = checked.as_of_ms - asked_ms
-            if skew_ms == self._clock.skew_ms and late_ms > 0:
-                self._lab.violated("a check is of no later instant than it says", f"{late_ms} ms after JPKI was asked")
+            said_ms = self._clock.read_ms[checked.as_of_ms]
+            if said_ms > self._asked_ms.get(task, said_ms):
+                text = f"it says {said_ms} ms, JPKI was asked at {self._asked_ms[task]}"
+                self._lab.violated("a check is of no later instant than it says", text)
             return checked
         finally:
-            self._seen.pop(task, None)
+            self._asked_ms.pop(task, None)
 
     async def _asked_jpki(self, ca: CertificateKind, serials: Sequence[int]) -> dict[int, SerialStatus]:
-        self._seen.setdefault(asyncio.current_task(), (self._clock.now_ms(), self._clock.skew_ms))
+        self._asked_ms.setdefault(asyncio.current_task(), self._lab.loop.now_ms)
         with self._one_more(ca):
             return await super()._asked_jpki(ca, serials)
 
