@@ -13,14 +13,18 @@ import pytest
 
 from warifu.chip import pins, staging
 from warifu.chip.card import _PLAIN
+from warifu.domain.admission.leases import Leases
+from warifu.domain.cards import production
 from warifu.domain.certificates import ceremony
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
 from warifu.nodes import terminal
+from warifu.nodes.authority import issuing
 from warifu.nodes.authority.bulk import BulkIssuer
 from warifu.nodes.authority.ceremony import Ceremonies
 from warifu.nodes.authority.issuing import Issuer
 from warifu.nodes.authority.key_pool import KeyPool
+from warifu.nodes.authority.lists import Lists
 from warifu.nodes.authority.signing import Signer
 from warifu.nodes.base import KeepingNode
 from warifu.nodes.cs import CommunicationServer
@@ -119,6 +123,30 @@ SAME_SERIAL = edited(Signer, "make", "serial=await self.next_serial(kind)", "ser
 LOOKED_FOR_ONCE = edited(
     Responder, "_refresh", "if 0 <= now_ms - self._refreshed_ms < REFRESH_MS:", "if self._refreshed_ms:"
 )
+SAME_NUMBER = edited(Lists, "_built", "before.number + 1 if before else 1", "before.number if before else 1")
+ALWAYS_MOVING = edited(Leases, "_rest_ms", "now_ms < self._moving_until_ms", "self._moving_until_ms")
+PROVED_AGAIN = edited(
+    Run,
+    "prove",
+    "        await client.verify_pin(self.transmit, aid, reference, value)\n",
+    """        try:
+            await client.verify_pin(self.transmit, aid, reference, value)
+        except WrongPin:
+            await client.verify_pin(self.transmit, aid, reference, value)
+""",
+)
+
+
+def in_module(module: Any, name: str, old: str, new: str) -> Plant:
+    """The function with one piece of its text replaced."""
+    return lambda patch: patch.setattr(module, name, replaced(module, name, old, new))
+
+
+FIXED_ANEW = in_module(production, "fix_data", "if card.issued_on is not None:\n        return card\n", "pass\n")
+ENDED_MEANWHILE = in_module(production, "revoke_on_request", "raise OtherOperationOpen(card.open_operation)", "pass")
+OUTLIVES = in_module(
+    issuing, "_cap", "return max(ends, default=None)", "return max(ends) + datetime.timedelta(days=1) if ends else None"
+)
 AS_OF_THE_END = edited(Front, "check", "Checked(as_of_ms=now_ms,", "Checked(as_of_ms=self.world.clock.now_ms(),")
 
 STARVED = edited(HsmPool, "_next_job", "if _now() >= due:", "if _now() >= due and not self._queue:")
@@ -190,6 +218,12 @@ DONE_ALONGSIDE = edited(
         (SAME_SERIAL, "ceremony", ONCE),
         (LOOKED_FOR_ONCE, "ceremony", "the responder answers for every generation"),
         (AS_OF_THE_END, "jpki", "a check is of no later instant than it says"),
+        (SAME_NUMBER, "jpki", "a list's number is of one list"),
+        (ALWAYS_MOVING, "door", "a place lasts as long as its operation moves"),
+        (FIXED_ANEW, "factory", "a card's data is fixed once"),
+        (ENDED_MEANWHILE, "counter", "an open operation has the card"),
+        (OUTLIVES, "counter", "a signature certificate does not outlive authentication"),
+        (PROVED_AGAIN, "counter", "a wrong PIN costs one try"),
         (last_place_first, "counter", "a PIN is changed in all its places or in none"),
         (ALL_ONE_BY_ONE, "factory", RETRIES),
         (ASKED_ANEW, "jpki", RETRIES),
