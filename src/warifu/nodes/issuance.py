@@ -90,6 +90,8 @@ class Issuance(WithHsm, KeepingNode):
         self.chips = chips
         self.reader = reader
         self._running = asyncio.Lock()
+        self._untold: dict[str, Exception] = {}
+        """What the centre could not be told of at the beginning of the run that holds the lock, and why."""
         self.handlers |= {RunProduction.NAME: self.produce, AskShipments.NAME: self.shipments}
 
     async def produce(self, call: Call) -> Produced:
@@ -127,6 +129,8 @@ class Issuance(WithHsm, KeepingNode):
         ends: list[End] = []
         for start in range(0, len(orders), PART):
             cards = [Production(self, call, order) for order in orders[start : start + PART]]
+            for card in cards:
+                card.trouble = self._untold.get(card.card_id)
             await self._certify(call, cards)
             ends += await self._in_lines(cards, lambda card: self._make_or_report(call, card))
         return ends
@@ -191,12 +195,14 @@ class Issuance(WithHsm, KeepingNode):
         await self.store.commit(Change(now_ms=call.now_ms, writes=(Update(made),)))
 
     async def _tell_all(self, call: Call) -> None:
-        """What an earlier run made and could not tell."""
+        """What an earlier run made and could not tell. What cannot be told now either waits for the next run."""
+        self._untold.clear()
         untold = (await self.store.read(Find(ProducedCard, {"state": "untold"}, 1000))).all(0, ProducedCard)
         for record in untold:
             try:
                 await self.tell(call, record)
             except _TROUBLE as error:
+                self._untold[record.card_id] = error
                 code = getattr(error, "code", "chip.error")
                 self.world.log.trouble(
                     "issuance.untold", operation_id=call.operation_id, card=record.card_id, code=code

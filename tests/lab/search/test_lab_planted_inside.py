@@ -177,6 +177,12 @@ KEEPS_WAITING = edited(
 GIVES_UP = edited(
     CommunicationServer, "_before_retry", "if not may_queue(waiting.kind, waited_ms, wait_ms):", "if wait_ms:"
 )
+PLACES = "a place is refused when all are taken, and not before"
+ONE_FEWER = edited(
+    CommunicationServer, "handle", "self.waiting >= self.max_waiting", "self.waiting + 1 >= self.max_waiting"
+)
+ONE_MORE = edited(CommunicationServer, "handle", "self.waiting >= self.max_waiting", "self.waiting > self.max_waiting")
+FEWER_AT_WORK = edited(Front, "_admitted", ">= AT_ONCE:", ">= AT_ONCE - 1:")
 
 SAME = "same answer for the same key"
 DONE_FIRST = edited(Intake, "report_loss", "if earlier is not None:", "if not request:")
@@ -229,6 +235,9 @@ DONE_ALONGSIDE = edited(
         (ASKED_ANEW, "jpki", RETRIES),
         (KEEPS_WAITING, "left", "who finds no room is told in a moment"),
         (GIVES_UP, "left", "what can still be tried is tried"),
+        (ONE_FEWER, "left", PLACES),
+        (ONE_MORE, "left", PLACES),
+        (FEWER_AT_WORK, "jpki", PLACES),
         (DONE_FIRST, "factory", SAME),
         (DECIDED_FIRST, "factory", SAME),
         (DONE_ALONGSIDE, "relay", "an answered request changes nothing when it comes again"),

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -12,6 +12,8 @@ from warifu.adapters.shelf import MemoryShelf
 from warifu.contract.authority import BatchOrder, SerialStatus
 from warifu.contract.values import CertificateKind
 from warifu.domain.certificates.records import Certificate
+from warifu.domain.verifiers.records import StoredVerifier
+from warifu.kernel.errors import ConnectionExcess
 from warifu.lab.simulation.loop import PROCESS, Process
 from warifu.lab.simulation.world import Ports
 from warifu.nodes import front
@@ -49,6 +51,8 @@ class WatchedFront(front.Front):
         super().__init__(replace(ports.world, clock=self._clock), ports.store)
         self._lab = lab
         self._asking: Counter[str] = Counter()
+        self._inside: Counter[str] = Counter()
+        """Requests at work, by verifier."""
         self._asked_ms: dict[asyncio.Task[object] | None, int] = {}
         """When each request asked JPKI first."""
 
@@ -61,6 +65,23 @@ class WatchedFront(front.Front):
             yield
         finally:
             self._asking[ca] -= 1
+
+    @asynccontextmanager
+    async def _admitted(self, credential: front.Credential, ca: CertificateKind) -> AsyncIterator[StoredVerifier]:
+        is_in, name = False, credential.verifier_id
+        try:
+            async with super()._admitted(credential, ca) as verifier:
+                is_in = True
+                self._inside[name] += 1
+                try:
+                    yield verifier
+                finally:
+                    self._inside[name] -= 1
+        except ConnectionExcess:
+            if not is_in and self._inside[name] < front.AT_ONCE:
+                text = f"{name} is refused beside {self._inside[name]} of {front.AT_ONCE}"
+                self._lab.violated("a place is refused when all are taken, and not before", text)
+            raise
 
     async def check(self, credential: front.Credential, ca: CertificateKind, serials: Sequence[int]) -> front.Checked:
         """As the front's own; what it says of the instant is so."""

@@ -53,6 +53,7 @@ TRAVELS_MS: Final = 50
 FIRST_PAUSE_MS: Final = 100
 LONGEST_PAUSE_MS: Final = 2_000
 """The promise: a retry waits for half of this to all of it, twice as much each time, or as the refuser asked."""
+PLACES: Final = "a place is refused when all are taken, and not before"
 Request = tuple[str, str]
 
 
@@ -100,6 +101,7 @@ class _Judge:
         """Somebody asks, and may not hear how it ended."""
         request, is_known = (message.operation_id, message.step), False
         due_ms = self._world.loop.now_ms + message.remaining_ms
+        is_full = len(self._awaited) >= server.max_waiting
         self._awaited.add(request)
         try:
             await server.handle(message)
@@ -110,6 +112,9 @@ class _Judge:
         finally:
             self._awaited.discard(request)
             tried = self._tries.pop(request, None)
+            if is_full is not (is_known and tried is None):
+                what = "finds a place" if is_full else "finds none"
+                self._bad(PLACES, f"{message.step} {what} beside {len(self._awaited)} of {server.max_waiting}")
             if message.name == FACT and tried is not None and not (tried.known or is_known):
                 self.left[message.ordering_key].append(request)
 
