@@ -39,6 +39,7 @@ from warifu.kernel.errors import KeyReused, Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
 from warifu.lab.properties import common
 from warifu.lab.scenarios.jpki_evening import KINDS, JpkiEvening
+from warifu.lab.scenarios.jpki_operators import Operators
 from warifu.lab.scenarios.jpki_watched import Moments, WatchedFront, WatchedShelf
 from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
@@ -76,6 +77,8 @@ BURST: Final = 6
 """Requests of one verifier at once, more than it may have at work."""
 LAST: Final = 6
 """Of a CA, as the responder ends."""
+OPERATORS_SHARE: Final = 2
+"""In one run of so many somebody registers a verifier."""
 SMALL_BLOCK: Final = 8
 """Where blocks of key pairs are no larger than this, some are kept; production's would take all there are of keys."""
 BLOCKS: Final = 2
@@ -207,6 +210,7 @@ class JpkiTrial:
             for holder in self._holders[: 1 + world.pick(len(self._holders))]:
                 group.create_task(self._held(holder.card_id))
             group.create_task(self._withdrawn())
+            group.create_task(self._registering())
             for name, kind in VERIFIERS.items():
                 for number in range(CHECKS):
                     group.create_task(self._verifier(name, kind, f"{name} {number}"))
@@ -219,6 +223,10 @@ class JpkiTrial:
         async with asyncio.TaskGroup() as group:
             for _ in range(STRANGERS):
                 group.create_task(self._strange())
+
+    async def _registering(self) -> None:
+        if not self._world.plan.tight and self._world.plan.seed % OPERATORS_SHARE == 0:
+            await Operators(self._world, tuple(sorted(self._evening.serials()["authentication"]))).work()
 
     def _part(self, number: int) -> IssueBatch:
         orders = tuple(self._order(10 * number + each) for each in range(self._world.plan.size or DEFAULT_SIZE))
@@ -437,10 +445,11 @@ class JpkiTrial:
     async def _list(self, name: str, kind: CertificateKind, place: str, patience_ms: int) -> bytes | None:
         """What a verifier gets; None when nothing came of it."""
         machine, credential = self._world.machines["front-1"], Credential(name, name.encode())
-        fetch = functools.partial(Front.fetch, credential=credential, ca=kind, municipality=place)
         self._inside[name] += 1
         try:
-            der = await inside(self._world, machine, Front, fetch, patience_ms)
+            der = await inside(
+                self._world, machine, Front, lambda node: node.fetch(credential, kind, place), patience_ms
+            )
         finally:
             self._inside[name] -= 1
         if not isinstance(der, bytes):

@@ -44,7 +44,7 @@ class _Remembering:
 
 
 class WatchedFront(front.Front):
-    """Asks on behalf of no more requests of one verifier at a time than it may have at work (one verifier a kind)."""
+    """Asks on behalf of no more requests of one verifier at a time than it may have at work."""
 
     def __init__(self, ports: Ports, lab: "World") -> None:
         self._clock = _Remembering(ports.world.clock, lab)
@@ -55,16 +55,28 @@ class WatchedFront(front.Front):
         """Requests at work, by verifier."""
         self._asked_ms: dict[asyncio.Task[object] | None, int] = {}
         """When each request asked JPKI first."""
+        self._verifiers: dict[asyncio.Task[object] | None, str] = {}
+        """Whose each request is."""
 
     @contextmanager
-    def _one_more(self, ca: CertificateKind) -> Iterator[None]:
-        self._asking[ca] += 1
-        if self._asking[ca] > front.AT_ONCE:
-            self._lab.violated("bounded queues", f"{self._asking[ca]} requests about {ca} are at work")
+    def _one_more(self) -> Iterator[None]:
+        who = self._verifiers[asyncio.current_task()]
+        self._asking[who] += 1
+        if self._asking[who] > front.AT_ONCE:
+            self._lab.violated("bounded queues", f"{self._asking[who]} requests of {who} are at work")
         try:
             yield
         finally:
-            self._asking[ca] -= 1
+            self._asking[who] -= 1
+
+    async def fetch(self, credential: front.Credential, ca: CertificateKind, municipality: str = "") -> bytes:
+        """As the front's own."""
+        task = asyncio.current_task()
+        self._verifiers[task] = credential.verifier_id
+        try:
+            return await super().fetch(credential, ca, municipality)
+        finally:
+            del self._verifiers[task]
 
     @asynccontextmanager
     async def _admitted(self, credential: front.Credential, ca: CertificateKind) -> AsyncIterator[StoredVerifier]:
@@ -86,6 +98,7 @@ class WatchedFront(front.Front):
     async def check(self, credential: front.Credential, ca: CertificateKind, serials: Sequence[int]) -> front.Checked:
         """As the front's own; what it says of the instant is so."""
         task = asyncio.current_task()
+        self._verifiers[task] = credential.verifier_id
         try:
             checked = await super().check(credential, ca, serials)
             said_ms = self._clock.read_ms[checked.as_of_ms]
@@ -95,14 +108,15 @@ class WatchedFront(front.Front):
             return checked
         finally:
             self._asked_ms.pop(task, None)
+            del self._verifiers[task]
 
     async def _asked_jpki(self, ca: CertificateKind, serials: Sequence[int]) -> dict[int, SerialStatus]:
         self._asked_ms.setdefault(asyncio.current_task(), self._lab.loop.now_ms)
-        with self._one_more(ca):
+        with self._one_more():
             return await super()._asked_jpki(ca, serials)
 
     async def _list(self, ca: CertificateKind, municipality: str) -> bytes:
-        with self._one_more(ca):
+        with self._one_more():
             return await super()._list(ca, municipality)
 
 
