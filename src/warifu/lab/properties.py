@@ -12,9 +12,13 @@ from warifu.kernel.errors import KeyReused, Refused, WarifuError
 from warifu.lab.history import Event
 
 OF_MANY = frozenset(
-    {"issuance.run", "center.card_data", "center.personalise", "terminal.receive", "authority.issue_batch"}
+    {
+        *("issuance.run", "center.card_data", "center.personalise", "terminal.receive", "authority.issue_batch"),
+        "center.new_form",
+    }
 )
-"""What changes something under keys of its parts (a card, a batch's part): records guard it, not the message's key."""
+"""What changes something under keys of its parts (a card, a batch's part, what another node is asked for on its
+behalf): records and that node guard it, not the message's key."""
 
 
 OPEN_APPLET = "authority.open_applet"

@@ -37,6 +37,7 @@ from warifu.lab.scenarios.chain import PLACES, watch
 from warifu.lab.scenarios.chain_properties import of_the_way
 from warifu.lab.scenarios.counter_edges import Edges
 from warifu.lab.scenarios.counter_evening import Evening
+from warifu.lab.scenarios.counter_lost import LostForGood
 from warifu.lab.scenarios.counter_pins import PinChanges
 from warifu.lab.scenarios.nation import HERE, LIMITS, PINS, THERE, Holder, Nation, morning, perform
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
@@ -47,6 +48,9 @@ from warifu.nodes.center import completing
 
 Errand = OperationKind | str
 LOSS: Final = "loss"
+LOST_FOR_GOOD: Final = (LOSS,)
+"""Nobody comes with that card any more: half of them are over."""
+GOOD_SHARE: Final = 2
 LOST_AGAIN: Final = "lost again"
 """A resumption, and while it is under way another report of loss."""
 ERRANDS: Final[dict[str, tuple[tuple[Errand, ...], ...]]] = {
@@ -168,6 +172,7 @@ class CounterTrial:
         if self._leaving:
             world.lasts_ms = LEFT_LASTS_MS
         self._evening = Evening(world, self.nation)
+        self._lost_for_good = LostForGood(world, self.nation)
         self._edges = Edges(world, self.nation, self.holders)
         self._pins = PinChanges(world, self.nation, [each for each in begin.holders if each not in self.holders])
         world.look = watch(world, self.nation.relays, self.nation.cs)
@@ -259,12 +264,15 @@ class CounterTrial:
     async def _visit(self, number: int, holder: Holder) -> None:
         world = self._world
         clerk = Driver(world, f"driver-{number + 1}", PATIENCE_MS[world.pick(len(PATIENCE_MS))], CALM_MS)
-        errands = ERRANDS[holder.state]
+        choice = ERRANDS[holder.state]
         place = THERE if holder.state == "moved" else HERE
-        for turn, errand in enumerate(errands[world.pick(len(errands))]):
+        errands = choice[world.pick(len(choice))]
+        for turn, errand in enumerate(errands):
             await asyncio.sleep(world.delay_ms(0, 500) / 1000)
             if errand == LOSS:
                 await self._lost(clerk, holder, f"loss.{turn}")
+                if errands == LOST_FOR_GOOD and self._world.plan.seed % GOOD_SHARE == 0:
+                    await self._lost_for_good.over(clerk, holder)
             elif errand == LOST_AGAIN:
                 await self._lost_again(clerk, holder, place)
             elif not await self._perform(clerk, holder, errand, place, leaves=self._leaving):  # type: ignore[arg-type]  # all others are kinds
