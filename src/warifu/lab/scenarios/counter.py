@@ -229,16 +229,17 @@ class CounterTrial:
         self._evening.changed(holder.resident_id, found.resident_version)
 
     async def _another_pin(self) -> None:
-        """Changed to and fro; then, when all is well, another is proved than the one that stands."""
-        holder = await self._pins.come()
-        if holder is None or self._leaving:
+        """Changed some times; then, when all is well, another is proved than the one that stands."""
+        came = await self._pins.come()
+        if came is None or self._leaving:
             return
+        holder, juki = came
         await self._world.healed.wait()
         kind, place = PROVING[holder.state]
         clerk = Driver(self._world, "driver-61", CALM_MS)
         operation_id = clerk.operation_id()
         await self._pins.mistaken(clerk, place, perform(kind, holder.card_id, dict(PINS)), operation_id)
-        await self._perform(clerk, holder, kind, place, operation_id=operation_id)
+        await self._perform(clerk, holder, kind, place, operation_id=operation_id, juki=juki)
 
     async def _ended_on_request(self) -> None:
         """A holder wants no certificates any more, again and again until nothing else is done to the card."""
@@ -313,6 +314,7 @@ class CounterTrial:
         *,
         leaves: bool = False,
         operation_id: str = "",
+        juki: Pin = PINS["juki"],
     ) -> bool:
         """The same operation again and again, until it is done: with the PINs that are asked for.
 
@@ -326,7 +328,7 @@ class CounterTrial:
         for turn in range(1_000):
             found = await clerk.ask(
                 f"terminal-{place}",
-                perform(kind, holder.card_id, pins),
+                perform(kind, holder.card_id, pins, juki),
                 Performed,
                 operation_id=operation_id,
                 step=f"perform.{turn}{back}",

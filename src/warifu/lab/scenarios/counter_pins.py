@@ -21,45 +21,49 @@ if TYPE_CHECKING:
     from warifu.lab.simulation.world import World
 
 HAVE_PINS: Final = frozenset({"in_use", "moved"})
-OTHERS: Final[dict[PinName, Pin]] = {"signature": "XYZ789", "authentication": "4321", "text": "8765", "juki": "2109"}
+OTHERS: Final[dict[PinName, tuple[Pin, ...]]] = {
+    "signature": ("XYZ781", "XYZ782", "XYZ783", "XYZ784"),
+    "authentication": ("4321", "4322", "4323", "4324"),
+    "text": ("8761", "8762", "8763", "8764"),
+    "juki": ("2101", "2102", "2103", "2104"),
+}
+"""One after another, none twice: a request that comes late again finds its old PIN no more."""
+WRONG: Final = "0000"
 WISHES: Final[tuple[PinName, ...]] = ("juki", "juki", "juki", "signature", "authentication", "text")
 """Most come for the one that stands in two places."""
-TIMES: Final = 4
-"""In the end it is the old one again."""
 PATIENCE_MS: Final = (300, 2_500)
 CALM_MS: Final = 60_000
 WHOLE: Final = "a PIN is changed in all its places or in none"
 
 
 class PinChanges:
-    """One holder who comes for another PIN, and then for the old one again."""
+    """One holder who comes for another PIN, and for another again."""
 
     def __init__(self, world: "World", nation: Nation, holders: Sequence[Holder]) -> None:
         self._world = world
         self._cards = nation.cards
         self._holders = [holder for holder in holders if holder.state in HAVE_PINS]
 
-    async def come(self) -> Holder | None:
-        """To and fro, some times. Who came, if in the end the PINs are as before and may be mistaken."""
+    async def come(self) -> tuple[Holder, Pin] | None:
+        """For one after another. Who came, and the juki PIN that stands, if it may be mistaken once."""
         world = self._world
         holder = self._holders[world.pick(len(self._holders))] if self._holders else None
         if holder is None:
             return None
         pin = WISHES[world.pick(len(WISHES))]
         clerk = Driver(world, "driver-60", PATIENCE_MS[world.pick(len(PATIENCE_MS))], CALM_MS)
-        old, new = PINS[pin], OTHERS[pin]
-        for turn in range(TIMES):
-            if not await self._changed(
-                clerk, holder.card_id, ChangePin(card_id=holder.card_id, pin=pin, old=old, new=new), turn
-            ):
+        old = PINS[pin]
+        for turn, new in enumerate(OTHERS[pin]):
+            request = ChangePin(card_id=holder.card_id, pin=pin, old=old, new=new)
+            if not await self._changed(clerk, holder.card_id, request, turn):
                 return None
-            old, new = new, old
+            old = new
         _, tries = self._places(holder.card_id, "juki")
-        return holder if min(tries) > 1 else None
+        return (holder, old if pin == "juki" else PINS["juki"]) if min(tries) > 1 else None
 
     async def mistaken(self, clerk: Driver, place: str, request: PerformOperation, operation_id: str) -> None:
         """The holder proves a PIN that is not his: that is said, and costs one try, however it is asked on the way."""
-        wrong = structs.replace(request, proof_pins={"juki": OTHERS["juki"]})
+        wrong = structs.replace(request, proof_pins={"juki": WRONG})
         _, before = self._places(request.card_id, "juki")
         found = await clerk.ask(f"terminal-{place}", wrong, Performed, operation_id=operation_id, step="mistaken")
         if not isinstance(found, Refused) or found.code != WrongPin.code:

@@ -246,12 +246,10 @@ class Nation:
         )
 
 
-def perform(kind: OperationKind, card_id: str, pins: dict[PinName, Pin]) -> PerformOperation:
-    """A clerk's request; a reset is of the signature's PIN."""
+def perform(kind: OperationKind, card_id: str, pins: dict[PinName, Pin], juki: Pin = PINS["juki"]) -> PerformOperation:
+    """A clerk's request; a reset is of the signature's PIN. ``juki``: what is proved where that is asked for."""
     reset: tuple[PinName, ...] = ("signature",) if kind == "pin_reset" else ()
-    return PerformOperation(
-        kind=kind, card_id=card_id, new_pins=pins, reset_pins=reset, proof_pins={"juki": PINS["juki"]}
-    )
+    return PerformOperation(kind=kind, card_id=card_id, new_pins=pins, reset_pins=reset, proof_pins={"juki": juki})
 
 
 # ---- the morning -----------------------------------------------------------------------------------------------------
