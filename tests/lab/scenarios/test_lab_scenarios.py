@@ -1,12 +1,14 @@
 """The real nodes in the laboratory: clean as they are; each failure of 2016 found again without its safeguard."""
 
+import itertools
 import os
 import subprocess
 import sys
 
 import pytest
 
-from warifu.lab.scenarios.catalog import SCENARIOS, TURNS, removed, scenario_named, searchable
+from warifu.contract.codec import REQUESTS
+from warifu.lab.scenarios.catalog import SCENARIOS, TURNS, plan_for, removed, scenario_named, searchable
 from warifu.lab.scenarios.cores import CORES
 from warifu.lab.scenarios.days import slope
 from warifu.lab.search.page import page
@@ -15,6 +17,8 @@ from warifu.lab.search.search import run_batch
 from warifu.lab.simulation.plan import Plan
 
 REAL = ("hsm", "relay", "counter", "factory", "jpki", "calendar", "days", "stock")
+ASKING = ("counter", "factory", "jpki", "ceremony")
+"""Those in which residents, clerks, operators and verifiers come."""
 FAULTS_MET = {
     "hsm": {"hsm_stall", "hsm_late", "hsm_slow", "hsm_wrong", "hsm_die", "hsm_spawn"},
     "relay": {"half_sick", "overload", "crash", "partition", "duplicate", "lose_reply", "hsm_stall"},
@@ -104,6 +108,17 @@ def _parts(text: str) -> tuple[str, int]:
 def test_every_scenario_has_its_turn() -> None:
     assert set(TURNS) == {*SCENARIOS, *CORES}
     assert searchable(("tally-settling",)) == ("counter",)
+
+
+def test_every_request_that_changes_something_is_made_in_some_run() -> None:
+    """What nobody asks for in the simulation, no search finds a fault of."""
+    unmade = {name for name, kind in REQUESTS.items() if kind.CHANGES}
+    for seed, name in itertools.product(range(200), ASKING):
+        if not unmade:
+            break
+        history = run(plan_for(seed, (), name), scenario_named(name)).history
+        unmade -= {event.name for event in history if (event.kind, event.outcome) == ("reply", "ok")}
+    assert unmade == set()
 
 
 def test_names_of_failures_stand_for_their_safeguards() -> None:
