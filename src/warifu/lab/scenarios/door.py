@@ -22,6 +22,8 @@ from warifu.domain.admission.line import PATIENCE_MS
 from warifu.domain.admission.rules import OPENING, Limits
 from warifu.domain.cards.errors import OperationEnded
 from warifu.kernel.errors import ConnectionExcess
+from warifu.lab.simulation import asked_again
+from warifu.lab.simulation.asked_once import FAILED
 from warifu.nodes.base import Call
 from warifu.nodes.relay import ALARM_EVERY_MS, Passage, Relay
 
@@ -33,6 +35,7 @@ WAITERS: Final[tuple[ServiceClass, ...]] = ("setup", "bulk")
 BEFORE: Final[tuple[ServiceClass, ...]] = ("change", "delivery", "setup", "bulk")
 """Each class waits behind those named before it; changes behind changes alone."""
 LOOKED_AT: Final = 8
+PLACE: Final = "place"
 
 
 class Held(Struct):
@@ -260,12 +263,17 @@ class Door:
             self._world.violated("people are told that a relay refuses", text)
         return said
 
+    def _asks_once(self, asking: Asking) -> None:
+        if (PLACE, asking.operation_id) in (FAILED.get() or ()):
+            self._world.violated(asked_again.NAME, f"{self._relay.world.name} waits for a place itself")
+
     def lease(self, asking: Asking) -> Lease | None:
         """As the relay's own, and told: an opening that needs a place, one that must yield it, or any other message."""
         now, book, name = now_ms(self._world), self._book, self._relay.world.name
         book.sweep(now)
         counts, manner = self._seen(asking, now)
         place, outcome, lease = book.place(asking), "refused", None
+        self._asks_once(asking)
         try:
             lease = self._lease(asking)
             outcome = "admitted"
@@ -274,6 +282,8 @@ class Door:
             if error.place_in_line != place and self._strict:
                 self._world.violated("a place in line is told", f"{name}: {error.place_in_line}, it is {place}")
             book.refuse(asking, now, now + error.retry_after_ms)
+            if (failed := FAILED.get()) is not None:
+                failed.append((PLACE, asking.operation_id))
             raise
         finally:
             self._last = lease

@@ -86,6 +86,12 @@ FULL_MS: Final = 30_000
 """Within this time after all is well the stock is full again."""
 STRANGERS: Final = 2
 """Who ask about certificates of an authority that nobody here knows."""
+NEVER_ISSUED: Final = 2_000
+"""Numbers behind the last."""
+AGED_MS: Final = 5_000
+AGED_TIMES: Final = 6
+OCSP_TIME_MS: Final = 1_000
+"""Answers tell whole seconds."""
 LIST_TIME_MS: Final = 1_000
 """Lists tell whole seconds."""
 RENEWED_MS: Final = 2_000
@@ -388,6 +394,7 @@ class JpkiTrial:
             await self._later(1_000)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._answered("", kind))
+                group.create_task(self._unknown(kind))
                 await self._later(LOOK_MS)
                 await self._answered("", kind)
 
@@ -459,11 +466,12 @@ class JpkiTrial:
         self._evening.logged()
         return der
 
-    async def _answered(self, name: str, kind: CertificateKind) -> bool:
+    async def _answered(self, name: str, kind: CertificateKind, *, newest: bool = False) -> bool:
         """An OCSP request without a nonce, whose answer may be given again."""
         del name
         serials = sorted(self._evening.serials()[kind])
-        serial = serials[self._world.pick(len(serials))]
+        serial = serials[-1] if newest else serials[self._world.pick(len(serials))]
+        asked_ms, calm = EPOCH_MS + self._world.loop.now_ms, self._world.dice.calm
         request = ocsp.request([ocsp.cert_id(self._ca(kind), serial)])
         before, machine = self._before(), self._world.machines["responder-1"]
         der = await inside(self._world, machine, Responder, lambda node: node.answer(request), self._patience_ms())
@@ -473,7 +481,33 @@ class JpkiTrial:
         if answer.response_status is not library.OCSPResponseStatus.SUCCESSFUL:
             return False
         self._evening.judge(kind, serial, answer.certificate_status.name.lower(), before.revoked, "responder")
+        if calm:  # else the responder's clock may be wrong
+            age_ms = asked_ms - int(answer.this_update_utc.timestamp() * 1000)
+            if age_ms > responder.REUSED_MS + OCSP_TIME_MS:
+                self._world.violated("an old answer is not given again", f"{kind} {serial}: {age_ms} ms old")
         return True
+
+    async def _unknown(self, kind: CertificateKind) -> None:
+        """About one that was never issued, as others are asked about in the same second."""
+        serial = max(self._evening.serials()[kind]) + NEVER_ISSUED
+        request = ocsp.request([ocsp.cert_id(self._ca(kind), serial)])
+        machine = self._world.machines["responder-1"]
+        der = await inside(self._world, machine, Responder, lambda node: node.answer(request), self._patience_ms())
+        answer = library.load_der_ocsp_response(der) if isinstance(der, bytes) else None
+        if answer is None or answer.response_status is not library.OCSPResponseStatus.SUCCESSFUL:
+            return
+        if answer.certificate_status is not library.OCSPCertStatus.UNKNOWN:
+            text = f"{kind} {serial} is {answer.certificate_status.name.lower()}"
+            self._world.violated("what was never issued is unknown", text)
+
+    async def _aged(self) -> None:
+        """The same question again and again, until the first answer would be too old."""
+        if responder.REUSED_MS > AGED_MS:
+            return
+        for kind in KINDS:
+            for _ in range(AGED_TIMES):
+                await self._answered("", kind, newest=True)
+                await asyncio.sleep(responder.REUSED_MS / 2 / 1000)
 
     async def _strange(self) -> None:
         """About another country's certificate: whether its authority is a new one here is looked up, and it is not."""
@@ -539,6 +573,7 @@ class JpkiTrial:
         await self._filled()
         await self._renewed()
         await self._fresh()
+        await self._aged()
         await asyncio.sleep(SEALED_MS / 1000)
         await self._evening.check(self._shelf)
         self._signed.check()

@@ -11,9 +11,9 @@ import msgspec
 from warifu.contract.envelope import Envelope, Reply
 from warifu.contract.errors import error_body
 from warifu.contract.relay import AskRelayKey
-from warifu.kernel.errors import DeadlinePassed, Fault, Unavailable, Unreachable, WarifuError
+from warifu.kernel.errors import DeadlinePassed, Fault, KeyReused, Unavailable, Unreachable, WarifuError
 from warifu.lab.history import DIGEST_SHOWN
-from warifu.lab.properties import OPEN_APPLET, changes
+from warifu.lab.properties import OPEN_APPLET, SameAnswer, changes
 from warifu.lab.simulation import asked_again, cancelled
 from warifu.lab.simulation.asked_once import ECHO, FAILED
 from warifu.lab.simulation.loop import PROCESS, Process
@@ -85,6 +85,8 @@ class Network:
         self._refused: dict[tuple[str, str, str], None] = {}
         self._taken: dict[tuple[Process | None, tuple[str, str, str]], None] = {}
         """Messages of an outbox whose good answer their sender has had."""
+        self._answered: dict[tuple[str, str, str, str], None] = {}
+        """Requests that change something, and were answered well."""
         self.messages = 0
         self._served = 0
         self.balancers: dict[str, Balancer] = {}
@@ -297,6 +299,7 @@ class Network:
         world.record("reply", machine.name, peer=exchange.sender, **fields)
         if unseen := world.looks.answered(machine.destination, exchange.envelope, reply):
             world.violated("every look is audited before it is answered", unseen)
+        self._same_as_before(exchange, reply)
         self._may_come_again(exchange, machine, outcome)
         if world.strikes("lose_reply", machine.name, exchange.sender):
             return
@@ -304,6 +307,18 @@ class Network:
             world.later(world.latency_ms(), self._fail, exchange, Unavailable("the connection broke"))
             return
         world.later(self._travel_ms(machine.name), self._resolve, exchange, machine.name, reply)
+
+    def _same_as_before(self, exchange: Exchange, reply: Reply) -> None:
+        """What was answered is not refused when it comes once more, unless it is another request under the same key."""
+        envelope = exchange.envelope
+        if not changes(envelope.name) or envelope.name == OPEN_APPLET:
+            return
+        request = (exchange.destination, envelope.name, envelope.operation_id, envelope.step)
+        if reply.error is None:
+            self._answered[request] = None
+        elif reply.error.kind == "refused" and reply.error.code != KeyReused.code and request in self._answered:
+            text = f"{envelope.name} {envelope.step} was answered, and is {reply.error.code}"
+            self._world.violated(SameAnswer.name, text)
 
     def _may_come_again(self, exchange: Exchange, machine: "Machine", outcome: str) -> None:
         """A copy that lay on the way, or who asked was killed before it had noted the answer: asked once more, late."""

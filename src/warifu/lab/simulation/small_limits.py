@@ -71,6 +71,7 @@ LIMITS: Final = (
     Limit(issuance, "LINES", (1, 2)),
     Limit(lists, "REFRESH_MS", (2_000, 5_000)),
     Limit(responder, "RENEW_MS", (node.RESPONDER_DAYS_MS - 4_000, node.RESPONDER_DAYS_MS - 9_000)),
+    Limit(responder, "REUSED_MS", (1_000, 3_000)),
     Limit(key_pool, "BLOCK", (2, 4)),
     Limit(key_pool, "SINGLES", (1, 2), as_before=True),
     Limit(key_pool, "CHOICE", (1, 2)),
