@@ -123,6 +123,18 @@ SAME_SERIAL = edited(Signer, "make", "serial=await self.next_serial(kind)", "ser
 LOOKED_FOR_ONCE = edited(
     Responder, "_refresh", "if 0 <= now_ms - self._refreshed_ms < REFRESH_MS:", "if self._refreshed_ms:"
 )
+AGAIN_FOR_EVER = edited(Responder, "_again", "<= now_ms < kept.until_ms:", "<= now_ms:")
+FORM_OF_ANOTHER = edited(Responder, "_form", 'len(nonce or b""), told[0].status)', 'len(nonce or b""))')
+KEY_FORGOTTEN = edited(
+    KeepingNode,
+    "step",
+    """for _ in range(MAX_DECISIONS):
+        snapshot, begun = begun or await self.store.read(*reads, request=key), None
+""",
+    """for turn in range(MAX_DECISIONS):
+        snapshot, begun = begun or await self.store.read(*reads, request=None if turn else key), None
+""",
+)
 SAME_NUMBER = edited(Lists, "_built", "before.number + 1 if before else 1", "before.number if before else 1")
 ALWAYS_MOVING = edited(Leases, "_rest_ms", "now_ms < self._moving_until_ms", "self._moving_until_ms")
 PROVED_AGAIN = edited(
@@ -224,6 +236,9 @@ DONE_ALONGSIDE = edited(
         (SAME_SERIAL, "ceremony", ONCE),
         (LOOKED_FOR_ONCE, "ceremony", "the responder answers for every generation"),
         (AS_OF_THE_END, "jpki", "a check is of no later instant than it says"),
+        (AGAIN_FOR_EVER, "jpki", "an old answer is not given again"),
+        (FORM_OF_ANOTHER, "jpki", "what was never issued is unknown"),
+        (KEY_FORGOTTEN, "jpki", "same answer for the same key"),
         (SAME_NUMBER, "jpki", "a list's number is of one list"),
         (ALWAYS_MOVING, "door", "a place lasts as long as its operation moves"),
         (FIXED_ANEW, "factory", "a card's data is fixed once"),
