@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SLOW_MS = 5000
 ECHO_MS = (20, 8_000)
 ECHO_TIME_MS = 20_000
+MADE_ANEW = frozenset({OPEN_APPLET, "center.write"})
+"""Scripts: made anew for each channel, and no more once their card write has ended."""
 DUE_MS: ContextVar[int | None] = ContextVar("due_ms", default=None)
 """When the request being answered is due, in the loop's milliseconds."""
 OWN_TIME = frozenset({"cs", "health", "authorities", "certificate"})
@@ -311,7 +313,7 @@ class Network:
     def _same_as_before(self, exchange: Exchange, reply: Reply) -> None:
         """What was answered is not refused when it comes once more, unless it is another request under the same key."""
         envelope = exchange.envelope
-        if not changes(envelope.name) or envelope.name == OPEN_APPLET:
+        if not changes(envelope.name) or envelope.name in MADE_ANEW:
             return
         request = (exchange.destination, envelope.name, envelope.operation_id, envelope.step)
         if reply.error is None:
