@@ -18,6 +18,8 @@ from warifu.adapters.reader.files import read_image
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 SURNAME = "割符"
+NOTHING_MORE = 204
+"""What ends a stream of events for good (HTML Living Standard, 9.2: server-sent events)."""
 COUNT = """
 const more = (name) => (e) => { if (e.isTrusted) sessionStorage[name] = Number(sessionStorage[name] || 0) + 1; };
 addEventListener("click", more("clicks"), true);
@@ -124,7 +126,10 @@ def test_a_card_on_the_reader_opens_its_resident_where_one_is_waited_for(
     """As the page hears it when a real reader tells of a card (``test_reader_events``): no click at all."""
     card = mine(stack, 3)
     event = f'data: {{"kind": "laid", "card": "{card}"}}\n\n'
-    clerk.page.route("**/events?*", lambda route: route.fulfill(content_type="text/event-stream", body=event))
+    clerk.page.route("**/events?*", lambda route: route.fulfill(status=NOTHING_MORE))
+    clerk.page.route(  # once, as a card is laid once: the page it opens would be loaded again at each further one
+        "**/events?*", lambda route: route.fulfill(content_type="text/event-stream", body=event), times=1
+    )
     clerk.go(waiting)
     clerk.page.wait_for_url(f"**/card/{card}{opened}")
     clerk.page.unroute_all()
