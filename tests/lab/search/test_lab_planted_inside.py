@@ -52,6 +52,11 @@ def edited(owner: type, name: str, old: str, new: str) -> Plant:
     return lambda patch: patch.setattr(owner, name, replaced(owner, name, old, new))
 
 
+def in_module(module: Any, name: str, old: str, new: str) -> Plant:
+    """The function with one piece of its text replaced."""
+    return lambda patch: patch.setattr(module, name, replaced(module, name, old, new))
+
+
 def compared_first(patch: pytest.MonkeyPatch) -> None:
     """A right PIN is seen to be right before its try is counted."""
     verify = replaced(
@@ -147,12 +152,6 @@ PROVED_AGAIN = edited(
             await client.verify_pin(self.transmit, aid, reference, value)
 """,
 )
-
-
-def in_module(module: Any, name: str, old: str, new: str) -> Plant:
-    """The function with one piece of its text replaced."""
-    return lambda patch: patch.setattr(module, name, replaced(module, name, old, new))
-
 
 FIXED_ANEW = in_module(production, "fix_data", "if card.issued_on is not None:\n        return card\n", "pass\n")
 ENDED_MEANWHILE = in_module(production, "revoke_on_request", "raise OtherOperationOpen(card.open_operation)", "pass")

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
-from cryptography.x509.ocsp import OCSPResponseStatus, load_der_ocsp_response
+from cryptography.x509.ocsp import OCSPResponseStatus
 
 from warifu.adapters.shelf import MemoryShelf
 from warifu.contract.authority import (
@@ -44,12 +44,12 @@ from warifu.kernel.errors import Refused
 from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
 from warifu.lab.properties import common
 from warifu.lab.scenarios.jpki_evening import KINDS
+from warifu.lab.scenarios.jpki_relying import RESPONDER, ocsp_answer
 from warifu.lab.scenarios.nation import HERE, KEYS, morning
 from warifu.lab.scenarios.scenario import Scenario
 from warifu.lab.simulation.asked_once import asked_once
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
-from warifu.lab.simulation.inside import inside
 from warifu.lab.simulation.keys import EPOCH_MS, NOT_DEALT, Deal, SeededEntropy, fixture_rsa
 from warifu.lab.simulation.storage import StoreView
 from warifu.lab.simulation.world import WELL_MS, Ports, World
@@ -76,7 +76,6 @@ ACTIVE_MS: Final = (0, 1_500, 86_400_000)
 STORMS_MS: Final = (400, 2_000, 5_000)
 CALM_MS: Final = 60_000
 SLACK_MS: Final = 2_000
-RESPONDER: Final = "responder-1"
 ANSWERED_MS: Final = 20_000
 """When all is well, so long after it was made a generation is answered for at the latest."""
 TWO = "nothing happens to a key without two"
@@ -250,10 +249,8 @@ class CeremonyTrial:
     async def _answered(self, ca: CertificateKind, public_key: bytes) -> bool:
         """Whether the responder answers for the authority with this key. It may be one that nobody here knows."""
         asked = PkiAuthority(kind=ca, public_key=public_key, profile=Profile())
-        request, machine = ocsp.request([ocsp.cert_id(asked, 1)]), self._world.machines[RESPONDER]
-        der = await inside(self._world, machine, Responder, lambda node: node.answer(request), CALM_MS)
-        status = load_der_ocsp_response(der).response_status if isinstance(der, bytes) else None
-        return status is OCSPResponseStatus.SUCCESSFUL
+        answer = await ocsp_answer(self._world, ocsp.request([ocsp.cert_id(asked, 1)]), CALM_MS)
+        return answer is not None and answer.response_status is OCSPResponseStatus.SUCCESSFUL
 
     def _approved(self, statement: bytes, people: Sequence[str]) -> tuple[HolderApproval, ...]:
         return tuple(HolderApproval(holder=name, signature=self._keys[name].sign(statement)) for name in people)

@@ -7,15 +7,11 @@ breaks: what was revoked before somebody asked is answered revoked, and each cer
 
 import asyncio
 import datetime
-import functools
 import hashlib
 import pickle
-from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from cryptography.x509 import CRLNumber, load_der_x509_crl
-from cryptography.x509 import ocsp as library
-from msgspec import Struct, structs
+from msgspec import structs
 
 from warifu.contract.authority import (
     BatchIssued,
@@ -29,10 +25,8 @@ from warifu.contract.authority import (
 )
 from warifu.contract.message import Done
 from warifu.contract.registry import ResidentChangedForAuthority
-from warifu.contract.values import CertificateKind, Person
-from warifu.domain.certificates.records import CaGeneration, Certificate, ListRevision, PublishedList, Revocation
-from warifu.domain.pki import ocsp
-from warifu.domain.pki.profile import Authority as PkiAuthority
+from warifu.contract.values import Person
+from warifu.domain.certificates.records import Certificate, ListRevision, PublishedList, Revocation
 from warifu.domain.pki.profile import Profile
 from warifu.domain.verifiers.records import StoredVerifier
 from warifu.kernel.errors import KeyReused, Refused
@@ -40,23 +34,22 @@ from warifu.kernel.ids import ULID_RANDOM_BYTES, card_id, new_ulid
 from warifu.lab.properties import common
 from warifu.lab.scenarios.jpki_evening import KINDS, JpkiEvening
 from warifu.lab.scenarios.jpki_operators import Operators
+from warifu.lab.scenarios.jpki_relying import VERIFIERS, Relying
 from warifu.lab.scenarios.jpki_watched import Moments, WatchedFront, WatchedShelf
-from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, THERE, morning
+from warifu.lab.scenarios.nation import HERE, KEY_PAIRS, morning
 from warifu.lab.scenarios.scenario import Safeguard, Scenario
 from warifu.lab.scenarios.signed_book import SignedBook
 from warifu.lab.scenarios.status_book import StatusBook
 from warifu.lab.scenarios.stock_book import is_full
 from warifu.lab.simulation.devices import SimulatedDevice, SimulatedFactory, device
 from warifu.lab.simulation.driver import Driver
-from warifu.lab.simulation.inside import inside
-from warifu.lab.simulation.keys import EPOCH_MS, NOT_DEALT, Deal, SeededEntropy, fixture_rsa
+from warifu.lab.simulation.keys import EPOCH_MS, Deal, SeededEntropy
 from warifu.lab.simulation.storage import StoreView
-from warifu.lab.simulation.world import WELL_MS, Machine, Ports, World
-from warifu.nodes import front, responder
-from warifu.nodes.authority import key_pool, lists
+from warifu.lab.simulation.world import WELL_MS, Ports, World
+from warifu.nodes import front
+from warifu.nodes.authority import key_pool
 from warifu.nodes.authority import node as authority
 from warifu.nodes.base import Node
-from warifu.nodes.front import Checked, Credential, Front
 from warifu.nodes.hsm_pool import HsmPool, PoolLimits
 from warifu.nodes.responder import Responder
 from warifu.ports.store import Change, Insert
@@ -65,18 +58,12 @@ POOL: Final = PoolLimits(queue=100, sessions=8, history=8, dumps=4)
 DEFAULT_SIZE: Final = 2
 """Orders of a part."""
 PARTS: Final = 2
-VERIFIERS: Final[dict[str, CertificateKind]] = {"bank": "authentication", "court": "signature"}
 ALONE: Final = 1
 """Cards whose certificates are issued beside the batches."""
 TOGETHER_MS: Final = 20
 """Within this time their residents move again."""
 CHECKS: Final = 6
-LOOK_MS: Final = 10
-"""What a look at the register takes, more or less."""
-BURST: Final = 6
-"""Requests of one verifier at once, more than it may have at work."""
-LAST: Final = 6
-"""Of a CA, as the responder ends."""
+"""Askers of each verifier: more than it may have at work."""
 OPERATORS_SHARE: Final = 2
 """In one run of so many somebody registers a verifier."""
 SMALL_BLOCK: Final = 8
@@ -84,20 +71,6 @@ SMALL_BLOCK: Final = 8
 BLOCKS: Final = 2
 FULL_MS: Final = 30_000
 """Within this time after all is well the stock is full again."""
-STRANGE_TIMES: Final = 6
-STRANGERS: Final = 2
-"""Who ask about certificates of an authority that nobody here knows."""
-NEVER_ISSUED: Final = 2_000
-"""Numbers behind the last."""
-AGED_MS: Final = 5_000
-AGED_TIMES: Final = 6
-OCSP_TIME_MS: Final = 1_000
-"""Answers tell whole seconds."""
-LIST_TIME_MS: Final = 1_000
-"""Lists tell whole seconds."""
-RENEWED_MS: Final = 2_000
-"""What renewing takes, when all is well."""
-PATIENCE_MS: Final = (30, 600, 15_000)
 CALM_MS: Final = 60_000
 STORMS_MS: Final = (400, 2_000, 5_000)
 SEALED_MS: Final = 2_500
@@ -110,17 +83,6 @@ BORN: Final = (
 )
 """Grown up; fifteen years old today; tomorrow."""
 _EXPIRES: Final = datetime.date(2035, 3, 1)
-
-
-Ask = Callable[[str, CertificateKind], Awaitable[bool]]
-"""Of a verifier's name and a kind: whether it was answered."""
-
-
-class Asked(Struct, frozen=True):
-    """What somebody is about to ask, and what had been revoked by then."""
-
-    revoked: frozenset[tuple[str, int]]
-    for_good: frozenset[tuple[str, int]]
 
 
 class JpkiTrial:
@@ -149,9 +111,8 @@ class JpkiTrial:
         self._entropy = SeededEntropy(world.plan.seed, "jpki")
         self._holders = begin.holders
         self._evening = JpkiEvening(world, self.register, self.front)
-        self._inside = dict.fromkeys(VERIFIERS, 0)
-        self._numbered: dict[tuple[str, str, int], bytes] = {}
-        world.look, world.last = self._look, self._last
+        self._relying = Relying(world, self._evening, self.register)
+        world.look, world.last = self._look, self._relying.last
 
     def _factory(self, made: SimulatedDevice, name: str) -> SimulatedFactory:
         made.entropy = SeededEntropy(self._world.plan.seed, f"{name} device")
@@ -219,17 +180,11 @@ class JpkiTrial:
             group.create_task(self._withdrawn())
             group.create_task(self._registering())
             for name, kind in VERIFIERS.items():
-                for number in range(CHECKS):
-                    group.create_task(self._verifier(name, kind, f"{name} {number}"))
-                group.create_task(self._relying(kind))
+                for _ in range(CHECKS):
+                    group.create_task(self._relying.verifier(name, kind))
+                group.create_task(self._relying.party(kind))
         await world.healed.wait()
-        for name, kind in VERIFIERS.items():
-            await self._until(self._checked, name, kind)
-            await self._until(self._fetched, name, kind)
-            await self._until(self._answered, name, kind)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(STRANGERS):
-                group.create_task(self._strange())
+        await self._relying.all_once_more()
 
     async def _registering(self) -> None:
         if not self._world.plan.tight and self._world.plan.seed % OPERATORS_SHARE == 0:
@@ -379,189 +334,11 @@ class JpkiTrial:
 
     # -- who asks
 
-    async def _verifier(self, name: str, kind: CertificateKind, who: str) -> None:
-        """Again and again; six at once are more than a verifier may have at work."""
-        del who
-        for _ in range(3):
-            await self._later(2_000)
-            if self._world.pick(2):
-                await self._checked(name, kind)
-            else:
-                await self._fetched(name, kind)
-
-    async def _relying(self, kind: CertificateKind) -> None:
-        """Two at a time: the second's look may come while the first's is being read."""
-        for _ in range(CHECKS // 2):
-            await self._later(1_000)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._answered("", kind))
-                group.create_task(self._unknown(kind))
-                await self._later(LOOK_MS)
-                await self._answered("", kind)
-
-    async def _until(self, ask: Ask, name: str, kind: CertificateKind) -> None:
-        for _ in range(200):
-            if await ask(name, kind):
-                return
-            await asyncio.sleep(0.5)
-        self._world.violated("everything converges after the storm", f"{name} is not answered about {kind}")
-
-    def _patience_ms(self) -> int:
-        return CALM_MS if self._world.dice.calm else PATIENCE_MS[self._world.pick(len(PATIENCE_MS))]
-
-    async def _checked(self, name: str, kind: CertificateKind) -> bool:
-        """One check at the front: what was revoked by now is revoked, what nobody revoked is good."""
-        serials = tuple(sorted(self._evening.serials()[kind]))
-        before, machine = self._before(), self._world.machines["front-1"]
-        credential = Credential(name, name.encode())
-        self._inside[name] += 1
-        try:
-            checked = await inside(
-                self._world, machine, Front, lambda node: node.check(credential, kind, serials), self._patience_ms()
-            )
-        finally:
-            self._inside[name] -= 1
-        if not isinstance(checked, Checked):
-            return self._refused(checked)
-        self._evening.answers["status"] += 1
-        self._evening.logged()
-        for one in checked.statuses:
-            self._evening.judge(kind, one.serial, one.status, before.revoked, "front")
-            if (kind, one.serial) in before.for_good and one.reason == "certificate_hold":
-                self._world.violated("what was revoked is answered revoked", f"{kind} {one.serial} is said to be held")
-        return True
-
-    async def _fetched(self, name: str, kind: CertificateKind) -> bool:
-        """A list through the front: all that was revoked by now is on it."""
-        place = ("", HERE, THERE)[self._world.pick(3)]
-        before = self._before()
-        der = await self._list(name, kind, place, self._patience_ms())
-        if der is None:
-            return False
-        crl = load_der_x509_crl(der)
-        number = crl.extensions.get_extension_for_class(CRLNumber).value.crl_number
-        if self._numbered.setdefault((kind, place, number), der) != der:
-            self._world.violated("a list's number is of one list", f"{kind} of {place!r}: {number} is of two")
-        listed = {entry.serial_number for entry in crl}
-        for ca, serial in before.revoked:
-            if ca == kind and place in {"", self._evening.place_of(ca, serial)} and serial not in listed:
-                self._world.violated(
-                    "what was revoked is on the list", f"{ca} {serial} is not on the list of {place!r}"
-                )
-        return True
-
-    async def _list(self, name: str, kind: CertificateKind, place: str, patience_ms: int) -> bytes | None:
-        """What a verifier gets; None when nothing came of it."""
-        machine, credential = self._world.machines["front-1"], Credential(name, name.encode())
-        self._inside[name] += 1
-        try:
-            der = await inside(
-                self._world, machine, Front, lambda node: node.fetch(credential, kind, place), patience_ms
-            )
-        finally:
-            self._inside[name] -= 1
-        if not isinstance(der, bytes):
-            self._refused(der)
-            return None
-        self._evening.answers["list"] += 1
-        self._evening.logged()
-        return der
-
-    async def _answered(self, name: str, kind: CertificateKind, *, newest: bool = False) -> bool:
-        """An OCSP request without a nonce, whose answer may be given again."""
-        del name
-        serials = sorted(self._evening.serials()[kind])
-        serial = serials[-1] if newest else serials[self._world.pick(len(serials))]
-        asked_ms, calm = EPOCH_MS + self._world.loop.now_ms, self._world.dice.calm
-        request = ocsp.request([ocsp.cert_id(self._ca(kind), serial)])
-        before, machine = self._before(), self._world.machines["responder-1"]
-        der = await inside(self._world, machine, Responder, lambda node: node.answer(request), self._patience_ms())
-        if not isinstance(der, bytes):
-            return False
-        answer = library.load_der_ocsp_response(der)
-        if answer.response_status is not library.OCSPResponseStatus.SUCCESSFUL:
-            return False
-        self._evening.judge(kind, serial, answer.certificate_status.name.lower(), before.revoked, "responder")
-        if calm:  # else the responder's clock may be wrong
-            age_ms = asked_ms - int(answer.this_update_utc.timestamp() * 1000)
-            if age_ms > responder.REUSED_MS + OCSP_TIME_MS:
-                self._world.violated("an old answer is not given again", f"{kind} {serial}: {age_ms} ms old")
-        return True
-
-    async def _unknown(self, kind: CertificateKind) -> None:
-        """About one that was never issued, as others are asked about in the same second."""
-        serial = max(self._evening.serials()[kind]) + NEVER_ISSUED
-        request = ocsp.request([ocsp.cert_id(self._ca(kind), serial)])
-        machine = self._world.machines["responder-1"]
-        der = await inside(self._world, machine, Responder, lambda node: node.answer(request), self._patience_ms())
-        answer = library.load_der_ocsp_response(der) if isinstance(der, bytes) else None
-        if answer is None or answer.response_status is not library.OCSPResponseStatus.SUCCESSFUL:
-            return
-        if answer.certificate_status is not library.OCSPCertStatus.UNKNOWN:
-            text = f"{kind} {serial} is {answer.certificate_status.name.lower()}"
-            self._world.violated("what was never issued is unknown", text)
-
-    async def _aged(self) -> None:
-        """The same question again and again, until the first answer would be too old."""
-        if responder.REUSED_MS > AGED_MS:
-            return
-        for kind in KINDS:
-            for _ in range(AGED_TIMES):
-                await self._answered("", kind, newest=True)
-                await asyncio.sleep(responder.REUSED_MS / 2 / 1000)
-
-    async def _strange(self) -> None:
-        """About another country's certificate: whether its authority is a new one here is looked up, and it is not."""
-        await self._later(LOOK_MS)
-        key = fixture_rsa(NOT_DEALT).public_key
-        request = ocsp.request([ocsp.cert_id(PkiAuthority(kind="signature", public_key=key, profile=Profile()), 1)])
-        machine = self._world.machines["responder-1"]
-        later, status = library.OCSPResponseStatus.TRY_LATER, None
-        for _ in range(STRANGE_TIMES):  # keys may be in the making meanwhile, on a device that was slow a moment ago
-            der = await inside(self._world, machine, Responder, lambda node: node.answer(request), CALM_MS)
-            status = library.load_der_ocsp_response(der).response_status if isinstance(der, bytes) else None
-            if status is not later:
-                break
-        if status is not library.OCSPResponseStatus.UNAUTHORIZED:
-            self._world.violated("nobody answers for another's certificates", str(status))
-
-    def _refused(self, found: object) -> bool:
-        if isinstance(found, Refused):
-            self._world.violated("no request is refused", f"verifier: {found.code} {found}")
-        return False
-
-    def _before(self) -> Asked:
-        return Asked(frozenset(self._evening.revoked), frozenset(self._evening.for_good))
-
-    def _ca(self, kind: CertificateKind) -> PkiAuthority:
-        rows = self.register.records(CaGeneration)
-        row = next(each for each in rows if isinstance(each, CaGeneration) and each.ca == kind)
-        return PkiAuthority(kind=kind, public_key=row.public_key, profile=Profile())
-
     # -- looking
 
     def _look(self) -> None:
-        machine, issuing = self._world.machines["front-1"], self._world.machines["authority-1"]
-        node = machine.node
-        if machine.up and isinstance(node, Front):
-            for name, inside_now in self._inside.items():
-                at_work = node._at_work[name]  # noqa: SLF001 - a leak shows nowhere else
-                if at_work > min(inside_now, front.AT_ONCE):
-                    self._world.violated("what is held is given back", f"{name}: {at_work} at work, {inside_now} ask")
-        self._look_at(issuing)
-
-    def _last(self) -> list[asyncio.Task[object]]:
-        """OCSP requests that come as the responder ends: more than its HSM's workers sign at once."""
-        machine, tasks = self._world.machines["responder-1"], list[asyncio.Task[object]]()
-        for kind, serials in self._evening.serials().items():
-            for number in range(1 + self._world.pick(LAST)):
-                if isinstance(machine.node, Responder):
-                    serial, nonce = serials[number % len(serials)], bytes([number] * 16) if number else None
-                    work = machine.node.answer(ocsp.request([ocsp.cert_id(self._ca(kind), serial)], nonce))
-                    tasks.append(self._world.spawn(work, f"the last about {kind}", machine.process.context.copy()))
-        return tasks
-
-    def _look_at(self, machine: Machine) -> None:
+        self._relying.look()
+        machine = self._world.machines["authority-1"]
         node = machine.node
         if machine.up and isinstance(node, authority.Authority):
             asked = machine.serving[IssueBatch.NAME]
@@ -576,9 +353,7 @@ class JpkiTrial:
         """Every node says that it is well; register, lists and logs are whole."""
         await self._world.all_well(WELL_MS)
         await self._filled()
-        await self._renewed()
-        await self._fresh()
-        await self._aged()
+        await self._relying.conclude()
         await asyncio.sleep(SEALED_MS / 1000)
         await self._evening.check(self._shelf)
         self._signed.check()
@@ -590,28 +365,6 @@ class JpkiTrial:
             if self._world.loop.now_ms > end_ms:
                 self._world.violated("the stock of key pairs is filled again", f"not after {FULL_MS} ms")
             await asyncio.sleep(0.1)
-
-    async def _renewed(self) -> None:
-        """Who asks its responder now gets an answer whose certificate lasts, however long the evening was."""
-        machine = self._world.machines["responder-1"]
-        for kind in KINDS:
-            asked = functools.partial(Responder.identities, kind=kind)
-            found = await inside(self._world, machine, Responder, asked, CALM_MS)
-            if isinstance(found, tuple):
-                left_ms = min(identity.until_ms for identity in found) - EPOCH_MS - self._world.loop.now_ms
-                if left_ms < responder.RENEW_MS - RENEWED_MS:
-                    self._world.violated("a responder's certificate is renewed in time", f"{kind}: {left_ms} ms left")
-
-    async def _fresh(self) -> None:
-        """Who fetches a list now gets one that was built lately, whether or not anything was revoked since."""
-        for name, kind in VERIFIERS.items():
-            asked_ms = EPOCH_MS + self._world.loop.now_ms
-            der = await self._list(name, kind, "", CALM_MS)
-            if der is None:
-                continue
-            age_ms = asked_ms - int(load_der_x509_crl(der).last_update_utc.timestamp() * 1000)
-            if age_ms > lists.REFRESH_MS + LIST_TIME_MS:
-                self._world.violated("lists are built anew in time", f"{kind}: {age_ms} ms old")
 
     def state(self) -> object:
         """The register, as far as it tells states apart."""
