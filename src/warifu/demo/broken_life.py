@@ -16,7 +16,6 @@ from warifu.chip.errors import PinBlocked, WrongPin
 from warifu.contract.center import AskCard, CardView
 from warifu.contract.registry import Changed, ChangeResident
 from warifu.contract.values import CardState, OperationKind, Person, PinName, ResidentEvent
-from warifu.demo import card_reading
 from warifu.demo.asking import Asker
 from warifu.demo.counters import Counters, Form
 from warifu.demo.errors import Unexpected
@@ -31,6 +30,7 @@ from warifu.domain.counter.records import Work
 from warifu.domain.counter.rules import OPEN_STATES
 from warifu.kernel.calendar import jst_date
 from warifu.kernel.errors import TryAgain
+from warifu.nodes.powered import powered
 
 CHIP_STATE: Final[dict[str, str]] = {
     "received": "made",
@@ -187,7 +187,7 @@ class Outside:
         """The resident tries until nothing is left."""
 
         async def attempt() -> None:
-            async with card_reading.powered(self.reader, card) as connection:
+            async with powered(self.reader, card) as connection:
                 for aid, reference in PIN_PLACES[pin]:
                     while await client.tries_left(connection.transmit, aid, reference):
                         with contextlib.suppress(WrongPin, PinBlocked):

@@ -1,8 +1,6 @@
 """What a resident, an official with a reader or the checker reads from a card: over APDUs, knowing nothing else."""
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from msgspec import Struct
@@ -11,7 +9,7 @@ from warifu.chip import client, layout, tlv
 from warifu.chip.errors import BadCardAnswer
 from warifu.contract.values import CertificateKind, PinName
 from warifu.domain.cards.chip_names import PIN_PLACES
-from warifu.ports.reader import Connection, Reader
+from warifu.ports.reader import Connection
 
 DIGEST_INFO: Final = bytes.fromhex("3031300D060960864801650304020105000420")
 """DER of a SHA-256 DigestInfo up to the digest (RFC 8017 section 9.2, note 1)."""
@@ -43,16 +41,6 @@ class Common(Struct, frozen=True):
     card_id: str
     municipality: str
     expiry: str
-
-
-@asynccontextmanager
-async def powered(reader: Reader, card_id: str) -> AsyncIterator[Connection]:
-    """The card in a reader; powered down again whatever happens."""
-    connection = await reader.connect(card_id)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def present_pin(connection: Connection, pin: PinName, value: str) -> None:

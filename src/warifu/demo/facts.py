@@ -21,6 +21,7 @@ from warifu.domain.certificates.records import Certificate, KeyUse, StoredKeyPai
 from warifu.domain.residents.records import AssignedNumber, Resident
 from warifu.kernel.errors import Refused
 from warifu.kernel.ids import ulid_text
+from warifu.nodes.powered import powered
 from warifu.ports.reader import Connection, Reader
 from warifu.ports.store import Record
 
@@ -238,7 +239,7 @@ async def read_chip(reader: Reader, card_id: str, pins: Pins | None, *, may_sign
         may_sign: the card has a signature certificate.
     """
     try:
-        async with card_reading.powered(reader, card_id) as connection:
+        async with powered(reader, card_id) as connection:
             return await _read_chip(connection, pins, may_sign=may_sign)
     except Refused as error:
         return error.code

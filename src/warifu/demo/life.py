@@ -21,6 +21,7 @@ from warifu.demo.tally import Tally
 from warifu.kernel.calendar import date_text
 from warifu.kernel.check_digits import require_individual_number
 from warifu.kernel.errors import Malformed
+from warifu.nodes.powered import powered
 from warifu.ports.reader import Connection, Reader
 
 CHALLENGE_BYTES: Final = 32
@@ -140,7 +141,7 @@ class Life:
         """Work on the card; waited for while a terminal still has it."""
 
         async def attempt() -> T:
-            async with card_reading.powered(self._reader, holder.card_id) as connection:
+            async with powered(self._reader, holder.card_id) as connection:
                 return await work(connection)
 
         return await self._asker.patience.persist(attempt)

@@ -50,6 +50,7 @@ from warifu.kernel.ids import ULID_RANDOM_BYTES, new_ulid
 from warifu.kernel.together import together
 from warifu.nodes.base import A, Call, KeepingNode, World, expect
 from warifu.nodes.hsm_pool import HsmPool
+from warifu.nodes.powered import powered
 from warifu.nodes.sealed_keys import FACTORY_KEY, opened_keys
 from warifu.nodes.with_hsm import WithHsm
 from warifu.ports.artwork import Artwork
@@ -183,12 +184,9 @@ class Issuance(WithHsm, KeepingNode):
         """Tell the centre what the chip says; only then is the card one that may be shipped."""
         if record.state != "untold":
             return
-        connection = await self.reader.connect(record.card_id)
-        try:
+        async with powered(self.reader, record.card_id) as connection:
             status = await client.read_card_status(connection.transmit)
             chip_keys = own_keys(await client.read_own_keys(connection.transmit))
-        finally:
-            await connection.close()
         told = CardMade(card_id=record.card_id, chip=chip_status(status), face_modulus=chip_keys.face)
         await self.ask(call, "center", told, Done, self._part(f"made.{record.card_id.lower()}"))
         made = msgspec.structs.replace(record, state="made", changed_ms=call.now_ms)
@@ -267,16 +265,13 @@ class Production:
         data = await self._known()
         if not self.certified:
             await self._certificates(data)
-        connection = await self.factory.reader.connect(self.card_id)
-        try:
+        async with powered(self.factory.reader, self.card_id) as connection:
             status = await client.read_card_status(connection.transmit)
             if status.last_write is None:
                 await self._personalise(connection, data)
                 status = await client.read_card_status(connection.transmit)
             if status.last_write is None:
                 raise PersonalisationFailed(self.card_id)
-        finally:
-            await connection.close()
         await self.factory.tell(self.call, await self._record(data))
 
     async def ask(self, node: str, request: Request, answer: type[A], part: str) -> A:

@@ -4,9 +4,8 @@ It keeps nothing. What was done is on the chip and in the centre's record; a run
 by the same request, here or at another terminal of the municipality. PINs pass through this process's memory only.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, Literal, TypeVar
 
 import msgspec
@@ -45,9 +44,10 @@ from warifu.contract.values import CardState, ChipStatus, OperationKind, PinName
 from warifu.domain.cards.chip_names import PIN_PLACES, Place, chip_status
 from warifu.domain.cards.errors import AnotherCard
 from warifu.domain.pki.names import Kind
-from warifu.kernel.errors import Refused, TryAgain, Unavailable, WarifuError
+from warifu.kernel.errors import Refused, TryAgain, WarifuError
 from warifu.nodes.base import Call, Node, Probe, World, expect
 from warifu.nodes.card_trust import CardTrust
+from warifu.nodes.powered import powered
 from warifu.ports.reader import CardGone, Connection, Reader
 from warifu.verify import VerificationFailed
 
@@ -55,7 +55,6 @@ MAX_STEPS = 24
 """Steps of one run: three tries of the longest plan; a plan that does not advance is broken off as unknown."""
 UNDONE_MAX = 2
 """Card writes in a row that the chip did not commit: more tries would only use up certificates and key pairs."""
-CONNECT_MS = 15_000
 REPLACES_BOTH = frozenset({"renew", "resume"})
 """Card writes after which the chip holds new certificates. Continuation and update replace the signature's alone, which
 nobody reads without its PIN."""
@@ -180,18 +179,9 @@ class Terminal(Node):
             left = [await client.tries_left(connection.transmit, *place) for place in PIN_PLACES[request.pin]]
         return PinChanged(changed=changed, tries_left=min(left))
 
-    @asynccontextmanager
-    async def card(self, card_id: str) -> AsyncIterator[Connection]:
-        """The card in the reader, powered; powered down again whatever happens."""
-        try:
-            async with asyncio.timeout(CONNECT_MS / 1000):
-                connection = await self.reader.connect(card_id)
-        except TimeoutError:
-            raise Unavailable("the reader is busy") from None
-        try:
-            yield connection
-        finally:
-            await connection.close()
+    def card(self, card_id: str) -> AbstractAsyncContextManager[Connection]:
+        """The card in the reader; see ``powered``."""
+        return powered(self.reader, card_id)
 
 
 async def _change(connection: Connection, places: Sequence[Place], old: str, new: str) -> None:

@@ -11,10 +11,11 @@ from warifu.contract.issuance import AskShipments, Produced, RunProduction, Ship
 from warifu.contract.registry import Changed, ChangeResident, Register, Registered
 from warifu.contract.terminal import Performed, PerformOperation, ReceiveShipment, TerminalReceived
 from warifu.contract.values import OperationKind, Person, PinName, ResidentEvent
-from warifu.demo.card_reading import Text, powered, read_text
+from warifu.demo.card_reading import Text, read_text
 from warifu.demo.connection import any_config, connected
 from warifu.demo.people import Holder, choose
 from warifu.kernel.calendar import jst_date
+from warifu.nodes.powered import powered
 from warifu.stack import status
 
 PINS: dict[PinName, str] = {"signature": PASSWORD, "authentication": DIGITS, "text": DIGITS, "juki": DIGITS}

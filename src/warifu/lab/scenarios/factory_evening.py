@@ -100,11 +100,15 @@ class FactoryEvening:
                 self._bad("a card is shipped once", text)
 
     def check_known(self) -> None:
-        """At any instant the factory takes a card for made, or shipped, only once the centre knows that it is made."""
+        """At any instant a card is made only once the centre knows of it, and counted in once its chip was read."""
         made = {row.card_id for row in self._rows("issuance", ProducedCard) if row.state != "untold"}
         unheard = [card.card_id for card in self.cards() if card.state == "ordered" and card.card_id in made]
         if unheard:
             self._bad("told before it is taken for told", f"the centre never heard that {unheard[0]} is made")
+        unseen = made - self._nation.cards.on_counter
+        for card in self.cards():
+            if card.state == "received" and card.card_id in unseen and card.resident_id not in self._before:
+                self._bad("what is counted in was in somebody's hands", f"no terminal ever asked {card.card_id}'s chip")
 
     def _followed(self, resident: Resident) -> None:
         """JPKI knows of the newest change; nothing certified is of before a change that ends it."""

@@ -53,7 +53,7 @@ class SimulatedConnection:
         await asyncio.sleep(self._world.delay_ms(*COMMAND_MS) / 1000)
         if self._gone:
             raise CardGone("the card was pulled")
-        self._box.asked(self._card, command)
+        self._box.asked(self._card, command, self.process)
         self._saves_left = 2 if command[1] == VERIFY else 1  # a try is counted before the PIN is compared
         if command[0] == SECURED and self._world.strikes("chip_error", self._card):
             return MEMORY_FAILURE
@@ -103,9 +103,13 @@ class CardBox:
         self._held: dict[str, SimulatedConnection] = {}
         self._committed: dict[str, bytes] = {}
         self._challenges: dict[bytes, list[str]] = {}
+        self.on_counter: set[str] = set()
+        """Cards that a terminal has given a command to."""
 
-    def asked(self, card_id: str, command: bytes) -> None:
+    def asked(self, card_id: str, command: bytes, process: Process | None) -> None:
         """A challenge begins the channels of one card write, and nothing else ever: no script can be played again."""
+        if process is not None and process.name.startswith("terminal"):
+            self.on_counter.add(card_id)
         if command[:2] != INITIALIZE_UPDATE:
             return
         used = self._challenges.setdefault(command[5 : 5 + CHALLENGE_BYTES], [])
