@@ -16,9 +16,10 @@ from warifu.chip.card import _PLAIN
 from warifu.domain.admission.leases import Leases
 from warifu.domain.cards import production
 from warifu.domain.certificates import ceremony
+from warifu.domain.certificates import rules as certificates
 from warifu.lab.scenarios.nation import morning
 from warifu.lab.search.search import run_batch
-from warifu.nodes import terminal
+from warifu.nodes import status_look, terminal
 from warifu.nodes.authority import issuing
 from warifu.nodes.authority.bulk import BulkIssuer
 from warifu.nodes.authority.ceremony import Ceremonies
@@ -33,7 +34,8 @@ from warifu.nodes.hsm_pool import HsmPool
 from warifu.nodes.intake import Intake
 from warifu.nodes.issuance import Issuance
 from warifu.nodes.responder import Responder
-from warifu.nodes.terminal import Run
+from warifu.nodes.status_look import Looks
+from warifu.nodes.terminal import Run, Terminal
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -198,6 +200,25 @@ FEWER_AT_WORK = edited(Front, "_admitted", ">= AT_ONCE:", ">= AT_ONCE - 1:")
 SAME = "same answer for the same key"
 DONE_FIRST = edited(Intake, "report_loss", "if earlier is not None:", "if not request:")
 DECIDED_FIRST = edited(KeepingNode, "step", "if snapshot.answer is not None:", "if rule(snapshot) and snapshot.answer:")
+SHARED_ENDS = edited(Looks, "_look", "await asyncio.shield(future)", "await future")
+OF_ITSELF = in_module(certificates, "resident_changed", "< request.resident_version", "<= request.resident_version")
+FIRST_UNSEEN = in_module(status_look, "_revision", "is not None else 0", "is not None else 1")
+COUNTED_IN_FIRST = edited(
+    Terminal,
+    "receive",
+    "for card_id in request.card_ids:\n",
+    """report = CardsReceived(batch_id=request.batch_id, card_ids=request.card_ids)
+    await self.ask(call, self.cs, report, Received, "receive")
+    for card_id in request.card_ids:
+""",
+)
+SUSPENDED_LATER = edited(
+    Intake,
+    "report_loss",
+    'view = await self.ask(call, "center", SuspendCard(card_id=card_id), CardView, "suspend")',
+    """await self.remember(call, LossReported(card_state="suspended"), LossReported)
+    view = await self.ask(call, "center", SuspendCard(card_id=card_id), CardView, "suspend")""",
+)
 DONE_ALONGSIDE = edited(
     KeepingNode,
     "step",
@@ -252,6 +273,11 @@ DONE_ALONGSIDE = edited(
         (ONE_FEWER, "left", PLACES),
         (ONE_MORE, "left", PLACES),
         (FEWER_AT_WORK, "jpki", PLACES),
+        (SHARED_ENDS, "looks", "who goes away ends nobody else's request"),
+        (FIRST_UNSEEN, "looks", "what is told of a certificate is the register's as it stood or later"),
+        (OF_ITSELF, "jpki", "nothing is revoked that nobody revoked"),
+        (COUNTED_IN_FIRST, "factory", "what is counted in was in somebody's hands"),
+        (SUSPENDED_LATER, "factory", "a loss that was reported is a loss"),
         (DONE_FIRST, "factory", SAME),
         (DECIDED_FIRST, "factory", SAME),
         (DONE_ALONGSIDE, "relay", "an answered request changes nothing when it comes again"),

@@ -56,7 +56,7 @@ AT_THE_CARD: Final = frozenset({"pull", "chip_error"})
 STORMS_MS: Final = (2_000, 5_000, 10_000)
 PATIENCE_MS: Final = (2_500, 6_000, 20_000)
 CALM_MS: Final = 60_000
-LOSSES: Final = 3
+LOSSES: Final = 2
 """In one run of so many somebody loses a card."""
 GUESSES: Final = 6
 LATE_SHARE: Final = 2
@@ -174,6 +174,7 @@ class FactoryTrial:
 
     async def _reported(self, holder: Holder) -> None:
         clerk = self._clerk("driver-loss")
+        await self._world.storming()
         await asyncio.sleep(self._world.delay_ms(0, 3_000) / 1000)
         born = self._person(holder.resident_id).birth_date
         report, operation_id = ReportLoss(application_id=self._form_of(holder), birth_date=born), clerk.operation_id()

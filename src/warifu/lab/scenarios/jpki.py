@@ -66,6 +66,8 @@ CHECKS: Final = 6
 """Askers of each verifier: more than it may have at work."""
 OPERATORS_SHARE: Final = 2
 """In one run of so many somebody registers a verifier."""
+TOLD_LATE_MS: Final = 4_000
+"""Within this time JPKI hears of a change that an order knew of: perhaps when its certificates are issued."""
 SMALL_BLOCK: Final = 8
 """Where blocks of key pairs are no larger than this, some are kept; production's would take all there are of keys."""
 BLOCKS: Final = 2
@@ -173,6 +175,7 @@ class JpkiTrial:
             group.create_task(self._changed_twice(parts[1].orders[0]))
             if len(parts[1].orders) > 1:
                 group.create_task(self._ended_early(parts[1].orders[1]))
+                group.create_task(self._changed(parts[0].orders[1], 1, TOLD_LATE_MS))
             for number in range(ALONE):
                 group.create_task(self._alone(number))
             for holder in self._holders[: 1 + world.pick(len(self._holders))]:
@@ -263,6 +266,7 @@ class JpkiTrial:
             resident_id=order.resident_id, event="address", resident_version=version, municipality_before=HERE,
             municipality_after=HERE, occurred_on=_TODAY,
         )  # fmt: skip
+        self._evening.telling[order.resident_id] = max(version, self._evening.telling.get(order.resident_id, 0))
         await registry.ask("authority", told, Done, operation_id=registry.operation_id(), step="changed")
         if version > order.resident_version:
             self._evening.changed[order.resident_id] = version
@@ -296,7 +300,7 @@ class JpkiTrial:
             resident_id=order.resident_id, event="address", resident_version=version, municipality_before=HERE,
             municipality_after=HERE, occurred_on=_TODAY,
         )  # fmt: skip
-        self._evening.moving.add(order.resident_id)
+        self._evening.telling[order.resident_id] = version
         await registry.ask("authority", told, Done, operation_id=registry.operation_id(), step=f"changed.{version}")
         self._evening.changed[order.resident_id] = version
 

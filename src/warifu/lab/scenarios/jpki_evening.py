@@ -49,8 +49,8 @@ class JpkiEvening:
         """Verifiers who had one, by what they asked for."""
         self.ended_early: frozenset[Key] = frozenset()
         """Recorded when the end of their card was told."""
-        self.moving: set[str] = set()
-        """Residents of whose further changes somebody has told."""
+        self.telling: dict[str, int] = {}
+        """Residents of whose change somebody tells, and the newest version told of; before ``changed``."""
         self.alone: list[BatchOrder] = []
         """Issued beside the batches."""
         self._parts: dict[int, tuple[IssueBatch, BatchIssued]] = {}
@@ -85,10 +85,10 @@ class JpkiEvening:
             self._bad("nothing is revoked that nobody revoked", f"{who}: {ca} {serial}")
 
     def _ended_by_change(self, ca: str, serial: int) -> bool:
-        """The change of the address that the trial tells of ends the signature's."""
+        """A change that the trial tells of ends the signature's of the record before it, and of no other."""
         rows = self._rows(self._register, Certificate)
         mine = [row for row in rows if (row.ca, row.serial) == (ca, serial)]
-        return any(row.resident_version == 1 or row.resident_id in self.moving for row in mine)
+        return any(row.resident_version < self.telling.get(row.resident_id, 0) for row in mine)
 
     def logged(self) -> None:
         """Each answer to a verifier stands in the audit trail before it leaves."""

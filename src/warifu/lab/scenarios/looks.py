@@ -26,7 +26,8 @@ from warifu.ports.store import Change, Find, Get, Insert, RequestKey, Snapshot, 
 
 ASKERS: Final = 120
 CERTIFICATES: Final = 10
-"""Half of them are revoked."""
+REVOKED_EVERY: Final = (2, 3, CERTIFICATES)
+"""Half of them are revoked, or one: the first of its list is as any other."""
 PLACES: Final = ("131016", "132217")
 LASTS_MS: Final = (60, 300)
 AWAY: Final = 40
@@ -63,8 +64,8 @@ async def drive(world: World, size: int) -> None:
     StatusBook(world, looks, register)
     running = asyncio.create_task(looks.run())
     lasts_ms = LASTS_MS[world.pick(len(LASTS_MS))]
-    asking = [asyncio.create_task(_asked(world, looks, lasts_ms)) for _ in range(size)]
-    serials = range(1, CERTIFICATES + 1, 2)
+    asking = [asyncio.create_task(_asked(world, looks, lasts_ms, goes=not n % GONE)) for n in range(size)]
+    serials = range(1, CERTIFICATES + 1, REVOKED_EVERY[world.pick(len(REVOKED_EVERY))])
     revoking = [asyncio.create_task(_revoked(world, register, serial, lasts_ms)) for serial in serials]
     world.later(lasts_ms // 2, _send_away, asking[::GONE])
     if world.pick(2):
@@ -91,13 +92,17 @@ def _send_away(asking: Sequence[asyncio.Task[None]]) -> None:
         task.cancel()
 
 
-async def _asked(world: World, looks: Looks, lasts_ms: int) -> None:
+async def _asked(world: World, looks: Looks, lasts_ms: int, *, goes: bool) -> None:
     await asyncio.sleep(world.delay_ms(0, lasts_ms) / 1000)
     keys = sorted({("signature", 1 + world.pick(CERTIFICATES)) for _ in range(1 + world.pick(3))})
     try:
         await looks.statuses(keys)
     except Unavailable:
         return
+    except asyncio.CancelledError:
+        if not goes:
+            world.violated("who goes away ends nobody else's request", f"an asker of {keys} was cancelled")
+        raise
 
 
 async def _revoked(world: World, register: MemoryStore, serial: int, lasts_ms: int) -> None:

@@ -54,6 +54,8 @@ class Exchange:
         """The one machine that is meant, whatever the destination's others do."""
         self.is_echo = False
         """Whether it was answered before, and nobody waits for it."""
+        self.loses_answer = False
+        """Whether the connection breaks once it was handled."""
         self.left_behind = False
         """Whether it lies in some queue on the way while its sender has given it up."""
         self.peer: Machine | None = None
@@ -89,6 +91,8 @@ class Network:
         """Messages of an outbox whose good answer their sender has had."""
         self._answered: dict[tuple[str, str, str, str], None] = {}
         """Requests that change something, and were answered well."""
+        self._seen: dict[str, None] = {}
+        """Names of messages that somebody has sent."""
         self.messages = 0
         self._served = 0
         self.balancers: dict[str, Balancer] = {}
@@ -226,7 +230,7 @@ class Network:
             return
         if world.strikes("lose_request", sender, destination):
             return
-        if world.strikes("cut_before", sender, destination):
+        if self._first(exchange) or world.strikes("cut_before", sender, destination):
             world.later(world.latency_ms(), self._fail, exchange, Unavailable("the connection broke"))
             return
         if world.strikes("cut_early", sender, destination):
@@ -237,6 +241,17 @@ class Network:
         self._carry(exchange, exchange.peer)
         if world.strikes("duplicate", sender, destination):
             self._carry(exchange, instances[world.pick(len(instances))])
+
+    def _first(self, exchange: Exchange) -> bool:
+        """Whether this one, the first of its name, does not arrive; or its answer may be what does not."""
+        name, sender = exchange.envelope.name, exchange.sender
+        if name in self._seen or self._world.dice.calm:
+            return False
+        self._seen[name] = None
+        if not self._world.strikes("first", sender, exchange.destination):
+            return False
+        exchange.loses_answer = bool(self._world.pick(2))
+        return not exchange.loses_answer
 
     def _carry(self, exchange: Exchange, machine: "Machine") -> None:
         self._world.busy(+1)
@@ -305,7 +320,7 @@ class Network:
         self._may_come_again(exchange, machine, outcome)
         if world.strikes("lose_reply", machine.name, exchange.sender):
             return
-        if world.strikes("cut_after", machine.name, exchange.sender):
+        if exchange.loses_answer or world.strikes("cut_after", machine.name, exchange.sender):
             world.later(world.latency_ms(), self._fail, exchange, Unavailable("the connection broke"))
             return
         world.later(self._travel_ms(machine.name), self._resolve, exchange, machine.name, reply)

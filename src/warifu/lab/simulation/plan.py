@@ -43,6 +43,7 @@ FAULTS: dict[str, str] = {
     "stop": "a node is told to end, ends in order, and is started again",
     "reader_hang": "a card reader's driver does not come back",
     "echo": "an answered request comes once more, seconds later, when others have followed it",
+    "first": "the connection breaks at the first message of its name: before it arrives, or after it was handled",
 }
 """Kinds of faults: what the world does."""
 
@@ -56,10 +57,14 @@ RARELY = {
     "reader_hang": 0.1,
     "chip_error": 1.0,
     "echo": 3.0,
+    "first": 10.0,
 }
 """Faults that end more than one message, or that have many occasions, come less often: else no step would ever end;
 what does no harm comes often."""
 
+ONCE = frozenset({"first"})
+"""Strike once for each name at most, however many messages there are: not to be softened. What is sent once in a run is
+lost as often as what is sent a hundred times."""
 HARMLESS = frozenset({"echo"})
 """Keep nothing from converging, so they strike after the storm too."""
 
@@ -160,7 +165,7 @@ class Dice:
 
     def soften(self, factor: float, but: frozenset[str]) -> None:
         """Make every fault but these come less often."""
-        softened = {kind: chance if kind in but else chance * factor for kind, chance in self.chances.items()}
+        softened = {kind: chance if kind in but | ONCE else chance * factor for kind, chance in self.chances.items()}
         self.chances = softened
 
     def strikes(self, kind: str) -> bool:

@@ -304,6 +304,10 @@ class World:
             self.dice.calm = False
             self._begins.set()
 
+    async def storming(self) -> None:
+        """Until the storm has begun."""
+        await self._begins.wait()
+
     async def storm(self) -> None:
         """Some seconds in which everything may happen; from when a trial that holds it back lets it begin."""
         if not self.dice.chances:
