@@ -203,6 +203,7 @@ DECIDED_FIRST = edited(KeepingNode, "step", "if snapshot.answer is not None:", "
 SHARED_ENDS = edited(Looks, "_look", "await asyncio.shield(future)", "await future")
 OF_ITSELF = in_module(certificates, "resident_changed", "< request.resident_version", "<= request.resident_version")
 FIRST_UNSEEN = in_module(status_look, "_revision", "is not None else 0", "is not None else 1")
+NEVER_ALONE = edited(HsmPool, "_give", "            job.repeated = True\n", "")
 COUNTED_IN_FIRST = edited(
     Terminal,
     "receive",
@@ -276,6 +277,7 @@ DONE_ALONGSIDE = edited(
         (SHARED_ENDS, "looks", "who goes away ends nobody else's request"),
         (FIRST_UNSEEN, "looks", "what is told of a certificate is the register's as it stood or later"),
         (OF_ITSELF, "jpki", "nothing is revoked that nobody revoked"),
+        (NEVER_ALONE, "hsm", "what went with others in vain goes alone"),
         (COUNTED_IN_FIRST, "factory", "what is counted in was in somebody's hands"),
         (SUSPENDED_LATER, "factory", "a loss that was reported is a loss"),
         (DONE_FIRST, "factory", SAME),

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar
 
 from msgspec import structs
 
+from warifu.contract.center import CardMade, SuspendCard
 from warifu.contract.intake import (
     AcceptApplication,
     Apply,
@@ -59,6 +60,8 @@ CALM_MS: Final = 60_000
 LOSSES: Final = 2
 """In one run of so many somebody loses a card."""
 GUESSES: Final = 6
+LOSING_SHARE: Final = 3
+"""In one run of so many a card is made without the factory's hearing that the centre knows, and a loss comes twice."""
 LATE_SHARE: Final = 2
 """In one run of so many everything breaks from the start on; in the others once cards are being made."""
 LATE_HARSH: Final = 0.3
@@ -93,6 +96,8 @@ class FactoryTrial:
             world.hold()
             world.dice.soften(LATE_HARSH, AT_THE_CARD)
             world.spawn(self._break_late(), "late storm")
+        if world.plan.seed % LOSING_SHARE == 0 and not world.plan.tight:
+            world.network.breaks_first |= {CardMade.NAME: True, SuspendCard.NAME: bool(world.pick(2))}
         self._watch = watch(world, self.nation.relays, self.nation.cs)
         world.look = self._look
 

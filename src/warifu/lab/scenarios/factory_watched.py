@@ -1,14 +1,10 @@
-"""The factory, watched: how many cards it makes at the same time, and how often it tries one in a run.
-
-In some runs an answer of the centre's that a card is known as made is lost: the next run tells it again.
-"""
+"""The factory, watched: how many cards it makes at the same time, and how often it tries one in a run."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from warifu.contract.center import CardData, CardMade
+from warifu.contract.center import CardData
 from warifu.contract.message import Answer, Request
-from warifu.kernel.errors import Unavailable
 from warifu.lab.simulation.world import Ports
 from warifu.nodes import issuance
 from warifu.nodes.base import Call
@@ -20,8 +16,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
 FIXED: Final = ("issued_on", "expires_on", "security_code", "municipality")
-LOSING_SHARE: Final = 3
-"""In one run of so many."""
 
 
 class WatchedIssuance(Issuance):
@@ -39,15 +33,10 @@ class WatchedIssuance(Issuance):
         self._lab = lab
         self._fixed = fixed
         self._at_work = 0
-        self._loses = not lab.plan.tight and lab.plan.seed % LOSING_SHARE == 0
 
     async def ask(self, call: Call, destination: str, request: Request, answer: type[A], part: str) -> A:
-        """As the factory's own; the first time in such a run, what was answered is not heard."""
+        """As the factory's own; what is told of a card's data is kept in mind."""
         found = await super().ask(call, destination, request, answer, part)
-        if self._loses and isinstance(request, CardMade):
-            self._loses = False
-            self._lab.fault("lost_answer", self.world.name, destination)
-            raise Unavailable("the connection broke")
         if isinstance(found, CardData):
             self._is_fixed(found)
         return found

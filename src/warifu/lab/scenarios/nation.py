@@ -76,6 +76,8 @@ PINS: Final[dict[PinName, Pin]] = {
 IN_VAIN: Final = 2
 HEALTH_MS: Final = 2_000
 """Less often than the stack: here other things are searched."""
+NIGHT_STEPS: Final = 100_000
+"""Many more than a night takes in which nothing goes wrong."""
 PATIENCE_MS: Final = 600_000
 RECORDS: Final[dict[str, tuple[type[Record], ...]]] = {
     "registry": registry.RECORDS,
@@ -266,7 +268,7 @@ BEFORE: Final[dict[str, tuple[OperationKind, ...]]] = {
 @cache
 def morning() -> Morning:
     """Cards in every state, made by the real nodes; the same in each process."""
-    loop = SimulatedLoop(drawn(Random("morning")), 10_000_000)  # noqa: S311 - repeatable on purpose
+    loop = SimulatedLoop(drawn(Random("morning")), NIGHT_STEPS)  # noqa: S311 - repeatable on purpose
     with sealed():
         world = World(loop, Plan(scenario="counter", seed=0, faults=(), tight=True), ())
         try:

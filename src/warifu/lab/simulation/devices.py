@@ -31,6 +31,7 @@ LATE_MS: Final = (1_900, 9_000)
 SLOW_MS: Final = (60, 400)
 QUICK_MS: Final = (0, 2)
 SPAWN_MS: Final = (1, 50)
+UNKNOWN_SESSION: Final = hsm.Rejected("hsm.unknown_session")
 NEVER_MS: Final = 60_000
 HANGS_SHARE: Final = 4
 """Of silent workers, one in so many does not die of its signal either (a driver holds it in the kernel)."""
@@ -129,11 +130,19 @@ class SimulatedWorker:
             self._world.violated("bounded queues", f"{self.name} got {len(commands)} commands with one wake-up")
         for command in commands[1:]:
             self._tell("beside", command)
+        if len(commands) > 1 and any(id(command) in self._factory.vain for command in commands):
+            self._world.violated("what went with others in vain goes alone", f"{self.name} got it together again")
         self.beside = len(commands) - 1
+        replies: list[hsm.HsmReply] = []
         try:
-            return [await self.call(command) for command in commands]
+            for command in commands:
+                replies += [await self.call(command)]
+            return replies
         finally:
             self.beside = 0
+            unanswered = [*replies, *[UNKNOWN_SESSION] * (len(commands) - len(replies))]
+            vain = (each for each, reply in zip(commands, unanswered, strict=True) if reply == UNKNOWN_SESSION)
+            self._factory.vain |= {id(command): command for command in vain}
 
     async def kill(self) -> None:
         """See ``ports.hsm.HsmWorker``."""
@@ -231,6 +240,8 @@ class SimulatedFactory:
         """How many of the next commands silence their worker."""
         self.slow_from_birth = range(0)
         """Which workers are slow from their birth; the first is number 1."""
+        self.vain: dict[int, hsm.HsmCommand] = {}
+        """Commands that a worker got together with others, and did not do: it died, or had not their session."""
         self.workers: dict[int, SimulatedWorker] = {}
         """Those that were not killed."""
         self._spawned = 0

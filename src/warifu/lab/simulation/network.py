@@ -92,7 +92,9 @@ class Network:
         self._answered: dict[tuple[str, str, str, str], None] = {}
         """Requests that change something, and were answered well."""
         self._seen: dict[str, None] = {}
-        """Names of messages that somebody has sent."""
+        """Names of messages that somebody has sent in the storm."""
+        self.breaks_first: dict[str, bool] = {}
+        """Names whose first message breaks whatever the dice say, and whether it is handled all the same."""
         self.messages = 0
         self._served = 0
         self.balancers: dict[str, Balancer] = {}
@@ -244,11 +246,15 @@ class Network:
 
     def _first(self, exchange: Exchange) -> bool:
         """Whether this one, the first of its name, does not arrive; or its answer may be what does not."""
-        name, sender = exchange.envelope.name, exchange.sender
+        name, sender, destination = exchange.envelope.name, exchange.sender, exchange.destination
+        if name in self.breaks_first:
+            self._world.fault("first", sender, destination)
+            exchange.loses_answer = self.breaks_first.pop(name)
+            return not exchange.loses_answer
         if name in self._seen or self._world.dice.calm:
             return False
         self._seen[name] = None
-        if not self._world.strikes("first", sender, exchange.destination):
+        if not self._world.strikes("first", sender, destination):
             return False
         exchange.loses_answer = bool(self._world.pick(2))
         return not exchange.loses_answer
