@@ -3,6 +3,7 @@
 import datetime
 
 import msgspec
+import pytest
 from nodes_house import HERE, PERSON, House
 from nodes_parts import run
 
@@ -16,7 +17,7 @@ from warifu.contract.values import Person
 from warifu.domain.cards.records import Card
 from warifu.domain.certificates.records import AppletWrite, Certificate, IssueBlock, KeyUse
 from warifu.domain.production.rules import BATCH_MAX
-from warifu.kernel.errors import Unavailable
+from warifu.kernel.errors import Stale, Unavailable
 from warifu.kernel.ids import card_id
 from warifu.ports.store import Change, Insert
 
@@ -164,6 +165,38 @@ def test_what_a_part_that_broke_intended_is_signed_card_by_card() -> None:
             assert len(house.stores["authority"].records(KeyUse)) == 4
 
     run(broken())
+
+
+class LateRecord(StoreHooks):
+    """The first record of a card write is still on its way when whoever asked for it has given up."""
+
+    def __init__(self) -> None:
+        self.late: Change | None = None
+
+    async def before_commit(self, change: Change) -> None:
+        records = [write.record for write in change.writes if isinstance(write, Insert)]
+        if self.late is None and any(isinstance(record, AppletWrite) for record in records):
+            self.late = change
+            raise Unavailable("no answer")
+
+
+def test_a_card_write_that_is_recorded_late_is_not_left_open_once_the_card_is_made() -> None:
+    """Seed factory:8793."""
+
+    async def late() -> None:
+        async with House().running() as house:
+            await ordered(house, PERSON)
+            store = house.stores["authority"]
+            store._hooks = hooks = LateRecord()
+            assert await production(house, 1) == (0, 1)
+            assert await production(house, 1) == (1, 0)
+            assert hooks.late is not None
+            with pytest.raises(Stale):
+                await store.commit(hooks.late)
+            writes = [row for row in store.records(AppletWrite) if isinstance(row, AppletWrite)]
+            assert [write.state for write in writes] == ["finished"]
+
+    run(late())
 
 
 def _made(number: int) -> Card:

@@ -30,7 +30,7 @@ from warifu.nodes.authority.issuing import ALL, Issuer, Order
 from warifu.nodes.base import Call, KeepingNode
 from warifu.nodes.hsm_pool import HsmPool
 from warifu.ports.hsm import ChannelKeys, OpenCardChannel
-from warifu.ports.store import Change, Find, Get
+from warifu.ports.store import Change, Find, Get, Update, Write
 
 CARD_MASTER: Final = "jpki-card-master"
 CERTIFICATE_FILES: Final[dict[str, tuple[int, int]]] = {
@@ -54,9 +54,8 @@ class AppletService:
 
     async def script(self, call: Call, request: OpenApplet) -> JpkiScript:
         """JPKI's part of one card write, for the channel that the chip's answer begins."""
-        if request.purpose == "personalise":
-            await self.require_in_making(request.card_id)
-        await self._record(call, request)
+        guards = await self._in_making(request.card_id) if request.purpose == "personalise" else ()
+        await self._record(call, request, guards)
         return await self._script(call, request, await self._commands(call, request))
 
     async def unchanged(self, call: Call, request: OpenApplet, of_card: Sequence[Certificate]) -> JpkiScript:
@@ -72,17 +71,29 @@ class AppletService:
             running_digest=running_digest(start_digest(write), commands),
         )
 
+    async def _in_making(self, card_id: str) -> tuple[Write, ...]:
+        """Key pairs that end when the card is made: a record that comes late finds them changed, and is none.
+
+        Raises:
+            CardAlreadyMade: it has left the factory's hands.
+        """
+        wanted = [Get(StoredKeyPair, (each.key_pair_id,)) for each in await self.issuer.of_card(card_id)]
+        found = (await self.node.store.read(*wanted)) if wanted else None
+        await self.require_in_making(card_id)
+        pairs = (found.one(number, StoredKeyPair) for number in range(len(wanted))) if found else ()
+        return tuple(Update(pair, ("changed_ms",)) for pair in pairs if pair is not None)
+
     async def require_in_making(self, card_id: str) -> None:
         """A card has left the factory's hands once any card write of it is finished. ``CardAlreadyMade``."""
         found = await self.node.store.read(Find(AppletWrite, {"card_id": card_id}, ALL))
         if any(write.state == "finished" for write in found.all(0, AppletWrite)):
             raise CardAlreadyMade(card_id)
 
-    async def _record(self, call: Call, request: OpenApplet) -> None:
+    async def _record(self, call: Call, request: OpenApplet, guards: Sequence[Write]) -> None:
         """The write is known before anything is issued for it, so that its end finds whatever was."""
         try:  # it seldom is there, so it is not looked for first
             opened = write_opened(None, request, self.node.asked(call))
-            await self.node.store.commit(Change(now_ms=call.now_ms, writes=opened))
+            await self.node.store.commit(Change(now_ms=call.now_ms, writes=(*opened, *guards)))
         except Stale:
             known = (await self.node.store.read(Get(AppletWrite, (request.write_id,)))).one(0, AppletWrite)
         else:
