@@ -3,6 +3,7 @@
 What is planted is the code as it stands with one piece of it replaced, as a slip would have it.
 """
 
+import asyncio
 import inspect
 import sys
 import textwrap
@@ -83,6 +84,13 @@ def last_place_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(terminal, "_change", replaced(terminal, "_change", f"    {loop}", f"    {last}    {loop}"))
 
 
+def swallowed(patch: pytest.MonkeyPatch) -> None:
+    """A terminal takes its own cancellation for a card that was pulled."""
+    patch.setattr(terminal, "asyncio", asyncio, raising=False)
+    went_on = replaced(Run, "run_script", "except CardGone:", "except (CardGone, asyncio.CancelledError):")
+    patch.setattr(Run, "run_script", went_on)
+
+
 def limit(module: object, name: str, value: int) -> Plant:
     """Another limit."""
     return lambda patch: patch.setattr(module, name, value)
@@ -95,7 +103,6 @@ LOCKED = "what stands under a lock is done under it"
 ONCE, LOST = "a key pair and a serial are used once", "no key pair is lost"
 FILLED = "the stock of key pairs is filled again"
 
-SWALLOWED = edited(Run, "run_script", "except CardGone:", "except (CardGone, asyncio.CancelledError):")
 LEFT_EARLY = edited(
     BulkIssuer,
     "_record",
@@ -240,7 +247,7 @@ DONE_ALONGSIDE = edited(
         (limit(staging, "EF_MAX", 0x7FFF), "chip", FULL),
         (compared_first, "chip", "a chip keeps its promises"),
         (closed_before_set, "counter", "what a command changes is durable together"),
-        (SWALLOWED, "counter", CANCELLED),
+        (swallowed, "counter", CANCELLED),
         (STARVED, "steady", "a worker proves itself in time"),
         (SIGNED_FIRST, "jpki", "what is signed was recorded before"),
         (LEFT_EARLY, "jpki", LOCKED),
