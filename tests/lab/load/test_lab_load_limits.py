@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from warifu.adapters.reader.memory import CardBox
+from warifu.contract.values import OperationKind
 from warifu.domain.admission.retry import QUEUE_MS
 from warifu.lab import checking
 from warifu.lab.load import endurance, legacy, limit, load
@@ -94,24 +95,33 @@ def test_excess_is_told_as_of_that_days_messages() -> None:
     assert excess_among([], 715_000) == 0
 
 
-def test_c_lies_between_the_steps_where_the_stack_passes_half_of_the_processors() -> None:
-    assert limit._half([step(10, 0.5), step(20, 0.9), step(30, 1.4)], 1.0) == pytest.approx(22.0)
+def test_c_lies_between_the_steps_where_the_stack_passes_half_of_the_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert limit.half([step(10, 0.5), step(20, 0.9), step(30, 1.4)]) == pytest.approx(22.0)
 
 
 class Offering:
     """A drive whose steps lack so many cards; the first of them is the warm-up."""
 
-    ready = SimpleNamespace(stack=None)
     moments: tuple[Moment, ...] = ()
 
-    def __init__(self, *short: int) -> None:
+    def __init__(self, *short: int, cards: int = 100_000) -> None:
+        self.cards = cards
+        self.ready = SimpleNamespace(stack=None, counters=SimpleNamespace(shelf=self))
         self.meter = Meter()
         self.spans: list[Span] = []
         self._short = iter(short)
 
     async def run(self, phases: list[Phase], _say: object) -> None:
         (phase,) = phases
+        self.cards -= round(sum(phase.rates.values()) * phase.seconds / 2)
         self.spans.append(Span(phase, 0.0, phase.seconds, 30, next(self._short)))
+
+    def left(self, _kind: OperationKind) -> int:
+        """Of each kind of operation half of the cards."""
+        return self.cards
 
 
 @pytest.fixture
@@ -126,7 +136,7 @@ def ramp(monkeypatch: pytest.MonkeyPatch) -> Callable[[Offering], limit.Ramp]:
         yield busy
 
     monkeypatch.setattr(limit, "relays_busy", at_rest)
-    return lambda drive: asyncio.run(limit._ramp(drive, 4.0, lambda _text: None, 100.0))  # type: ignore[arg-type]
+    return lambda drive: asyncio.run(limit._ramp(drive, 4.0, 20.0, lambda _text: None, 100.0))  # type: ignore[arg-type]
 
 
 def test_a_ramp_whose_first_step_lacks_cards_says_so(ramp: Callable[[Offering], limit.Ramp]) -> None:
@@ -138,6 +148,21 @@ def test_a_ramp_whose_first_step_lacks_cards_says_so(ramp: Callable[[Offering], 
 def test_a_ramp_whose_later_step_lacks_cards_tells_what_it_knows(ramp: Callable[[Offering], limit.Ramp]) -> None:
     told = ramp(Offering(0, 0, 1))
     assert (len(told.steps), told.short) == (1, True)
+
+
+@pytest.mark.parametrize(("cards", "steps", "short"), [(50, 1, True), (60, 2, False)])
+def test_a_ramp_begins_no_step_that_would_lack_cards(
+    cards: int, steps: int, *, short: bool, ramp: Callable[[Offering], limit.Ramp]
+) -> None:
+    """Of each kind the warm-up and the first step take 16 each; the second takes 21, and a fifth more is kept."""
+    told = ramp(Offering(0, 0, 0, cards=cards))
+    assert (len(told.steps), told.short) == (steps, short)
+
+
+def test_cards_are_kept_for_what_comes_after_the_ramp() -> None:
+    shelf = Offering(cards=60)
+    assert limit.enough(shelf, 100)  # type: ignore[arg-type]
+    assert not limit.enough(shelf, 101)  # type: ignore[arg-type]
 
 
 def test_the_generators_share_is_not_the_stacks() -> None:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from warifu.contract.values import OperationKind
 from warifu.kernel.errors import Unavailable
 from warifu.lab.charts import Mark, line_chart
-from warifu.lab.load.counters import Clerk
+from warifu.lab.load.counters import Clerk, Shelf
 from warifu.lab.load.drive import Drive, Phase, Span
 from warifu.lab.load.legacy import REFUSED_OF, Story, in_words, lines, relays_busy
 from warifu.lab.load.meter import EXCESS, Meter, Sample, latency, seconds
@@ -62,12 +62,14 @@ WITHIN_S: Final = 5.0
 """After the overload: so soon everything is as before."""
 PROMISED: Final = 0.95
 UNLIMITED: Final = 10_000
-MIX: Final = {"setup": 0.5, "delivery": 0.5}
+MIX: Final[dict[OperationKind, float]] = {"setup": 0.5, "delivery": 0.5}
 ROOM: Final = 2.0
 """Places of a relay beyond what C needs on average, in standard deviations (arrivals come in bunches). With fewer, work
 would be refused below C for no reason, more the smaller C is (Erlang); with many more, 2 C would nearly come in."""
 WARM_UP_S: Final = 4.0
 """Before the ramp: connections are made and statements prepared when they are first needed."""
+SPARE: Final = 1.2
+"""Cards kept for what is still to come, beyond what it needs on average."""
 SLOW_STEPS: Final = 2
 """Steps in a row that are not done in time end the ramp: a single one may be somebody else's doing."""
 
@@ -185,7 +187,7 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
     step_s = max(4.0, minutes * 60 * RAMP_SHARE / 10)
     kill_s = max(8.0, minutes * 60 * KILL_SHARE / 2)
     limited = Limited(total=UNLIMITED)
-    cards = int(FIRST_RATE * sum(GROWTH**n for n in range(STEPS_MAX)) * step_s * 0.6 + 60 * kill_s)
+    cards = int(FIRST_RATE * sum(GROWTH**n for n in range(STEPS_MAX)) * step_s + 60 * kill_s)
     async with own_stack(topology, say, limited) as stack, prepared(stack, cards, meter, say) as ready:
         ready.counters.clerk = Clerk(patience_s=60.0)
         drive = Drive(ready, meter, look_every_s=0.5)
@@ -193,7 +195,7 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
         await set_up_ahead(ready.counters, cards // 3)
         say("the largest town alone")
         largest = await setups_an_hour(ready.counters, largest_of(ready.counters))
-        ramp = await _ramp(drive, step_s, say, largest)
+        ramp = await _ramp(drive, step_s, 2 * kill_s, say, largest)
         marks, ramped = [], len(drive.spans)
         rate = ramp.half
         for kind in ("relay", "center"):
@@ -207,33 +209,37 @@ async def _ramp_and_kills(topology: str, minutes: float, say: Callable[[str], No
         return ramp, Kills(drive, tuple(marks), tuple(drive.spans[ramped:]), await judge(drive, say))
 
 
-async def _ramp(drive: Drive, step_s: float, say: Callable[[str], None], largest: float) -> Ramp:
-    """More and more a second, until two steps are late or one lacks cards. ``NoCards`` when that is the first one."""
+async def _ramp(drive: Drive, step_s: float, then_s: float, say: Callable[[str], None], largest: float) -> Ramp:
+    """More and more a second, until two steps are late or cards are wanted.
+
+    Those that so many seconds at C need afterwards are kept. ``NoCards`` when the first step lacks some.
+    """
     steps: list[Step] = []
-    rate = FIRST_RATE
+    rate, short = FIRST_RATE, False
     await drive.run([Phase("warming up", WARM_UP_S, mix(rate))], say)
     async with relays_busy(drive.ready.stack) as busy:
         for _ in range(STEPS_MAX):
+            if steps and not enough(drive.ready.counters.shelf, rate * step_s + half(steps) * then_s):
+                short = True
+                break
             before = await busy()
             await drive.run([Phase(f"ramp {rate:.0f}/s", step_s, mix(rate))], say)
             if drive.spans[-1].short and not steps:
                 raise NoCards(drive.spans[-1])
-            if drive.spans[-1].short:
+            if short := drive.spans[-1].short > 0:
                 break
             steps.append(_step(drive, drive.spans[-1], await busy() - before))
             if not any(map(in_time, steps[-SLOW_STEPS:])) and len(steps) >= SLOW_STEPS:
                 break
             rate *= GROWTH
     good = [step for step in steps if in_time(step)] or steps[:1]
-    half = _half(steps, (os.cpu_count() or 1) * HALF)
-    return Ramp(
-        tuple(steps),
-        max(step.completed for step in good),
-        half,
-        at_once(good, half),
-        largest,
-        drive.spans[-1].short > 0,
-    )
+    c = half(steps)
+    return Ramp(tuple(steps), max(step.completed for step in good), c, at_once(good, c), largest, short)
+
+
+def enough(shelf: Shelf, operations: float) -> bool:
+    """Whether there are cards for so many operations of the mix."""
+    return all(shelf.left(kind) >= operations * share * SPARE for kind, share in MIX.items())
 
 
 def at_once(steps: Sequence[Step], rate: float) -> float:
@@ -262,8 +268,9 @@ def _step(drive: Drive, span: Span, busy_s: float) -> Step:
     )
 
 
-def _half(steps: Sequence[Step], wanted: float) -> float:
-    """The rate at which the stack uses so many processors, between two steps; the last rate when it never did."""
+def half(steps: Sequence[Step]) -> float:
+    """C: the rate at which the stack uses half of all processors, between two steps; the last when it never did."""
+    wanted = (os.cpu_count() or 1) * HALF
     for before, after in itertools.pairwise(steps):
         if before.stack < wanted <= after.stack:
             part = (wanted - before.stack) / (after.stack - before.stack)
