@@ -24,12 +24,14 @@ from warifu.lab.load.page import Section, page
 from warifu.lab.load.result import P99_MS, Outcome, Verdict, completed, failed, judge, latency_of, raw, refused, within
 from warifu.lab.load.stack import GENERATOR, Stack, own_stack, prepared
 from warifu.lab.load.terms import a_day, in_documents_terms
-from warifu.lab.load.town import largest_of, setups_an_hour
+from warifu.lab.load.town import TOWN_CARDS, bunch, largest_of, setups_an_hour, stock_ahead
 from warifu.stack import status
 
 MINUTES: Final = 5.0
 RATE: Final = 15.0
 """Operations a second: about three times the nation's peak."""
+SETUPS: Final = 0.25
+"""Of all operations; as many are deliveries."""
 CHANGES: Final = 2.0
 LEG_MB: Final = 512
 GROWTH_MB: Final = 12.0
@@ -78,10 +80,12 @@ async def run(topology: str, minutes: float, say: Callable[[str], None]) -> Outc
     """Run the test; arguments as for ``load.run``."""
     meter, verdict = Meter(), Verdict()
     leg_s = minutes * 60 / 2
-    cards = int(RATE * 2 * leg_s * 0.3) + 200
+    expected = RATE * 2 * leg_s
+    cards = int(expected * SETUPS) + 3 * bunch(expected) + TOWN_CARDS
     async with own_stack(topology, say) as stack, prepared(stack, cards, meter, say) as ready:
         ready.counters.clerk = Clerk(patience_s=30.0)
         drive = Drive(ready, meter, look_every_s=max(1.0, leg_s / 120))
+        await stock_ahead(ready.counters, expected)
         legs = [await _leg(drive, "as it is", leg_s, say)]
         _limit_memory(stack)
         legs.append(await _leg(drive, f"{LEG_MB} MB a process", leg_s, say))
@@ -118,7 +122,7 @@ async def _leg(drive: Drive, name: str, leg_s: float, say: Callable[[str], None]
     stack, meter = drive.ready.stack, drive.meter
     ends: list[tuple[float, int]] = []
     began = meter.now_s()
-    rates = {"setup": RATE * 0.25, "delivery": RATE * 0.25, "pin_reset": RATE * 0.5}
+    rates = {"setup": RATE * SETUPS, "delivery": RATE * SETUPS, "pin_reset": RATE * (1 - 2 * SETUPS)}
     for number in range(4):
         marks = _log_ends(stack.home.logs)
         await drive.run([Phase(f"{name}, quarter {number + 1}", leg_s / 4, rates, CHANGES)], say)  # type: ignore[arg-type]

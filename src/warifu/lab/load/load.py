@@ -31,9 +31,9 @@ from warifu.lab.load.result import (
     refused,
     within,
 )
-from warifu.lab.load.stack import Prepared, own_stack, prepared
+from warifu.lab.load.stack import own_stack, prepared
 from warifu.lab.load.terms import a_day, in_documents_terms
-from warifu.lab.load.town import largest_of, setups_an_hour
+from warifu.lab.load.town import TOWN_CARDS, bunch, largest_of, setups_an_hour, stock_ahead
 
 TIMES: Final = 4.0
 """How many times the nation's rate of 29 March 2016 is offered."""
@@ -49,6 +49,8 @@ SHAPE: Final[tuple[tuple[str, float, float], ...]] = (
 """A day: from when, how many hours, with what weight."""
 CHANGES: Final = 0.15
 """Changes of residents' records beside each operation."""
+SETUPS: Final = 0.45
+"""Of all operations; as many are deliveries."""
 TARGET: Final = max(SETUPS_AN_HOUR.values())
 PATIENCE_S: Final = 30.0
 _USUAL: Final = NATION_USUAL / NATION_PEAK
@@ -68,7 +70,7 @@ def phases(minutes: float, times: float) -> list[Phase]:
 
 def shares(rate: float) -> dict[OperationKind, float]:
     """Operations a second by kind: as many set-ups as deliveries, and every tenth a new PIN."""
-    return {"setup": rate * 0.45, "delivery": rate * 0.45, "pin_reset": rate * 0.1}
+    return {"setup": rate * SETUPS, "delivery": rate * SETUPS, "pin_reset": rate * (1 - 2 * SETUPS)}
 
 
 async def run(topology: str, minutes: float, say: Callable[[str], None], *, times: float = TIMES) -> Outcome:
@@ -86,9 +88,10 @@ async def run(topology: str, minutes: float, say: Callable[[str], None], *, time
     meter = Meter()
     plan = phases(minutes, times)
     expected = sum(sum(phase.rates.values()) * phase.seconds for phase in plan)
-    async with own_stack(topology, say) as stack, prepared(stack, int(expected * 0.6) + 400, meter, say) as ready:
+    cards = int(expected * SETUPS) + 3 * bunch(expected) + TOWN_CARDS
+    async with own_stack(topology, say) as stack, prepared(stack, cards, meter, say) as ready:
         ready.counters.clerk = Clerk(patience_s=PATIENCE_S)
-        await _warm(ready)
+        await stock_ahead(ready.counters, expected)
         drive = Drive(ready, meter)
         await drive.run(plan, say)
         operations, messages = list(meter.operations), list(meter.messages)
@@ -128,16 +131,6 @@ async def run(topology: str, minutes: float, say: Callable[[str], None], *, time
         },
         page=page("Load test", "負荷試験", passed=verdict.passed, reasons=verdict.reasons, sections=sections),
     )  # fmt: skip
-
-
-async def _warm(ready: Prepared) -> None:
-    """Connections, sessions and prepared statements are made before anybody measures."""
-    for place in ready.counters.places:
-        for _ in range(3):
-            await ready.counters.serve(place, "setup")
-            await ready.counters.serve(place, "delivery")
-    ready.counters.meter.messages.clear()
-    ready.counters.meter.operations.clear()
 
 
 def _busiest(spans: list[Span]) -> Span:
