@@ -24,7 +24,7 @@ from warifu.lab.load.page import Section, page
 from warifu.lab.load.result import P99_MS, Outcome, Verdict, completed, failed, judge, latency_of, raw, refused, within
 from warifu.lab.load.stack import GENERATOR, Stack, own_stack, prepared
 from warifu.lab.load.terms import a_day, in_documents_terms
-from warifu.lab.load.town import TOWN_CARDS, bunch, largest_of, setups_an_hour, stock_ahead
+from warifu.lab.load.town import cards_for, largest_of, setups_an_hour, stock_ahead
 from warifu.stack import status
 
 MINUTES: Final = 5.0
@@ -81,8 +81,10 @@ async def run(topology: str, minutes: float, say: Callable[[str], None]) -> Outc
     meter, verdict = Meter(), Verdict()
     leg_s = minutes * 60 / 2
     expected = RATE * 2 * leg_s
-    cards = int(expected * SETUPS) + 3 * bunch(expected) + TOWN_CARDS
-    async with own_stack(topology, say) as stack, prepared(stack, cards, meter, say) as ready:
+    async with (
+        own_stack(topology, say) as stack,
+        prepared(stack, cards_for(expected, SETUPS), meter, say) as ready,
+    ):
         ready.counters.clerk = Clerk(patience_s=30.0)
         drive = Drive(ready, meter, look_every_s=max(1.0, leg_s / 120))
         await stock_ahead(ready.counters, expected)

@@ -33,7 +33,7 @@ from warifu.lab.load.result import (
 )
 from warifu.lab.load.stack import own_stack, prepared
 from warifu.lab.load.terms import a_day, in_documents_terms
-from warifu.lab.load.town import TOWN_CARDS, bunch, largest_of, setups_an_hour, stock_ahead
+from warifu.lab.load.town import cards_for, largest_of, setups_an_hour, stock_ahead
 
 TIMES: Final = 4.0
 """How many times the nation's rate of 29 March 2016 is offered."""
@@ -88,7 +88,7 @@ async def run(topology: str, minutes: float, say: Callable[[str], None], *, time
     meter = Meter()
     plan = phases(minutes, times)
     expected = sum(sum(phase.rates.values()) * phase.seconds for phase in plan)
-    cards = int(expected * SETUPS) + 3 * bunch(expected) + TOWN_CARDS
+    cards = cards_for(expected, SETUPS)
     async with own_stack(topology, say) as stack, prepared(stack, cards, meter, say) as ready:
         ready.counters.clerk = Clerk(patience_s=PATIENCE_S)
         await stock_ahead(ready.counters, expected)

@@ -47,6 +47,11 @@ def bunch(operations: float) -> int:
     return math.ceil(DEVIATIONS * math.sqrt(operations))
 
 
+def cards_for(operations: float, setups: float) -> int:
+    """Cards for so many operations, a share of them set-ups: the stock, set-ups beyond the average, the town alone."""
+    return int(operations * setups) + 3 * bunch(operations) + TOWN_CARDS
+
+
 async def stock_ahead(counters: Counters, operations: float) -> None:
     """Cards set up, and some delivered, for so many operations to come: deliveries may come before set-ups do.
 
